@@ -1,0 +1,1 @@
+"""Configuration: file, environment, secrets, and the one parser of "remote:path"."""

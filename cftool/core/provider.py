@@ -1,0 +1,103 @@
+"""What a provider declares about itself: its options as data, and how to open it.
+
+The wizard, `config create`, the rejection of unknown keys, redaction and the manual's tables all come from `options`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn, Protocol
+
+from cftool.core.store import Store
+from cftool.core.types import NO_HASHES
+
+
+class Secret:
+    """A secret text that does not print, compare into a message, or pickle by accident. `reveal` gives it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself; only for the request that needs it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is never pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a provider. `type` is "str", "bool", "int", "size" (bytes, `10M`) or "duration" (seconds)."""
+
+    name: str
+    help: str
+    default: str | int | float | bool | None = None
+    required: bool = False
+    secret: bool = False
+    choices: tuple[str, ...] = ()
+    type: str = "str"
+
+
+class Memory(Protocol):
+    """A small persistent map of one endpoint, in the state directory: what was learnt once and holds for years."""
+
+    def get(self, key: str) -> str | None:
+        """The remembered text, or None."""
+        ...
+
+    def set(self, key: str, value: str) -> None:
+        """Remember; best effort, never raises for a full or read-only disk."""
+        ...
+
+
+class NoMemory:
+    """Forgets everything: for tests and where there is no state directory."""
+
+    def get(self, key: str) -> str | None:
+        """Nothing."""
+        del key
+
+    def set(self, key: str, value: str) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the surroundings give a provider: never ambient state, always passed."""
+
+    remote: str = ""  # the name in messages
+    env: Mapping[str, str] = NO_HASHES  # the process environment (proxies, CA bundles, SDK variables)
+    state_dir: str | None = None  # may not exist yet; None: keep nothing
+    memory: Memory = field(default_factory=NoMemory)
+    requests: Counter[str] = field(default_factory=Counter)  # by provider call, for the summary
+    connections: int | None = None  # the user's --transfers, where given
+    transport: str | None = None  # "curl", "requests"; None: the best there is
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider as its entry point gives it (group `cftool.providers`)."""
+
+    name: str
+    summary: str
+    docs: str  # the service's API documentation
+    options: tuple[Option, ...]
+    open: Callable[[Mapping[str, str | int | float | bool | Secret | None], Context], Store]
+
+    def option(self, name: str) -> Option | None:
+        """The option of that name, or None."""
+        return next((option for option in self.options if option.name == name), None)

@@ -1,0 +1,1 @@
+"""The safety kernel for local files: atomic writes, directory descriptors, kernel locks, opening SQLite."""

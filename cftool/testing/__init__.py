@@ -1,0 +1,1 @@
+"""For tests, ours and others': the StoreContract that every provider and wrapper fulfils, faults, a fake clock."""

@@ -1,0 +1,1 @@
+"""One engine behind cp, mv, sync and check: compare, plan, gate, execute, record. Yields events, prints nothing."""

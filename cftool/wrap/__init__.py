@@ -1,0 +1,1 @@
+"""The wrappers, one a module; only `stack.py` puts them together."""
