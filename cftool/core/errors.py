@@ -12,6 +12,7 @@
         ├── ReadOnly               EROFS      ├── Unsupported        ENOTSUP
         ├── QuotaExceeded          ENOSPC     ├── TooLarge           EFBIG
         ├── PreconditionFailed     ESTALE     ├── SourceChanged      EBUSY
+        ├── TLSFailed              EIO
         ├── IntegrityError         EIO        ├── ProtocolError      EIO
         │                                     │   └── ListingError   EIO
         └── TemporaryError         EAGAIN (the only retryable ones)
@@ -196,4 +197,13 @@ class RateLimited(TemporaryError):
 
 
 class ConnectionFailed(TemporaryError):
-    """No connection, or it broke: DNS, refused, reset, TLS, time-out."""
+    """No connection, or it broke: DNS, refused, reset, TLS, time-out.
+
+    `sent`: the request may have reached the server; False only where that is certain.
+    """
+
+    sent: bool = True
+
+
+class TLSFailed(StoreError):
+    """The server's certificate was not accepted; trying again cannot help. The message names the CA bundle used."""

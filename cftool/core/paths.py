@@ -77,7 +77,10 @@ def problem(path: str, rules: NameRules = HIERARCHICAL) -> str | None:
         except UnicodeEncodeError:
             return "is not valid UTF-8"
     else:
-        size = len(os.fsencode(path))
+        try:
+            size = len(os.fsencode(path))
+        except UnicodeEncodeError:  # a surrogate that stands for no byte
+            return "has a character that no file name can hold"
     if rules.path_bytes is not None and size > rules.path_bytes:
         return f"is longer than {rules.path_bytes} bytes"
     limit = rules.component_bytes

@@ -70,7 +70,7 @@ class NoMemory:
     def get(self, key: str) -> str | None:
         """Nothing."""
         del key
-        return None  # noqa: RET501 - mypy wants the None that ruff does not
+        return None
 
     def set(self, key: str, value: str) -> None:
         """Nothing."""
@@ -81,7 +81,9 @@ class Context:
     """What the surroundings give a provider: never ambient state, always passed."""
 
     remote: str = ""  # the name in messages
-    env: Mapping[str, str] = NO_HASHES  # the process environment (proxies, CA bundles, SDK variables)
+    env: Mapping[str, str] = field(
+        default_factory=lambda: NO_HASHES
+    )  # the process environment (proxies, CA bundles, SDK variables)
     state_dir: str | None = None  # may not exist yet; None: keep nothing
     memory: Memory = field(default_factory=NoMemory)
     requests: Counter[str] = field(default_factory=Counter)  # by provider call, for the summary

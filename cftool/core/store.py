@@ -22,6 +22,7 @@ from cftool.core.types import (
     Download,
     Entry,
     Features,
+    Leftover,
     ReadItem,
     Result,
     Source,
@@ -127,6 +128,18 @@ class Store(Protocol):
         """Space used and free."""
         ...
 
+    def leftovers(self, path: str, *, older_than: float | None = None) -> Iterator[Leftover]:
+        """Upload sessions at or below `path` that ended early (Cap.LEFTOVERS).
+
+        Without `older_than`: those of dead processes of this machine. With it (seconds): also everybody else's that
+        began longer ago than that.
+        """
+        ...
+
+    def remove_leftover(self, leftover: Leftover) -> None:
+        """Abort it and free what it holds; no error where it is gone."""
+        ...
+
 
 class Optionals:
     """For providers: every optional method raises Unsupported. Inherit and override what the service has."""
@@ -178,3 +191,12 @@ class Optionals:
     def usage(self) -> Usage:
         """Not supported."""
         raise self._unsupported("usage")
+
+    def leftovers(self, path: str, *, older_than: float | None = None) -> Iterator[Leftover]:
+        """Not supported."""
+        del older_than
+        raise self._unsupported("leftovers", path)
+
+    def remove_leftover(self, leftover: Leftover) -> None:
+        """Not supported."""
+        raise self._unsupported("remove_leftover", leftover.path)

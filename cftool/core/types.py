@@ -95,6 +95,7 @@ class Cap(enum.Flag):
     EMPTY_DIRS = enum.auto()  # a directory without entries can be made and is listed
     IMPLICIT_DIRS = enum.auto()  # a directory exists while something is below it: no mkdir before, no rmdir after
     RANGES = enum.auto()  # read(start, end) costs what it returns
+    LEFTOVERS = enum.auto()  # leftovers() and remove_leftover()
     RESUME = enum.auto()  # an interrupted upload or download of one file goes on in a later process
 
 
@@ -236,6 +237,21 @@ class Result:
     entry: Entry | None = None
     error: Exception | None = None
     tag: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What a run that ended early left on the service: an upload session that nobody will finish by itself.
+
+    `path` is the file it was for; `id` the service's handle. `own`: this machine's records name it, and the process
+    that made it is dead. `size`: bytes stored so far, where known.
+    """
+
+    path: str
+    id: str
+    started_ns: int | None = None
+    size: int | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

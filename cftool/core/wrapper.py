@@ -14,6 +14,7 @@ from cftool.core.types import (
     Download,
     Entry,
     Features,
+    Leftover,
     ReadItem,
     Result,
     Source,
@@ -27,11 +28,7 @@ class Wrapper:
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
-
-    @property
-    def name(self) -> str:
-        """The inner store's name: wrappers are invisible in messages."""
-        return self.inner.name
+        self.name = inner.name  # wrappers are invisible in messages
 
     @property
     def features(self) -> Features:
@@ -113,6 +110,14 @@ class Wrapper:
     def usage(self) -> Usage:
         """Forwarded."""
         return self.inner.usage()
+
+    def leftovers(self, path: str, *, older_than: float | None = None) -> Iterator[Leftover]:
+        """Forwarded."""
+        return self.inner.leftovers(path, older_than=older_than)
+
+    def remove_leftover(self, leftover: Leftover) -> None:
+        """Forwarded."""
+        self.inner.remove_leftover(leftover)
 
 
 class StatefulWrapper(Optionals):

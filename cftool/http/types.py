@@ -40,6 +40,14 @@ class Sink(Protocol):
         ...
 
 
+class BatchSink(Sink, Protocol):
+    """A Sink that takes several pieces at once, for `pwritev`; `write` is not called where this is there."""
+
+    def write_batch(self, chunks: list[bytes]) -> None:
+        """The next pieces, about 128 KiB together; the list is the sink's to keep."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request. `url` is complete and already percent-encoded; nothing re-encodes it.
@@ -60,6 +68,7 @@ class Request:
     tag: object = None
     max_body: int = 64 * 1024 * 1024
     payload_hash: str | None = None  # for SigV4: hex sha256 of the body, or UNSIGNED-PAYLOAD; None: the signer decides
+    encoded: bool = False  # a Content-Encoding of the answer belongs to the object (S3): take the bytes as they are
 
 
 class Response:
@@ -174,7 +183,10 @@ class Verdict(enum.Enum):
 
 
 Classify = Callable[[int, Mapping[str, str], bytes], Verdict]
-"""Given status, headers and the body's first bytes (of statuses ≥ 400 only): what to do. Provider-specific."""
+"""Given status, headers and the body's first 64 KiB: what to do. Provider-specific; asked for every answer.
+
+The body is empty for a success status where it goes to a Sink or a Stream.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +210,7 @@ class TransportOptions:
     no_proxy: str = ""
     ca_file: str | None = None
     ca_path: str | None = None
+    ca_origin: str = ""  # which setting or variable named ca_file, for messages
     connections: int = 64
     user_agent: str = "cftool"
     policy: Policy = field(default_factory=Policy)

@@ -1,0 +1,101 @@
+"""Many requests at once in the calling thread: one loop, as many easy handles as are in use. Used by `curl` only.
+
+An engine outlives a `send_many`: handles and connections are reused by the next. When the caller stops iterating, what
+is in flight is dropped with its connections.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from cftool.http.curl_handle import Handle
+from cftool.http.curl_loop import Loop
+from cftool.http.types import Completion, Header, Request
+
+Attempt = tuple[Request, Iterable[Header]]
+
+
+class Engine:
+    """See `Transport.send_many`."""
+
+    def __init__(self, loop: Loop, new_handle: Callable[[], Handle]) -> None:
+        self.loop = loop
+        self._new_handle = new_handle
+        self._idle: list[Handle] = []
+        self._busy: set[Handle] = set()
+        self._ask_at: float | None = 0.0  # when to ask for the next attempt; 0: with room; None: after a completion
+
+    def run(
+        self, attempts: Callable[[], Attempt | float | None], concurrency: Callable[[], int]
+    ) -> Iterator[Completion]:
+        """Completions as they come."""
+        busy, step = self._busy, self.loop.step
+        self._room()
+        try:
+            while True:
+                yield from self._fill(attempts, concurrency)
+                if not busy:
+                    if self._ask_at is None:
+                        return
+                    time.sleep(max(0.0, self._ask_at - time.monotonic()))
+                    continue
+                for handle, code, text in step(max(0.0, self._ask_at - time.monotonic()) if self._ask_at else None):
+                    request = handle.request
+                    assert request is not None
+                    busy.discard(handle)
+                    completion = _complete(handle, request, code, text)
+                    self._idle.append(handle)
+                    yield completion
+                    self._room()
+                    yield from self._fill(attempts, concurrency)
+        finally:
+            for handle in busy:
+                self.loop.abort(handle)
+                self._idle.append(handle)
+            busy.clear()
+
+    def _room(self) -> None:
+        """Ask for the next attempt as soon as there is room."""
+        self._ask_at = 0.0
+
+    def _fill(
+        self, attempts: Callable[[], Attempt | float | None], concurrency: Callable[[], int]
+    ) -> Iterator[Completion]:
+        """Start as many attempts as are due; those that cannot even start are completions already."""
+        busy, idle = self._busy, self._idle
+        if self._ask_at is None or (self._ask_at and self._ask_at > time.monotonic()):
+            return
+        while len(busy) < concurrency():
+            attempt = attempts()
+            if attempt is None:
+                self._ask_at = None
+                return
+            if isinstance(attempt, tuple):
+                handle = idle.pop() if idle else self._new_handle()
+                try:
+                    handle.start(*attempt)
+                    self.loop.start(handle)
+                except Exception as error:
+                    handle.request = None
+                    idle.append(handle)
+                    yield Completion(attempt[0], error=error)
+                    continue
+                busy.add(handle)
+            else:
+                self._ask_at = time.monotonic() + max(0.0, attempt)
+                return
+        self._ask_at = 0.0
+
+    def close(self) -> None:
+        """Close the connections and free the handles."""
+        if self.loop.foreign:
+            return
+        self.loop.close()
+        for handle in (*self._idle, *self._busy):
+            handle.close()
+
+
+def _complete(handle: Handle, request: Request, code: int, text: str) -> Completion:
+    try:
+        return Completion(request, handle.outcome(code, text))
+    except Exception as error:  # what is no Exception (KeyboardInterrupt in a callback) leaves the generator
+        return Completion(request, error=error)

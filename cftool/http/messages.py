@@ -1,0 +1,127 @@
+"""What both transports do alike with the parts of a message: header lines out, header blocks in, body rules.
+
+No I/O. Everything from the server is foreign data: bounded by the transport, decoded here without loss.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from cftool.core.errors import InvalidName, ProtocolError, SourceChanged
+from cftool.http.types import Body, Header, Request, Sink
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+SINK_STATUSES = frozenset({200, 206})
+HEADER_LIMIT = 300 * 1024  # of a whole block; libcurl's own
+
+
+known_names: set[str] = set()  # that passed; a program uses a few dozen
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidName for what is no header name."""
+    if name not in known_names:
+        if _TOKEN.fullmatch(name) is None:
+            raise InvalidName(f"the header name {name!r} is not allowed in HTTP")
+        if len(known_names) < 1000:  # names that come from a user's metadata must not fill the memory
+            known_names.add(name)
+
+
+def check_headers(headers: Iterable[Header]) -> None:
+    """Raise InvalidName where a header could smuggle in another one."""
+    for name, value in headers:
+        check_name(name)
+        if _CONTROL.search(value):
+            raise InvalidName(f"the value of the header {name} holds a control character")
+
+
+def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]] | None:
+    """Status and headers of the first final block of raw header lines; None while none is complete.
+
+    Interim answers (1xx) come before it, trailers after it. Values are UTF-8 where they are, else surrogate escapes.
+    """
+    status = 0
+    headers: dict[str, str] = {}
+    last = ""
+    for raw in lines:
+        line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
+        if not status:
+            status = _status(line)
+            continue
+        if not line:
+            if status >= 200:
+                return status, headers
+            status = 0
+            headers = {}
+            continue
+        if line[0] in " \t" and last:  # a folded line goes on with the value above
+            headers[last] += " " + line.strip()
+            continue
+        name, _, value = line.partition(":")
+        last = name.strip().lower()
+        value = value.strip()
+        if last == "set-cookie" and last in headers:
+            value = f"{headers[last]}, {value}"
+        headers[last] = value
+    return None
+
+
+def _status(line: str) -> int:
+    parts = line.split(" ", 2)
+    if not parts[0].startswith("HTTP/") or len(parts) < 2 or not (parts[1].isascii() and parts[1].isdigit()):
+        raise ProtocolError("the server's answer does not begin with a status line")
+    return int(parts[1][:3])
+
+
+def encoding_problem(headers: Mapping[str, str]) -> str | None:
+    """The Content-Encoding that was applied although none was asked for, or None."""
+    encoding = headers.get("content-encoding")
+    return encoding if encoding and encoding.lower() != "identity" else None
+
+
+def encoded_body(encoding: str, host: str) -> ProtocolError:
+    """The error for a body that came encoded."""
+    return ProtocolError(f"{host} sent the body with Content-Encoding {encoding!r}, which was not asked for")
+
+
+def oversize_body(limit: int, host: str) -> ProtocolError:
+    """The error for a body that must not be collected."""
+    return ProtocolError(f"the answer of {host} is larger than the {limit} bytes that such an answer may have")
+
+
+def feed(sink: Sink, chunk: bytes) -> None:
+    """One piece to a sink, by the method that it wants."""
+    write_batch = getattr(sink, "write_batch", None)
+    if write_batch is None:
+        sink.write(chunk)
+    else:
+        write_batch([chunk])
+
+
+class BodyReader:
+    """Reads a Body in order, for one attempt; remembers where it is, so that a replay can seek back."""
+
+    __slots__ = ("_body", "position")
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.position = 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at most `size`; empty at the end only. Raises SourceChanged where the source came short."""
+        size = min(size, self._body.length - self.position)
+        if size <= 0:
+            return b""
+        data = self._body.pread(size, self.position)
+        if len(data) != size:
+            raise SourceChanged(
+                f"the source gave {len(data)} bytes at offset {self.position} instead of {size}: it changed meanwhile"
+            )
+        self.position += len(data)
+        return data
+
+
+def body_length(request: Request) -> int:
+    """The bytes that will be sent."""
+    body = request.body
+    return len(body) if isinstance(body, bytes) else body.length

@@ -1,0 +1,44 @@
+"""Fixtures that every test may use: the real servers, and an environment without the user's own settings."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import S3Server, moto_s3, rclone_s3
+
+FOREIGN = ("AWS_", "CFTOOL_", "RCLONE_", "S3_")
+FOLDERS = {
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_STATE_HOME": ".local/state",
+    "XDG_CACHE_HOME": ".cache",
+    "XDG_DATA_HOME": ".local/share",
+}
+
+
+@pytest.fixture(scope="session")
+def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """`rclone serve s3` over a fresh directory."""
+    with rclone_s3(tmp_path_factory.mktemp("rclone-s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[S3Server]:
+    """moto's S3 server."""
+    with moto_s3() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads the settings, the credentials or the state of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.getbasetemp() / "home"
+    home.mkdir(exist_ok=True)
+    monkeypatch.setenv("HOME", str(home))
+    for variable, folder in FOLDERS.items():
+        monkeypatch.setenv(variable, str(home / folder))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
