@@ -1,0 +1,1 @@
+"""The cases of `StoreContract`, by subject; `contract` puts them together. Not for import from elsewhere."""

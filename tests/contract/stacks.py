@@ -1,0 +1,49 @@
+"""The stacks of wrappers that the conformance suite and the model run over."""
+
+from cftool.stack import build
+from cftool.testing.clock import FakeClock
+from cftool.wrap.check import CheckStore
+from cftool.wrap.metadata_caching import MetadataCachingStore
+from cftool.wrap.prefix import PrefixStore
+from cftool.wrap.readonly import ReadOnlyStore
+from cftool.wrap.resume import ResumeStore
+
+
+def cached(store):
+    """Everything is remembered for as long as the test runs: what is stale would show."""
+    return MetadataCachingStore(store, ttl=1e9, clock=FakeClock())
+
+
+def tight(store):
+    """A cache so small that it forgets all the time."""
+    return MetadataCachingStore(store, ttl=1e9, clock=FakeClock(), limit=3)
+
+
+def _behind(name):
+    def member(self, *args, **kwargs):
+        return getattr(self.inner, name)(*args, **kwargs)
+
+    return member
+
+
+class ReadingThrough(ReadOnlyStore):
+    """Reads through ReadOnly, and changes behind its back: so that the suite's reading half covers it."""
+
+    features = property(lambda self: self.inner.features)
+
+
+for _name in ("write", "delete", "mkdir", "rmdir", "copy", "move", "set_modified", "write_many", "delete_many"):
+    setattr(ReadingThrough, _name, _behind(_name))
+
+
+STACKS = {
+    "check": CheckStore,
+    "prefix": lambda store: PrefixStore(store, "some/where"),
+    "metadata_caching": cached,
+    "metadata_caching_tight": tight,
+    "resume": ResumeStore,
+    "readonly_reading": ReadingThrough,
+    "all": lambda store: CheckStore(PrefixStore(cached(ResumeStore(store)), "a/root")),
+    "views_of_views": lambda store: CheckStore(PrefixStore(PrefixStore(cached(store), "ä"), "b c")),
+    "built": lambda store: build(store, root="bucket/backups", metadata_cache=3600),
+}

@@ -1,0 +1,465 @@
+"""MetadataCaching: requests are saved, and what it says is never older than what was done through it."""
+
+from dataclasses import replace
+
+import pytest
+
+from cftool.core.errors import ConnectionFailed, NotFound, PreconditionFailed
+from cftool.core.sources import BytesSource
+from cftool.core.types import Cap, ChangeSet, Entry, Kind, Leftover, NameRules, ReadItem, Result, WriteItem
+from cftool.testing.clock import FakeClock
+from cftool.testing.faulty import Fault, FaultyStore
+from cftool.testing.targets import MemoryTarget
+from cftool.wrap.metadata_caching import MetadataCachingStore
+from cftool_providers.memory import MemoryStore
+
+
+class Setup:
+    def __init__(self, faults=None, *, limit=1000):
+        self.memory = MemoryStore()
+        for path in ("dir/a", "dir/b", "top"):
+            self.memory.write(path, BytesSource(path.encode()))
+        self.inner = FaultyStore(self.memory, faults or {})
+        self.clock = FakeClock()
+        self.store = MetadataCachingStore(self.inner, ttl=60, clock=self.clock, limit=limit)
+
+    @property
+    def calls(self):
+        return dict(self.inner.calls)
+
+    def put(self, path, data=b"new"):
+        return self.store.write(path, BytesSource(data))
+
+    def names(self, path=""):
+        return sorted(e.name for e in self.store.scan(path))
+
+    def missing(self, path):
+        try:
+            self.store.stat(path)
+        except NotFound:
+            return True
+        return False
+
+
+@pytest.fixture
+def setup():
+    return Setup()
+
+
+def implicit():
+    """As a flat store is: directories come and go with their files."""
+    setup = Setup()
+    features = setup.memory.features
+    caps = (features.caps | Cap.IMPLICIT_DIRS) & ~Cap.EMPTY_DIRS
+    setup.memory._features = replace(features, caps=caps, names=NameRules(opaque=True))
+    delete = setup.memory.delete
+
+    def delete_with_parents(path):
+        delete(path)
+        while path := path.rpartition("/")[0]:
+            try:
+                setup.memory.rmdir(path)
+            except Exception:
+                return
+
+    setup.memory.delete = delete_with_parents
+    setup.store = MetadataCachingStore(setup.inner, ttl=60, clock=setup.clock)
+    return setup
+
+
+# ---- what it saves
+
+
+def test_a_second_stat_asks_nothing(setup):
+    assert setup.store.stat("dir/a") == setup.store.stat("dir/a")
+    assert setup.calls == {"stat": 1}
+
+
+def test_that_nothing_is_there_is_remembered(setup):
+    assert [setup.missing("dir/x") for _ in range(3)] == [True] * 3
+    assert setup.calls == {"stat": 1}
+
+
+def test_a_second_listing_asks_nothing(setup):
+    assert [setup.names("dir") for _ in range(3)] == [["a", "b"]] * 3
+    assert setup.calls == {"scan": 1}
+
+
+def test_a_listing_answers_for_names_that_it_lacks_and_for_directories(setup):
+    setup.names()
+    assert setup.missing("nothing")
+    assert setup.store.stat("dir").is_dir
+    assert setup.calls == {"scan": 1}
+
+
+def test_a_listing_does_not_answer_for_files_because_stat_knows_more(setup):
+    setup.names()
+    assert setup.store.stat("top").size == 3
+    assert setup.calls == {"scan": 1, "stat": 1}
+
+
+def test_a_walk_answers_for_every_directory_of_it(setup):
+    assert [e.path for e in setup.store.walk("")] == ["dir", "dir/a", "dir/b", "top"]
+    assert (setup.names(), setup.names("dir")) == (["dir", "top"], ["a", "b"])
+    assert setup.missing("dir/x")
+    assert setup.calls == {"walk": 1}
+
+
+def test_a_walk_always_asks(setup):
+    list(setup.store.walk(""))
+    setup.memory.write("behind", BytesSource(b""))
+    assert "behind" in [e.path for e in setup.store.walk("")]
+
+
+def test_a_walk_of_a_subtree_answers_for_it_alone(setup):
+    setup.memory.mkdir("dir/empty")
+    list(setup.store.walk("dir"))
+    assert (setup.names("dir"), setup.names("dir/empty")) == (["a", "b", "empty"], [])
+    assert setup.calls == {"walk": 1}
+    assert setup.names() == ["dir", "top"]
+    assert setup.calls == {"walk": 1, "scan": 1}
+
+
+def test_everything_is_asked_anew_after_its_time(setup):
+    setup.store.stat("top")
+    setup.names("dir")
+    assert setup.missing("x")
+    setup.clock.advance(59.9)
+    setup.store.stat("top")
+    setup.names("dir")
+    assert setup.calls == {"stat": 2, "scan": 1}
+    setup.memory.write("x", BytesSource(b""))
+    setup.memory.write("dir/c", BytesSource(b""))
+    setup.clock.advance(0.2)
+    assert not setup.missing("x")
+    assert setup.names("dir") == ["a", "b", "c"]
+    assert setup.store.stat("top").path == "top"
+    assert setup.calls == {"stat": 4, "scan": 2}
+
+
+def test_the_root_is_remembered_like_any_other(setup):
+    assert setup.store.stat("").is_dir
+    assert setup.store.stat("").is_dir
+    assert setup.calls == {"stat": 1}
+
+
+# ---- own changes
+
+
+def test_the_entry_of_an_upload_answers_stat_and_joins_the_listing(setup):
+    setup.names("dir")
+    entry = setup.put("dir/new")
+    assert setup.store.stat("dir/new") == entry
+    assert setup.names("dir") == ["a", "b", "new"]
+    assert setup.calls == {"scan": 1, "write": 1}
+
+
+def test_the_entry_of_an_upload_that_knows_less_than_stat_is_asked_for_once(setup):
+    setup.names("dir")
+    assert setup.missing("dir/new")
+    write = setup.memory.write
+    setup.memory.write = lambda *args, **kwargs: write(*args, **kwargs)._replace(stored_ns=None)
+    setup.put("dir/new")
+    assert setup.names("dir") == ["a", "b", "new"]
+    for _ in range(2):
+        assert setup.store.stat("dir/new") == setup.memory.stat("dir/new")
+    assert setup.calls == {"scan": 1, "write": 1, "stat": 1}
+
+
+def test_an_upload_into_a_new_directory_shows_everywhere(setup):
+    setup.names()
+    assert setup.missing("far/away")
+    setup.put("far/away/file")
+    assert setup.store.stat("far/away").is_dir
+    assert setup.names() == ["dir", "far", "top"]
+    assert setup.names("far") == ["away"]
+
+
+def test_a_deleted_file_is_gone_at_once_and_without_a_request(setup):
+    setup.names("dir")
+    setup.store.stat("dir/a")
+    setup.store.delete("dir/a")
+    assert setup.missing("dir/a")
+    assert setup.names("dir") == ["b"]
+    assert setup.calls == {"scan": 1, "stat": 1, "delete": 1}
+
+
+def test_a_made_and_a_removed_directory_show(setup):
+    setup.names()
+    assert setup.missing("new/sub")
+    setup.store.mkdir("new/sub")
+    assert setup.store.stat("new/sub").is_dir
+    assert setup.names() == ["dir", "new", "top"]
+    setup.store.rmdir("new/sub")
+    assert setup.missing("new/sub")
+    assert setup.names("new") == []
+    with pytest.raises(NotFound):
+        setup.names("new/sub")
+
+
+def test_the_root_can_be_made_again(setup):
+    assert setup.store.mkdir("").path == ""
+    assert setup.names() == ["dir", "top"]
+
+
+def test_copy_move_and_set_modified_show(setup):
+    setup.names()
+    setup.names("dir")
+    assert setup.missing("moved/a")
+    assert setup.store.copy("top", "dir/copy") == setup.store.stat("dir/copy")
+    assert setup.names("dir") == ["a", "b", "copy"]
+    setup.store.set_modified("dir/copy", 5)
+    assert setup.store.stat("dir/copy").modified_ns == 5
+    assert {e.name: e.modified_ns for e in setup.store.scan("dir")}["copy"] == 5
+    setup.store.move("dir", "moved")
+    assert setup.missing("dir")
+    assert setup.missing("dir/a")
+    assert setup.store.stat("moved/a").path == "moved/a"
+    assert setup.names() == ["moved", "top"]
+    assert setup.names("moved") == ["a", "b", "copy"]
+
+
+def test_batches_show(setup):
+    setup.names("dir")
+    results = list(setup.store.write_many([WriteItem("dir/c", BytesSource(b"c"), tag=1)]))
+    assert setup.store.stat("dir/c") == results[0].entry
+    assert setup.names("dir") == ["a", "b", "c"]
+    list(setup.store.delete_many([Entry("dir/a", Kind.FILE)]))
+    assert setup.missing("dir/a")
+    assert setup.names("dir") == ["b", "c"]
+
+
+# ---- where directories are implicit
+
+
+def test_a_directory_goes_with_its_last_file():
+    setup = implicit()
+    setup.put("x/y/only")
+    assert (setup.names(), setup.names("x"), setup.names("x/y")) == (["dir", "top", "x"], ["y"], ["only"])
+    assert setup.store.stat("x").is_dir
+    setup.store.delete("x/y/only")
+    assert setup.names() == ["dir", "top"]
+    assert setup.missing("x")
+    with pytest.raises(NotFound):
+        setup.names("x/y")
+
+
+def test_a_directory_with_another_file_stays_without_a_request():
+    setup = implicit()
+    setup.names("dir")
+    setup.names()
+    before = setup.calls
+    setup.store.delete("dir/a")
+    assert setup.names("dir") == ["b"]
+    assert setup.names() == ["dir", "top"]
+    assert setup.calls == {**before, "delete": 1}
+
+
+def test_mkdir_promises_nothing_where_it_makes_nothing():
+    setup = implicit()
+    setup.memory.mkdir = lambda path: Entry(path, Kind.DIRECTORY)
+    assert setup.missing("new")
+    assert setup.store.mkdir("new").is_dir
+    assert setup.missing("new")
+
+
+# ---- errors and races
+
+
+@pytest.mark.parametrize(
+    ("op", "call"),
+    [
+        ("write", lambda s: s.write("dir/new", BytesSource(b""))),
+        ("delete", lambda s: s.delete("dir/a")),
+        ("mkdir", lambda s: s.mkdir("dir/new")),
+        ("rmdir", lambda s: s.rmdir("dir/empty")),
+        ("copy", lambda s: s.copy("top", "dir/new")),
+        ("move", lambda s: s.move("dir/a", "dir/new")),
+        ("set_modified", lambda s: s.set_modified("dir/a", 5)),
+    ],
+)
+def test_a_change_whose_answer_was_lost_is_asked_for_again(op, call):
+    setup = Setup({op: [Fault(answer_lost=True)]})
+    setup.memory.mkdir("dir/empty")
+    for path in ("dir/a", "dir/empty"):
+        setup.store.stat(path)
+    setup.names("dir")
+    assert setup.missing("dir/new")
+    with pytest.raises(ConnectionFailed):
+        call(setup.store)
+    assert setup.names("dir") == sorted(e.name for e in setup.memory.scan("dir"))
+    for entry in setup.memory.scan("dir"):
+        assert setup.store.stat(entry.path) == entry
+
+
+def test_an_item_of_a_batch_whose_answer_was_lost_is_asked_for_again():
+    setup = Setup({"write": [Fault(answer_lost=True)]})
+    setup.names("dir")
+    [result] = setup.store.write_many([WriteItem("dir/new", BytesSource(b""))])
+    assert isinstance(result.error, ConnectionFailed)
+    assert setup.names("dir") == ["a", "b", "new"]
+
+
+def test_items_of_a_batch_that_was_abandoned_are_asked_for_again(setup):
+    def reads_ahead(items):
+        taken = list(items)
+        for item in taken:
+            setup.memory.write(item.path, item.source)
+        for item in taken:
+            yield Result(item.path, entry=setup.memory.stat(item.path))
+
+    setup.memory.write_many = None
+    setup.inner.write_many = reads_ahead
+    setup.names("dir")
+    results = setup.store.write_many(WriteItem(f"dir/{n}", BytesSource(b"")) for n in range(3))
+    next(results)
+    results.close()
+    assert setup.names("dir") == ["0", "1", "2", "a", "b"]
+
+
+@pytest.mark.parametrize("op", ["scan", "walk"])
+def test_a_listing_that_breaks_is_not_remembered(op):
+    setup = Setup({op: [Fault(at=1)]})
+    with pytest.raises(ConnectionFailed):
+        list(getattr(setup.store, op)(""))
+    assert setup.names() == ["dir", "top"]
+
+
+def test_a_listing_that_was_abandoned_is_not_remembered(setup):
+    next(setup.store.scan(""))
+    next(setup.store.walk(""))
+    assert setup.names() == ["dir", "top"]
+
+
+@pytest.mark.parametrize("op", ["scan", "walk"])
+def test_a_listing_overtaken_by_a_change_is_not_remembered(setup, op):
+    listing = getattr(setup.store, op)("")
+    first = next(listing)
+    assert first.path == "dir"
+    setup.put("new")
+    list(listing)
+    assert setup.names() == ["dir", "new", "top"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_stat_overtaken_by_a_change_is_not_remembered(setup, there):
+    """The answer is on its way while another thread replaces the file."""
+    path = "top" if there else "fresh"
+    stat = setup.memory.stat
+
+    def overtaken(path):
+        setup.memory.stat = stat
+        try:
+            return stat(path)
+        finally:
+            setup.put(path, b"newer content")
+
+    setup.memory.stat = overtaken
+    setup.missing(path)
+    assert setup.store.stat(path).size == len(b"newer content")
+
+
+def test_a_read_that_finds_nothing_forgets_what_was_known(setup):
+    version = setup.store.stat("top").version
+    setup.memory.write("top", BytesSource(b"changed behind"))
+    with pytest.raises(PreconditionFailed):
+        setup.store.read("top", if_version=version)
+    assert setup.store.stat("top").size == len(b"changed behind")
+    setup.memory.delete("top")
+    with pytest.raises(NotFound):
+        setup.store.read("top")
+    assert setup.missing("top")
+    assert setup.store.read("dir/a").read() == b"dir/a"
+
+
+def test_a_batch_of_reads_that_finds_nothing_forgets_what_was_known(setup):
+    entries = [setup.store.stat("top"), setup.store.stat("dir/a")]
+    setup.memory.delete("top")
+    results = list(setup.store.read_many(ReadItem(e, MemoryTarget()) for e in entries))
+    assert [type(r.error).__name__ for r in results] == ["NotFound", "NoneType"]
+    assert setup.missing("top")
+
+
+def test_changes_made_elsewhere_are_forgotten(setup):
+    cursor = setup.store.changes(None).cursor
+    setup.names("dir")
+    setup.store.stat("dir/a")
+    setup.memory.move("dir/a", "dir/z")
+    assert setup.names("dir") == ["a", "b"]
+    assert "dir/z" in setup.store.changes(cursor).paths
+    assert setup.names("dir") == ["b", "z"]
+    assert setup.missing("dir/a")
+
+
+def test_a_reset_of_the_changes_forgets_everything(setup):
+    setup.names()
+    setup.store.stat("top")
+    setup.memory.delete("top")
+    setup.memory.changes = lambda cursor: ChangeSet((), "1", reset=True)
+    setup.store.changes("old")
+    assert setup.missing("top")
+    assert setup.names() == ["dir"]
+
+
+# ---- bounds
+
+
+def test_the_oldest_entries_go_first_when_it_is_full():
+    setup = Setup(limit=3)
+    for path in ("top", "dir", "dir/a", "top", "dir/b"):
+        setup.store.stat(path)
+    assert setup.calls == {"stat": 4}
+    setup.store.stat("top")
+    assert setup.calls == {"stat": 4}
+    setup.store.stat("dir")
+    assert setup.calls == {"stat": 5}
+
+
+def test_listings_are_bounded_by_their_entries():
+    setup = Setup(limit=4)
+    setup.names("dir")
+    setup.names()
+    setup.names()
+    assert setup.calls == {"scan": 2}
+    setup.names("dir")
+    assert setup.calls == {"scan": 3}
+    assert len(setup.store._cache._listings) == 1
+
+
+@pytest.mark.parametrize("op", ["scan", "walk"])
+def test_a_listing_larger_than_the_bound_passes_and_is_not_kept(op):
+    setup = Setup(limit=5)
+    for n in range(20):
+        setup.memory.write(f"many/{n}", BytesSource(b""))
+    for _ in range(2):
+        assert len(list(getattr(setup.store, op)("many"))) == 20
+    assert setup.calls == {op: 2}
+    assert setup.store._cache._listed == 0
+
+
+def test_the_count_of_listed_entries_stays_right(setup):
+    cache = setup.store._cache
+    list(setup.store.walk(""))
+    setup.put("dir/c")
+    setup.put("dir/c")
+    setup.put("new/d")
+    setup.store.delete("dir/a")
+    setup.store.delete("dir/b")
+    list(setup.store.walk(""))
+    setup.store.move("dir", "moved")
+    setup.names()
+    assert cache._listed == sum(len(listing) + 1 for _, listing in cache._listings.values())
+    cache.clear()
+    assert (cache._listed, len(cache._entries)) == (0, 0)
+
+
+def test_the_rest_is_asked(setup):
+    removed = []
+    setup.memory.leftovers = lambda path, *, older_than=None: iter([Leftover(path, str(older_than))])
+    setup.memory.remove_leftover = removed.append
+    [leftover] = setup.store.leftovers("dir", older_than=3)
+    setup.store.remove_leftover(leftover)
+    assert removed == [Leftover("dir", "3")]
+    assert setup.store.usage().used == 13
+    assert setup.store.features is setup.memory.features
+    setup.store.close()
