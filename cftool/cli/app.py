@@ -1,0 +1,177 @@
+"""The table of commands, and the run of one: only the module of the command that was typed is imported.
+
+Flags that every command has may stand before its name too: they are moved behind it, so that there is one place that
+reads them. Usage errors are told in two lines and exit with 2; what a command raises is handled by its Session.
+"""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from cftool.cli import exits
+from cftool.cli.command import build, unvalidated
+from cftool.cli.messages import Messages
+from cftool.config.suggest import hint
+
+# name: (module, function, short help); the order is that of the help
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "ls": ("cmd_ls", "ls", "List files, directories and remotes."),
+    "cp": ("cmd_cp", "cp", "Copy files and directories."),
+    "sync": ("cmd_sync", "sync", "Make a directory hold exactly what another holds."),
+    "check": ("cmd_check", "check", "Compare two directories or files."),
+    "rm": ("cmd_rm", "rm", "Remove files and trees."),
+    "mkdir": ("cmd_mkdir", "mkdir", "Make directories and their parents."),
+    "cat": ("cmd_cat", "cat", "Write files to standard output."),
+    "stat": ("cmd_stat", "stat", "Show all that is known of an entry."),
+    "du": ("cmd_du", "du", "Count bytes and files below a path."),
+    "cleanup": ("cmd_cleanup", "cleanup", "Remove what killed runs left behind."),
+    "config": ("", "", "Create, show and test remotes."),
+    "version": ("cmd_version", "version", "Show the version."),
+    "help": ("cmd_help", "help_", "Show the help of a command."),
+}
+CONFIG: dict[str, tuple[str, str, str]] = {
+    "create": ("cmd_config", "create", "Define a remote."),
+    "list": ("cmd_config", "list_", "List the remotes."),
+    "show": ("cmd_config", "show", "Show a remote, secrets hidden."),
+    "remove": ("cmd_config", "remove", "Remove a remote."),
+    "test": ("cmd_config_test", "probe", "Log in to a remote and tell what works."),
+    "path": ("cmd_config", "path", "Show where the configuration file is."),
+}
+GROUPS = {"config": CONFIG}
+
+_FLAGS = frozenset({"-q", "--quiet", "-v", "-vv", "-vvv", "--verbose", "--json"})
+_VALUES = frozenset({"--config", "--log-file", "--log-format"})
+
+
+class Group(TyperGroup):
+    """Commands by name, each imported when it is asked for."""
+
+    def __init__(self, name: str, table: dict[str, tuple[str, str, str]], help_text: str) -> None:
+        super().__init__(name=name, help=help_text, rich_markup_mode=None)
+        self._table = table
+
+    def get_params(self, ctx: Any) -> Any:
+        """The group's own flags."""
+        return unvalidated(super().get_params(ctx))
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of the table."""
+        del ctx
+        return list(self._table)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command or group of that name, or None."""
+        del ctx
+        if cmd_name in GROUPS and self._table is COMMANDS:
+            return Group(cmd_name, GROUPS[cmd_name], self._table[cmd_name][2])
+        if cmd_name not in self._table:
+            return None
+        module, function, _ = self._table[cmd_name]
+        return build(getattr(import_module(f"cftool.cli.{module}"), function), cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The table, without an import of any command."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row[2]) for name, row in self._table.items()])
+
+
+def root() -> Group:
+    """The group of all commands."""
+    return Group("cftool", COMMANDS, "Copy, sync, check and list cloud storage: see cftool COMMAND --help.")
+
+
+def run(argv: list[str]) -> int:
+    """Run one command line; never raises but SystemExit's relatives of a dying interpreter."""
+    arguments = _hoist(argv)
+    messages = Messages()
+    if not arguments:
+        messages.error("what to do? see cftool --help")
+        return exits.USAGE
+    try:
+        _known(arguments)
+        with root().make_context("cftool", arguments) as context:
+            code = context.command.invoke(context)
+    except typer.Exit as error:
+        return _flushed(error.exit_code)
+    except typer.TyperException as error:
+        messages.error(_usage(error, arguments))
+        return exits.USAGE
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        _silence()
+        return exits.BROKEN_PIPE
+    return _flushed(int(code or 0))
+
+
+def _hoist(argv: list[str]) -> list[str]:
+    """Move common flags from before the command's name to right behind it."""
+    flags: list[str] = []
+    names: list[str] = []
+    table = COMMANDS
+    rest = list(argv)
+    while rest:
+        word = rest[0]
+        if word in _FLAGS or any(word.startswith(f"{flag}=") for flag in _VALUES):
+            flags.append(rest.pop(0))
+        elif word in _VALUES and len(rest) > 1:
+            flags += [rest.pop(0), rest.pop(0)]
+        elif word in GROUPS and table is COMMANDS:
+            names.append(rest.pop(0))
+            table = GROUPS[word]
+        elif word in table:
+            return [*names, rest.pop(0), *flags, *rest]
+        else:
+            break
+    return [*names, *rest] if rest or names else flags
+
+
+def _known(arguments: list[str]) -> None:
+    """Refuse a command that does not exist, with the nearest one that does."""
+    table = COMMANDS
+    word = arguments[0]
+    if word in GROUPS:
+        table = GROUPS[word]
+        if len(arguments) == 1:
+            raise typer.TyperException(f"say one of {', '.join(table)}")
+        word = arguments[1]
+    if not word.startswith("-") and word not in table:
+        raise typer.TyperException(f"no command {word!r}{hint(word, table)}")
+
+
+def _usage(error: typer.TyperException, arguments: list[str]) -> str:
+    """Two lines: what is wrong, and where the help is."""
+    command = [word for word in arguments[:2] if word in COMMANDS or word in CONFIG]
+    command = command[: 2 if command and command[0] in GROUPS else 1]
+    option = getattr(error, "option_name", None)
+    near = getattr(error, "possibilities", None)
+    if type(error).__name__ == "NoSuchOption":
+        text = f"no option {option}" + (f"; did you mean {min(near)}?" if near else "")
+    else:
+        text = error.format_message().rstrip(".")
+        text = text[:1].lower() + text[1:]
+    where = " ".join(["cftool", *command])
+    return f"{': '.join([*command[-1:], text])} (see {where} --help)"
+
+
+def _flushed(code: int) -> int:
+    """What the help wrote leaves now, so that a reader that went away is no surprise at exit."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _silence()
+        return code or exits.BROKEN_PIPE
+    except (OSError, ValueError):
+        return code or exits.FAILED
+    return code
+
+
+def _silence() -> None:
+    from cftool.cli.output import Output
+
+    Output().abandon()

@@ -1,0 +1,124 @@
+"""`cftool cp`: where each SRC goes, by the rules of the manual; the engine does the rest.
+
+DST with a trailing slash, or several SRC: into that directory. DST an existing directory and SRC a file: into it.
+Otherwise DST is the exact result, so that `cp -r a r:b` makes `b` hold what `a` holds, as often as it is run.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument
+
+from cftool.cli import exits
+from cftool.cli.options import Recursive
+from cftool.cli.run import Step, execute
+from cftool.cli.session import Session
+from cftool.cli.transfer_flags import Transfer, options
+from cftool.core import paths
+from cftool.core.errors import CftoolError, ConfigError, NotADirectory, NotFound
+from cftool.core.types import Entry
+
+if TYPE_CHECKING:
+    from cftool.stack import Opened
+    from cftool.transfer.options import Options
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One SRC that is there."""
+
+    opened: "Opened"
+    entry: Entry
+
+
+def cp(
+    session: Session,
+    which: Recursive,
+    flags: Transfer,
+    sources: Annotated[list[str], Argument(metavar="SRC... DST")],
+) -> int:
+    """Copy files, and with -r directories. Deletes nothing at the destination."""
+    if len(sources) < 2:
+        raise ConfigError("cp: say what to copy and where to: SRC... DST")
+    *names, dst = sources
+    if "-" in sources:
+        return _streamed(session, names, dst, options(flags))
+    how = options(flags)
+    session.connections = how.transfers
+    found: list[_Source] = []
+    failed: list[BaseException] = []
+    for name in names:
+        try:
+            found.append(_find(session, name, recursive=which.recursive))
+        except ConfigError:
+            raise
+        except (CftoolError, OSError) as error:
+            session.report(error, name)
+            failed.append(error)
+    target = session.open(dst)
+    entry = _look(target)
+    inside = len(names) > 1 or target.address.trailing_slash
+    if entry is not None and not entry.is_dir and (inside or any(source.entry.is_dir for source in found)):
+        raise NotADirectory("a file is there; a directory is needed", path=target.path, store=target.store.name)
+    present = entry is not None and entry.is_dir
+    steps = [_step(source, target, how, inside=inside or (present and not source.entry.is_dir)) for source in found]
+    return execute(session, steps, dry_run=how.dry_run, failed=failed)
+
+
+def _find(session: Session, name: str, *, recursive: bool) -> _Source:
+    opened = session.open(name)
+    entry = opened.store.stat(opened.path)
+    if entry.is_dir and not recursive:
+        raise ConfigError(f"{name} is a directory; -r copies it with all below it")
+    if opened.address.trailing_slash and not entry.is_dir:
+        raise NotADirectory("not a directory", op="stat", path=opened.path, store=opened.store.name)
+    return _Source(opened, entry)
+
+
+def _look(opened: "Opened") -> Entry | None:
+    try:
+        return opened.store.stat(opened.path)
+    except NotFound:
+        return None
+
+
+def _name(opened: "Opened") -> str:
+    """What a directory is called inside DST; `.`, `..` and a whole remote have no name: their content goes there."""
+    name = opened.address.path.rpartition("/")[2]
+    return "" if name in {".", ".."} else name
+
+
+def _step(source: _Source, target: "Opened", how: "Options", *, inside: bool) -> Step:
+    """The call of the engine that copies one SRC, into the directory `target` or to exactly there."""
+    from cftool.transfer import api
+
+    src = source.opened
+    if source.entry.is_dir:
+        whole = paths.join(target.path, _name(src)) if inside and _name(src) else target.path
+        return lambda around, emit: api.copy(api.side(src), api.side(target, whole), how, around, emit)
+    folder, name = paths.parent(src.path), src.path.rpartition("/")[2]
+    path = paths.join(target.path, name) if inside else target.path
+    return lambda around, emit: api.copy_file(
+        api.side(src, folder),
+        name,
+        api.side(target, paths.parent(path)),
+        path.rpartition("/")[2],
+        how,
+        around,
+        emit,
+    )
+
+
+def _streamed(session: Session, names: list[str], dst: str, how: "Options") -> int:
+    """One side is `-`: standard input to a file, or a file to standard output."""
+    from cftool.cli import stdio
+
+    if len(names) > 1 or how.dry_run:
+        raise ConfigError("- takes one file on the other side, and no --dry-run")
+    if dst == "-":
+        if names[0] == "-" or session.out.json:
+            raise ConfigError("cp: standard output can take the bytes of a file only, without --json")
+        stdio.send(session, names[0])
+    else:
+        stdio.receive(session, dst)
+    return exits.DONE

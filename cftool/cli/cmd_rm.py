@@ -1,0 +1,53 @@
+"""`cftool rm`: files, and with -r trees. The root of a disk or of a whole remote is never removed."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from cftool.cli.options import DryRun, Recursive
+from cftool.cli.run import Step, execute
+from cftool.cli.session import Session
+from cftool.core.errors import CftoolError, ConfigError, NotADirectory, NotFound, Refused
+
+if TYPE_CHECKING:
+    from cftool.stack import Opened
+
+
+def rm(
+    session: Session,
+    which: Recursive,
+    flags: DryRun,
+    paths: Annotated[list[str], Argument(metavar="PATH...")],
+    force: Annotated[bool, Option("-f", "--force", help="No error where nothing is there.")] = False,
+) -> int:
+    """Remove files, and with -r trees."""
+    steps: list[Step] = []
+    failed: list[BaseException] = []
+    for text in paths:
+        try:
+            steps.append(_step(session.open(text, follow=False), recursive=which.recursive, dry_run=flags.dry_run))
+        except (CftoolError, OSError) as error:
+            if force and isinstance(error, NotFound):
+                continue
+            session.report(error, text)
+            failed.append(error)
+    return execute(session, steps, dry_run=flags.dry_run, verb="deleted", failed=failed)
+
+
+def _step(opened: "Opened", *, recursive: bool, dry_run: bool) -> Step:
+    from cftool.transfer import api
+    from cftool.transfer.options import Options
+
+    shown = opened.address.text
+    if not opened.path:
+        raise Refused(f"{shown}: rm does not remove a whole disk or remote; name what is below it")
+    if opened.address.path.rpartition("/")[2] in {".", ".."}:
+        raise Refused(f"{shown}: rm does not remove . or ..")
+    entry = opened.store.stat(opened.path)
+    if entry.is_dir and not recursive:
+        raise ConfigError(f"{shown} is a directory; -r removes it with all below it")
+    if opened.address.trailing_slash and not entry.is_dir:
+        raise NotADirectory("not a directory", op="delete", path=opened.path, store=opened.store.name)
+    how = Options(dry_run=dry_run)
+    folder, _, name = opened.path.rpartition("/")
+    return lambda around, emit: api.remove_tree(api.side(opened, folder), entry.at(name), how, around, emit)

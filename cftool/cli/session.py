@@ -1,0 +1,183 @@
+"""One run of one command: its output, messages, signals, log, configuration and open stores, and how it ends.
+
+`Session.run` is the boundary: whatever a command raises becomes one line on standard error (with `--json` an event as
+well) and an exit code, never a traceback. Configuration and stores are opened when they are first asked for.
+"""
+
+import gc
+import os
+import time
+from collections import Counter
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from cftool.cli import exits
+from cftool.cli.messages import Messages, explain
+from cftool.cli.options import Common
+from cftool.cli.output import Output, OutputError
+from cftool.cli.signals import Interrupts
+from cftool.core.errors import CftoolError, ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cftool.config.file import Config, KnownNames
+    from cftool.stack import Opened
+    from cftool.transfer.options import Surroundings
+
+
+class Session:
+    """What a command works with."""
+
+    def __init__(self, common: Common) -> None:
+        self.common = common
+        self.env = os.environ
+        self.messages = Messages(0 if common.quiet else 1 + min(common.verbose, 2))
+        self.out = Output(json=common.json)
+        self.requests: Counter[str] = Counter()
+        self.read_only = False
+        self.connections: int | None = None
+        self.interrupts = Interrupts(self.messages.info, self._leave)
+        self.on_leave: Callable[[], object] | None = None
+        self._closing = ExitStack()
+        self._config: Config | None = None
+
+    @classmethod
+    def run(cls, common: Common, call: "Callable[[Session], int | None]") -> int:
+        """Run `call` in a new session; returns the exit code."""
+        session = cls(common)
+        try:
+            with session.interrupts, session._closing:
+                session._start_log()
+                gc.freeze()  # what start-up made stays: no collection has to look at it again
+                gc.enable()
+                code = call(session) or exits.DONE
+            session.out.flush()
+        except BaseException as error:
+            code = session._failed(error)
+        return code
+
+    # ---- what a command asks for
+
+    @property
+    def config(self) -> "Config":
+        """The configuration, read once."""
+        if self._config is None:
+            from cftool.config import file
+
+            self._config = file.load(self.common.config, self.env)
+        return self._config
+
+    def open(self, text: str, *, follow: bool = True) -> "Opened":
+        """The store and path of an address; closed at the end of the session. `follow` a link that it may be itself."""
+        from cftool import stack
+        from cftool.config import address, dirs
+
+        local = ":" not in text.partition("/")[0]  # then the configuration is not even read
+        config = self._empty() if local else self.config
+        parsed = address.parse(text, remotes=() if local else self._remotes())
+        context = stack.OpenContext(
+            env=self.env,
+            requests=self.requests,
+            state_dir=dirs.state_dir(self.env),
+            connections=self.connections,
+            read_only=self.read_only,
+            transport=None,
+        )
+        opened = stack.open_address(parsed, config, context=context, follow=follow)
+        self._closing.callback(opened.store.close)
+        return opened
+
+    @staticmethod
+    def needs_directory(opened: "Opened", otherwise: str) -> None:
+        """Refuse a file where seeing it costs no request; of a service the engine's listing tells soon enough."""
+        if opened.store.features.remote:
+            return
+        try:
+            entry = opened.store.stat(opened.path)
+        except CftoolError:
+            return  # the engine says it better
+        if not entry.is_dir:
+            raise ConfigError(f"{opened.address.text} is a file; {otherwise}")
+
+    def _remotes(self) -> "KnownNames":
+        from cftool import registry
+
+        return self.config.known(registry.names())
+
+    def _empty(self) -> "Config":
+        from cftool.config.file import Config
+
+        return Config("", self.env)
+
+    def surroundings(self) -> "Surroundings":
+        """What the engine needs besides the sides."""
+        from cftool.config import dirs
+        from cftool.transfer.options import Surroundings
+
+        return Surroundings(state_dir=dirs.state_dir(self.env), now=time.time, cancelled=self.interrupts.cancelled)
+
+    # ---- how it ends
+
+    def report(self, error: BaseException, where: str | None = None) -> int:
+        """Tell of an error that does not end the command, and return its code. `where`: the address that was typed."""
+        text = explain(error, where)
+        if self.out.json:
+            kind = error.kind if isinstance(error, StoreError) else _snake(type(error).__name__)
+            self.out.event("error", {"path": getattr(error, "path", None) or "", "kind": kind, "message": text})
+        self.messages.error(text)
+        return exits.of_error(error)
+
+    def _failed(self, error: BaseException) -> int:
+        if isinstance(error, BrokenPipeError):
+            self.out.abandon()
+            return exits.BROKEN_PIPE
+        if isinstance(error, SystemExit):
+            return error.code if isinstance(error.code, int) else exits.FAILED
+        if isinstance(error, KeyboardInterrupt):
+            self.messages.error("interrupted")
+            self._flush_quietly()
+            return exits.INTERRUPTED
+        if isinstance(error, OutputError):
+            self.out.abandon()
+            self.messages.error(explain(error))
+            return exits.FAILED
+        if isinstance(error, CftoolError | OSError):
+            code = self.report(error)
+        else:
+            code = self._internal(error)
+        self._flush_quietly()
+        return code
+
+    def _internal(self, error: BaseException) -> int:
+        from cftool.http.redact import redact
+
+        text = redact(explain(error))
+        if self.out.json:
+            self.out.event("error", {"path": "", "kind": "internal", "message": text})
+        self.messages.error(f"internal error: {text}; please report it (-vv shows the traceback)")
+        if self.common.verbose > 1 or self.env.get("CFTOOL_TRACEBACK"):
+            import traceback
+
+            for line in redact("".join(traceback.format_exception(error))).splitlines():
+                self.messages.write(line)
+        return exits.FAILED
+
+    def _flush_quietly(self) -> None:
+        try:
+            self.out.flush()
+        except (OSError, CftoolError):
+            self.out.abandon()
+
+    def _start_log(self) -> None:
+        from cftool.cli.logs import Logs
+
+        self._closing.enter_context(Logs(self.messages, path=self.common.log_file, form=self.common.log_format))
+
+    def _leave(self) -> None:
+        if self.on_leave is not None:
+            self.on_leave()
+
+
+def _snake(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")

@@ -1,0 +1,158 @@
+"""`-` as one side of cp: standard input to a file anywhere, a file to standard output.
+
+Input that ends within some MiB is held and sent with its size known; a regular file is read in place and can be sent
+again after a failure; anything else is a stream that is read once, so a failure in the middle ends the command.
+"""
+
+import io
+import os
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING, BinaryIO
+
+from cftool.core.errors import ConfigError, IsADirectory, NotFound, SourceChanged
+from cftool.core.sources import BytesSource
+
+if TYPE_CHECKING:
+    from cftool.cli.session import Session
+    from cftool.core.types import Source
+
+_HELD = 8 * 1024 * 1024  # bytes; what ends within them is sent as a file of known size
+
+
+class _Stream(io.RawIOBase):
+    """What was read ahead, then the rest of the input."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        super().__init__()
+        self._head = memoryview(head)
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override] # the buffer protocol has no name in 3.11
+        wanted = memoryview(buffer).cast("B")
+        if not self._head:
+            data = self._rest.read(len(wanted))
+            wanted[: len(data)] = data
+            return len(data)
+        taken = self._head[: len(wanted)]
+        wanted[: len(taken)] = taken
+        self._head = self._head[len(taken) :]
+        return len(taken)
+
+
+class StreamSource:
+    """A Source of unknown size that can be opened once."""
+
+    size: int | None = None
+    local_path: str | None = None
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._stream: _Stream | None = _Stream(head, rest)
+
+    def open(self) -> BinaryIO:
+        """The stream; a second time there is nothing to give."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            raise SourceChanged("standard input can be read once only; run the command again", op="write")
+        return io.BufferedReader(stream, 256 * 1024)
+
+    def load(self) -> bytes:
+        """Everything; for small files only, which this one is not known to be."""
+        with self.open() as stream:
+            return stream.read()
+
+    def check(self) -> None:
+        """A stream cannot change behind our back."""
+
+
+class _Range(io.RawIOBase):
+    """A regular file from an offset on, by pread: independent of who else reads it."""
+
+    def __init__(self, fd: int, offset: int) -> None:
+        super().__init__()
+        self._fd, self._at = fd, offset
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override] # the buffer protocol has no name in 3.11
+        count = os.preadv(self._fd, [buffer], self._at)
+        self._at += count
+        return count
+
+
+class FileSource:
+    """A Source over an open regular file, as `< file` gives it."""
+
+    local_path: str | None = None
+
+    def __init__(self, fd: int, offset: int) -> None:
+        self._fd, self._offset = fd, offset
+        self._seen = self._print()
+        self.size: int | None = max(0, os.fstat(fd).st_size - offset)
+
+    def open(self) -> BinaryIO:
+        """A new reader."""
+        return io.BufferedReader(_Range(self._fd, self._offset), 256 * 1024)
+
+    def load(self) -> bytes:
+        """The bytes, proven unchanged."""
+        data = self.open().read()
+        self.check()
+        return data
+
+    def check(self) -> None:
+        """Raise SourceChanged where the file is another one now."""
+        if self._print() != self._seen:
+            raise SourceChanged("the file on standard input changed while it was read", op="write")
+
+    def _print(self) -> tuple[int, int, int]:
+        found = os.fstat(self._fd)
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def receive(session: "Session", dst: str) -> None:
+    """Standard input to the file `dst`."""
+    opened = session.open(dst)
+    if opened.address.trailing_slash or not opened.path:
+        raise IsADirectory("standard input needs the name of a file", path=opened.path, store=opened.store.name)
+    try:
+        if opened.store.stat(opened.path).is_dir:
+            raise IsADirectory("is a directory; name a file", path=opened.path, store=opened.store.name)
+    except NotFound:
+        pass
+    started = time.monotonic()
+    entry = opened.store.write(opened.path, _source(), modified_ns=time.time_ns())
+    name, size = opened.path.rpartition("/")[2], entry.size or 0
+    if session.out.json:
+        session.out.event("copy", {"path": name, "bytes": size, "server_side": False})
+    from cftool.cli import run
+    from cftool.transfer.events import Summary
+
+    run.tell(session, Summary(copied=1, bytes=size, seconds=time.monotonic() - started), code=0)
+
+
+def send(session: "Session", src: str) -> None:
+    """The file `src` to standard output."""
+    from cftool.cli.cmd_cat import write
+
+    session.read_only = True
+    write(session, src)
+
+
+def _source() -> "Source":
+    if sys.stdin is None:
+        raise ConfigError("standard input is closed")
+    stream: BinaryIO = sys.stdin.buffer
+    try:
+        fd = stream.fileno()
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return FileSource(fd, os.lseek(fd, 0, os.SEEK_CUR))
+    except (OSError, ValueError):
+        pass  # no descriptor of its own: read it as a stream
+    head = stream.read(_HELD)
+    return BytesSource(head) if len(head) < _HELD else StreamSource(head, stream)

@@ -1,0 +1,118 @@
+"""The flags that cp, sync and check share, and their translation into the engine's Options.
+
+Every value is a bool or a text here; `options()` reads the texts and names the flag where one is wrong. Flags of later
+versions are absent, never accepted and ignored; --bwlimit is known, and refused by the engine until it can do it.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from typer import Option
+
+from cftool.cli import formats
+from cftool.cli.options import Text
+from cftool.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cftool.transfer.options import MaxDelete, Options
+
+_E = TypeVar("_E", bound=enum.Enum)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What cp, sync and check share."""
+
+    dry_run: Annotated[bool, Option("-n", "--dry-run", help="Show what would be done; change nothing.")] = False
+    checksum: Annotated[bool, Option("-c", "--checksum", help="Compare by hash, never by time.")] = False
+    size_only: Annotated[bool, Option("--size-only", help="Compare by size alone.")] = False
+    update: Annotated[bool, Option("-u", "--update", help="Skip files that are newer at the destination.")] = False
+    ignore_existing: Annotated[bool, Option("--ignore-existing", help="Skip files that are there, equal or not.")] = (
+        False
+    )
+    existing: Annotated[bool, Option("--existing", help="Skip files that are not at the destination yet.")] = False
+    ignore_times: Annotated[bool, Option("--ignore-times", help="Copy every file, equal or not.")] = False
+    transfers: Annotated[Text, Option("--transfers", metavar="N", help="Files or parts in flight at once.")] = None
+    checkers: Annotated[Text, Option("--checkers", metavar="N", help="Comparisons in flight at once.")] = None
+    bwlimit: Annotated[Text, Option("--bwlimit", metavar="RATE", hidden=True)] = None
+    max_transfer: Annotated[Text, Option("--max-transfer", metavar="SIZE", help="Stop after SIZE.")] = None
+    max_duration: Annotated[Text, Option("--max-duration", metavar="T", help="Start nothing new after T.")] = None
+    retries: Annotated[Text, Option("--retries", metavar="N", help="Attempts at a file that changed or failed.")] = None
+    links: Annotated[Text, Option("--links", metavar="skip|follow", help="Symbolic links of the source.")] = None
+    verify: Annotated[Text, Option("--verify", metavar="auto|readback|none", help="How copies are verified.")] = None
+    wait_lock: Annotated[Text, Option("--wait-lock", metavar="T", help="Wait for another run to end.")] = None
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What sync alone has: how far it may delete."""
+
+    no_delete: Annotated[bool, Option("--no-delete", help="Delete nothing.")] = False
+    max_delete: Annotated[Text, Option("--max-delete", metavar="N|P%", help="Delete no more than this.")] = None
+    force_delete: Annotated[bool, Option("--force-delete", help="Delete although the source is another one.")] = False
+    allow_empty_source: Annotated[bool, Option("--allow-empty-source", help="An empty source may empty DST.")] = False
+
+
+def options(flags: Transfer, deletion: Deletion | None = None, **more: Any) -> "Options":
+    """The engine's Options of these flags; ConfigError names the flag that is wrong."""
+    from cftool.transfer.options import Links, Options, Verify
+
+    if flags.size_only and flags.checksum:
+        raise ConfigError("--size-only and --checksum exclude each other")
+    if flags.existing and flags.ignore_existing:
+        raise ConfigError("--existing and --ignore-existing together select nothing")
+    default = Options()
+    values: dict[str, Any] = {
+        name: getattr(flags, name)
+        for name in ("dry_run", "checksum", "size_only", "update", "ignore_existing", "existing", "ignore_times")
+    }
+    values["transfers"] = _optional(flags.transfers, "--transfers", least=1)
+    values["checkers"] = _optional(flags.checkers, "--checkers", least=1)
+    if flags.retries is not None:
+        values["retries"] = formats.parse_count(flags.retries, "--retries")
+    values["links"] = choice(Links, flags.links, "--links", default.links)
+    values["verify"] = choice(Verify, flags.verify, "--verify", default.verify)
+    if flags.bwlimit is not None:
+        values["bwlimit"] = formats.parse_size(flags.bwlimit.removesuffix("/s"), "--bwlimit") or None
+    if flags.max_transfer is not None:
+        values["max_transfer"] = formats.parse_size(flags.max_transfer, "--max-transfer")
+    if flags.max_duration is not None:
+        values["max_duration"] = formats.parse_duration(flags.max_duration, "--max-duration")
+    if flags.wait_lock is not None:
+        values["wait_lock"] = formats.parse_duration(flags.wait_lock, "--wait-lock")
+    if deletion is not None:
+        values["delete"] = not deletion.no_delete
+        values["force_delete"] = deletion.force_delete
+        values["allow_empty_source"] = deletion.allow_empty_source
+        if deletion.max_delete is not None:
+            values["max_delete"] = _max_delete(deletion.max_delete)
+    return Options(**values, **more)
+
+
+def choice(kind: type[_E], text: str | None, flag: str, default: _E) -> _E:
+    """The member of `kind` that `text` names."""
+    if text is None:
+        return default
+    for member in kind:
+        if member.value == text:
+            return member
+    raise ConfigError(f"{flag}: {text!r} is none of {', '.join(str(member.value) for member in kind)}")
+
+
+def _optional(text: str | None, flag: str, *, least: int) -> int | None:
+    return None if text is None else formats.parse_count(text, flag, least=least)
+
+
+def _max_delete(text: str) -> "MaxDelete":
+    from cftool.transfer.options import MaxDelete
+
+    if text.endswith("%"):
+        try:
+            share = float(text[:-1]) / 100
+        except ValueError:
+            share = -1
+        if not 0 <= share <= 1:
+            raise ConfigError(f"--max-delete: {text!r} is no percentage from 0% to 100%")
+        return MaxDelete(files=None, share=share)
+    return MaxDelete(files=formats.parse_count(text, "--max-delete"), share=None)

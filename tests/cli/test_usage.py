@@ -1,0 +1,114 @@
+"""What is typed wrongly is told in one line with the nearest right word, and exits with 2."""
+
+import pytest
+
+from cftool import __version__
+from cftool.cli import app
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lss"], "'lss'; did you mean 'ls'? (see cftool --help)"),
+        (["ls", "--recursve"], "ls: no option --recursve; did you mean --recursive? (see cftool ls --help)"),
+        (["config", "shw"], "'shw'; did you mean 'show'? (see cftool config --help)"),
+        (["config"], "config: say one of create, list"),
+        (["config", "show", "--jsn"], "show: no option --jsn; did you mean --json? (see cftool config show --help)"),
+        (["cp"], "cp: missing argument 'SRC... DST' (see cftool cp --help)"),
+        (["cp", "one"], "SRC... DST"),
+        (["sync", "a", "b", "c"], "sync: got unexpected extra argument(s) (c)"),
+        (["ls", "--depth"], "ls: option '--depth' requires an argument"),
+        (["ls", "--depth", "0"], "--depth: '0'"),
+        (["ls", "-d", "-f"], "exclude each other"),
+        (["ls", "--sort", "colour"], "name, size, time"),
+        (["--nonsense"], "no option --nonsense"),
+        (["sync", "a", "b", "--max-delete", "many"], "--max-delete"),
+        (["sync", "a", "b", "--max-delete", "101%"], "--max-delete"),
+        (["sync", "a", "b", "--max-delete", "x%"], "--max-delete"),
+        (["cp", "a", "b", "--links", "hard"], "skip, follow, keep"),
+        (["cp", "a", "b", "--verify", "maybe"], "auto, readback, none"),
+        (["cp", "a", "b", "--transfers", "0"], "--transfers"),
+        (["cp", "a", "b", "--bwlimit", "fast"], "--bwlimit"),
+        (["cp", "a", "b", "--max-transfer", "lots"], "--max-transfer"),
+        (["cp", "a", "b", "--max-duration", "long"], "--max-duration"),
+        (["cp", "a", "b", "--size-only", "--checksum"], "exclude each other"),
+        (["cp", "a", "b", "--existing", "--ignore-existing"], "select nothing"),
+        (["sync", "-", "b"], "sync takes directories"),
+        (["ls", "x", "--log-format", "xml", "--log-file", "y"], "text, json"),
+        (["cleanup", "x", "--older-than", "old"], "--older-than"),
+        (["help", "lss"], "'lss'; did you mean 'ls'?"),
+        (["help", "config", "lst"], "did you mean 'list'?"),
+        (["help", "ls", "x"], "'x'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_usage_error_is_one_line_and_exits_2(run, words, said):
+    ran = run(*words, code=2)
+    assert said in ran.err
+    assert ran.err.startswith("cftool: ")
+    assert ran.err.count("\n") == 1
+    assert ran.out == b""
+
+
+def test_cat_has_no_json(run):
+    ran = run("cat", "x", "--json", code=2)
+    assert "--json" in ran.err
+    assert [(event["event"], event["kind"]) for event in ran.events] == [("error", "config_error")]
+
+
+@pytest.mark.parametrize("flag", ["--include", "--exclude", "--filter-from", "--files-from", "--min-size", "--trash"])
+def test_flags_of_later_versions_are_refused_and_not_ignored(run, flag):
+    assert "no option" in run("sync", "a", "b", flag, "x", code=2).err
+
+
+@pytest.mark.parametrize("words", [["--version"], ["version"], ["-V"]])
+def test_the_version_is_one_line(run, words):
+    assert run(*words).out == f"cftool {__version__}\n".encode()
+
+
+def test_version_verbose_tells_what_it_runs_on(run):
+    lines = run("version", "-v").lines
+    assert lines[0] == f"cftool {__version__}"
+    assert any(line.startswith("Python ") for line in lines)
+
+
+def test_version_as_json(run):
+    (event,) = run("--json", "version").events
+    assert (event["v"], event["event"], event["cftool"]) == (1, "version", __version__)
+
+
+def test_no_command_says_where_the_help_is(run):
+    assert "cftool --help" in run(code=2).err
+
+
+def test_help_lists_every_command_without_importing_one(run):
+    text = run("--help").out.decode()
+    assert [name for name in app.COMMANDS if f"  {name} " not in text] == []
+
+
+@pytest.mark.parametrize("name", [*(name for name in app.COMMANDS if name != "config"), *app.CONFIG])
+def test_every_command_has_help_with_the_common_flags(run, name):
+    words = ["config", name] if name in app.CONFIG else [name]
+    text = run(*words, "--help").out.decode()
+    assert text.startswith(f"Usage: cftool {' '.join(words)} [OPTIONS]")
+    for flag in ("--config", "--quiet", "--verbose", "--json", "--log-file", "--log-format"):
+        assert flag in text
+    assert run("help", *words).out.decode().split("Options:")[1] == text.split("Options:")[1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "parsed"),
+    [
+        (["-v", "ls", "x"], ["ls", "-v", "x"]),
+        (["--config", "f", "-q", "ls", "x"], ["ls", "--config", "f", "-q", "x"]),
+        (["--config=f", "config", "-v", "list"], ["config", "list", "--config=f", "-v"]),
+        (["ls", "--json", "x"], ["ls", "--json", "x"]),
+        (["--json", "ls", "--", "-v"], ["ls", "--json", "--", "-v"]),
+        (["--log-file"], ["--log-file"]),
+        (["-v"], ["-v"]),
+        ([], []),
+        (["-v", "nothing"], ["nothing"]),
+    ],
+)
+def test_common_flags_may_stand_before_the_command(typed, parsed):
+    assert app._hoist(typed) == parsed
