@@ -1,8 +1,8 @@
 """An S3 service in memory: stateful, strict about what it is sent, and faulty on demand.
 
 `FakeS3.handle` is the pure function that the front ends of `http_fake` want: behind a real socket or behind the mocked
-`requests`. Strict means: a request without a right signature, with a body that is not what its header says, or with a
-header that the operation does not take, is refused. Its variants (`Habits`) are what real services do differently. It
+`requests`. Strict means: a request without a right signature, with a header that should be signed and is not, or with a
+body that is not what its headers say, is refused. Its variants (`Habits`) are what real services do differently. It
 checks signatures with cftool's own signer, so it proves that what is signed is what is sent, not that AWS agrees: that
 is the business of the tests that compare with botocore and talk to other servers.
 """
@@ -13,53 +13,37 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, quote_plus, unquote
+from urllib.parse import quote_plus, unquote
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from cftool.core import hashing
 from cftool.http.sigv4 import Credentials, SigV4
 from cftool.http.types import Request
+from cftool.testing.fake_s3_pages import (
+    NAMESPACE,
+    Habits,
+    Listing,
+    Stored,
+    answer_of,
+    document,
+    escaped,
+    iso,
+    metadata_of,
+    operation_of,
+    params_of,
+    sum_headers,
+    to_base64,
+    with_headers,
+)
 from cftool.testing.http_fake import FakeRequest, FakeResponse
 
+__all__ = ["ACCESS_KEY", "SECRET_KEY", "FakeS3", "Habits", "Stored", "Upload"]
+
 ACCESS_KEY, SECRET_KEY = "FAKEKEY", "fake/secret+key"
-NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _UNSIGNED = "UNSIGNED-PAYLOAD"
-_KEPT = ("cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires")
 _SUMS = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
 _START = 1_700_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """What services do differently. The defaults are Amazon's."""
-
-    conditions: bool = True  # False: If-Match and If-None-Match of a write are ignored
-    full_checksums: bool = True  # False: checksum headers are neither checked nor kept
-    kms: bool = False  # ETags are no MD5s, and the answers say so
-    page: int = 1000
-    omit_zero_count: bool = False  # `rclone serve s3`: no KeyCount in an empty listing
-    plus_for_blank: bool = True  # Amazon escapes a blank as a plus sign, others as %20
-    bare_etags: bool = False  # in listings
-    indent: bool = False  # white space between the elements
-    pretty_order: bool = False  # R2, GCS: Size before LastModified, which the fast decoder does not read
-    encoding: bool = True  # False: encoding-type is ignored
-    start_after: bool = True
-    ranges_as_200: bool = False  # `rclone serve s3`
-    initiate_root: str = "InitiateMultipartUploadResult"
-    markers: bool = True  # False: `x/` is stored as `x`
-    min_part: int = 5 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class Stored:
-    """One object."""
-
-    data: bytes
-    headers: dict[str, str]
-    etag: str
-    when: int
-    sums: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -152,14 +136,14 @@ class FakeS3:
         """An <Error>."""
         extra = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in more.items())
         body = f"<Error><Code>{code}</Code><Message>{escape(message or code)}</Message>{extra}</Error>"
-        return FakeResponse(status, (("Content-Type", "application/xml"),), _xml(body))
+        return FakeResponse(status, (("Content-Type", "application/xml"),), document(body))
 
     # ---- the entrance
 
     def handle(self, request: FakeRequest) -> FakeResponse:
         """One request."""
         bucket, key = self._target(request)
-        op = _operation(request, bucket, key)
+        op = operation_of(request, bucket, key)
         self.ops[op] += 1
         self.log.append((op, bucket, key))
         rule = self._rule(op, key)
@@ -171,7 +155,7 @@ class FakeS3:
         except _Refused as refusal:
             answer = self.error(refusal.status, refusal.code, refusal.message, **refusal.more)
             if refusal.status in {301, 400} and bucket in self.regions:
-                answer = _with(answer, ("x-amz-bucket-region", self.regions[bucket]))
+                answer = with_headers(answer, ("x-amz-bucket-region", self.regions[bucket]))
         if rule is not None and rule.act is not None:
             answer = rule.act(request, answer)
         return answer
@@ -261,10 +245,10 @@ class FakeS3:
 
     def _list_buckets(self) -> FakeResponse:
         rows = "".join(
-            f"<Bucket><Name>{name}</Name><CreationDate>{_iso(_START)}</CreationDate></Bucket>"
+            f"<Bucket><Name>{name}</Name><CreationDate>{iso(_START)}</CreationDate></Bucket>"
             for name in sorted(self.buckets)
         )
-        return _answer(f'<ListAllMyBucketsResult xmlns="{NAMESPACE}"><Owner><ID>1</ID></Owner><Buckets>{rows}</Buckets></ListAllMyBucketsResult>')  # fmt: skip # noqa: E501
+        return answer_of(f'<ListAllMyBucketsResult xmlns="{NAMESPACE}"><Owner><ID>1</ID></Owner><Buckets>{rows}</Buckets></ListAllMyBucketsResult>')  # fmt: skip # noqa: E501
 
     def _create_bucket(self, request: FakeRequest, bucket: str) -> FakeResponse:
         if bucket in self.buckets:
@@ -288,17 +272,17 @@ class FakeS3:
         return FakeResponse(204)
 
     def _op_list_objects_v2(self, request: FakeRequest, bucket: str, key: str) -> FakeResponse:
-        return _Listing(self, request, bucket).answer()
+        return Listing(self.habits, request, bucket, self.buckets[bucket]).answer()
 
     def _op_put_object(self, request: FakeRequest, bucket: str, key: str) -> FakeResponse:
         if len(key.encode("utf-8", "surrogateescape")) > 1024:
             raise _Refused(400, "KeyTooLongError", "Your key is too long")
         self._condition(request, bucket, key)
-        stored = self._object(request.body, _metadata(request), self._sums(request))
+        stored = self._object(request.body, metadata_of(request), self._sums(request))
         if not self.habits.markers:
             key = key.rstrip("/")
         self.buckets[bucket][key] = stored
-        return FakeResponse(200, (("ETag", f'"{stored.etag}"'), *self._encryption(), *_sum_headers(stored)))
+        return FakeResponse(200, (("ETag", f'"{stored.etag}"'), *self._encryption(), *sum_headers(stored)))
 
     def _op_head_object(self, request: FakeRequest, bucket: str, key: str) -> FakeResponse:
         return self._op_get_object(request, bucket, key)
@@ -322,7 +306,7 @@ class FakeS3:
             headers.append(("Content-Range", f"bytes {first}-{last}/{len(data)}"))
             data, status = data[first : last + 1], 200 if self.habits.ranges_as_200 else 206
         elif request.header("x-amz-checksum-mode") == "ENABLED":
-            headers += _sum_headers(stored)
+            headers += sum_headers(stored)
         return FakeResponse(status, tuple(headers), data)
 
     def _op_delete_object(self, request: FakeRequest, bucket: str, key: str) -> FakeResponse:
@@ -337,8 +321,8 @@ class FakeS3:
             raise _Refused(400, "MalformedXML", "The XML you provided was not well-formed")
         for each in keys:
             self.buckets[bucket].pop(each, None)
-        rows = "".join(f"<Deleted><Key>{_escape(each)}</Key></Deleted>" for each in keys)
-        return _answer(f'<DeleteResult xmlns="{NAMESPACE}">{rows}</DeleteResult>')
+        rows = "".join(f"<Deleted><Key>{escaped(each)}</Key></Deleted>" for each in keys)
+        return answer_of(f'<DeleteResult xmlns="{NAMESPACE}">{rows}</DeleteResult>')
 
     def _op_copy_object(self, request: FakeRequest, bucket: str, key: str) -> FakeResponse:
         source, same = self._copy_source(request, bucket, key)
@@ -347,11 +331,11 @@ class FakeS3:
         replace = request.header("x-amz-metadata-directive") == "REPLACE"
         if same and not replace:
             raise _Refused(400, "InvalidRequest", "This copy request is illegal without changing the metadata")
-        headers = _metadata(request) if replace else dict(source.headers)
+        headers = metadata_of(request) if replace else dict(source.headers)
         stored = self._object(source.data, headers, dict(source.sums))
         self.buckets[bucket][key] = stored
-        return _answer(
-            f'<CopyObjectResult xmlns="{NAMESPACE}"><LastModified>{_iso(stored.when)}</LastModified>'
+        return answer_of(
+            f'<CopyObjectResult xmlns="{NAMESPACE}"><LastModified>{iso(stored.when)}</LastModified>'
             f"<ETag>&quot;{stored.etag}&quot;</ETag></CopyObjectResult>"
         )
 
@@ -374,19 +358,19 @@ class FakeS3:
         algorithm = (request.header("x-amz-checksum-algorithm") or "").lower() if self.habits.full_checksums else ""
         if algorithm and request.header("x-amz-checksum-type") != "FULL_OBJECT":
             raise _Refused(501, "NotImplemented", "only checksums of the full object")
-        self.uploads[upload_id] = Upload(bucket, key, _metadata(request), self._now(), algorithm)
+        self.uploads[upload_id] = Upload(bucket, key, metadata_of(request), self._now(), algorithm)
         headers = list(self._encryption())
         if algorithm:
             headers += [("x-amz-checksum-algorithm", algorithm.upper()), ("x-amz-checksum-type", "FULL_OBJECT")]
         root = self.habits.initiate_root
-        answer = _answer(
-            f'<{root} xmlns="{NAMESPACE}"><Bucket>{bucket}</Bucket><Key>{_escape(key)}</Key>'
+        answer = answer_of(
+            f'<{root} xmlns="{NAMESPACE}"><Bucket>{bucket}</Bucket><Key>{escaped(key)}</Key>'
             f"<UploadId>{upload_id}</UploadId></{root}>"
         )
-        return _with(answer, *headers)
+        return with_headers(answer, *headers)
 
     def _upload(self, request: FakeRequest, bucket: str, key: str) -> tuple[str, Upload]:
-        upload_id = _params(request)["uploadId"]
+        upload_id = params_of(request)["uploadId"]
         upload = self.uploads.get(upload_id)
         if upload is None or (upload.bucket, upload.key) != (bucket, key):
             raise _Refused(404, "NoSuchUpload", "The specified upload does not exist.")
@@ -402,17 +386,17 @@ class FakeS3:
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", request.header("x-amz-copy-source-range") or "")
         data = source.data[int(wanted[1]) : int(wanted[2]) + 1] if wanted else source.data
         etag = self._store_part(request, upload, data).header("etag")
-        return _answer(f'<CopyPartResult xmlns="{NAMESPACE}"><ETag>{_escape(etag or "")}</ETag></CopyPartResult>')
+        return answer_of(f'<CopyPartResult xmlns="{NAMESPACE}"><ETag>{escaped(etag or "")}</ETag></CopyPartResult>')
 
     def _store_part(self, request: FakeRequest, upload: Upload, data: bytes) -> FakeResponse:
-        number = int(_params(request)["partNumber"])
+        number = int(params_of(request)["partNumber"])
         if not 1 <= number <= 10_000:
             raise _Refused(400, "InvalidArgument", "Part number must be an integer between 1 and 10000")
         checksum = ""
         headers: list[tuple[str, str]] = []
         if upload.algorithm:
             checksum = request.header(f"x-amz-checksum-{upload.algorithm}") or ""
-            if checksum != _base64(hashing.digest(upload.algorithm, data)):
+            if checksum != to_base64(hashing.digest(upload.algorithm, data)):
                 raise _Refused(400, "BadDigest", "The checksum you specified did not match")
             headers.append((f"x-amz-checksum-{upload.algorithm}", checksum))
         etag = self._etag(data)
@@ -421,7 +405,7 @@ class FakeS3:
 
     def _op_list_parts(self, request: FakeRequest, bucket: str, key: str) -> FakeResponse:
         upload_id, upload = self._upload(request, bucket, key)
-        after = int(_params(request).get("part-number-marker", "0"))
+        after = int(params_of(request).get("part-number-marker", "0"))
         numbers = [number for number in sorted(upload.parts) if number > after]
         shown = numbers[: self.habits.page]
         element = f"Checksum{upload.algorithm.upper()}"
@@ -433,20 +417,20 @@ class FakeS3:
             for n in shown
         )
         more = f"<NextPartNumberMarker>{shown[-1]}</NextPartNumberMarker>" if len(shown) < len(numbers) else ""
-        return _answer(
-            f'<ListPartsResult xmlns="{NAMESPACE}"><Key>{_escape(key)}</Key><UploadId>{upload_id}</UploadId>'
+        return answer_of(
+            f'<ListPartsResult xmlns="{NAMESPACE}"><Key>{escaped(key)}</Key><UploadId>{upload_id}</UploadId>'
             f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>{more}{rows}</ListPartsResult>"
         )
 
     def _op_list_multipart_uploads(self, request: FakeRequest, bucket: str, key: str) -> FakeResponse:
-        prefix = _params(request).get("prefix", "")
+        prefix = params_of(request).get("prefix", "")
         rows = "".join(
             f"<Upload><Key>{quote_plus(upload.key)}</Key><UploadId>{upload_id}</UploadId>"
-            f"<Initiated>{_iso(upload.when)}</Initiated></Upload>"
+            f"<Initiated>{iso(upload.when)}</Initiated></Upload>"
             for upload_id, upload in self.uploads.items()
             if upload.bucket == bucket and upload.key.startswith(prefix)
         )
-        return _answer(
+        return answer_of(
             f'<ListMultipartUploadsResult xmlns="{NAMESPACE}"><EncodingType>url</EncodingType>'
             f"<IsTruncated>false</IsTruncated>{rows}</ListMultipartUploadsResult>"
         )
@@ -471,7 +455,7 @@ class FakeS3:
         data = b"".join(upload.parts[number][0] for number in numbers)
         sums = {}
         if upload.algorithm:
-            sums[upload.algorithm] = _base64(hashing.digest(upload.algorithm, data))
+            sums[upload.algorithm] = to_base64(hashing.digest(upload.algorithm, data))
             if request.header(f"x-amz-checksum-{upload.algorithm}") != sums[upload.algorithm]:
                 raise _Refused(400, "BadDigest", "The checksum of the whole did not match")
         stored = self._object(data, upload.headers, sums)
@@ -479,8 +463,8 @@ class FakeS3:
         stored.etag = f"{hashlib.md5(joined).hexdigest()}-{len(numbers)}"  # noqa: S324
         self.buckets[bucket][key] = stored
         del self.uploads[upload_id]
-        return _answer(
-            f'<CompleteMultipartUploadResult xmlns="{NAMESPACE}"><Bucket>{bucket}</Bucket><Key>{_escape(key)}</Key>'
+        return answer_of(
+            f'<CompleteMultipartUploadResult xmlns="{NAMESPACE}"><Bucket>{bucket}</Bucket><Key>{escaped(key)}</Key>'
             f"<ETag>&quot;{stored.etag}&quot;</ETag></CompleteMultipartUploadResult>"
         )
 
@@ -506,7 +490,7 @@ class FakeS3:
             said = request.header("x-amz-checksum-" + name)
             if said is None or not self.habits.full_checksums:
                 continue
-            if said != _base64(hashing.digest(name, request.body)):
+            if said != to_base64(hashing.digest(name, request.body)):
                 raise _Refused(400, "BadDigest", f"The {name} you specified did not match")
             found[name] = said
         return found
@@ -525,155 +509,6 @@ class FakeS3:
                 raise _Refused(412, "PreconditionFailed")
 
 
-class _Listing:
-    """One page of ListObjectsV2, in the layout of the habits."""
-
-    def __init__(self, fake: FakeS3, request: FakeRequest, bucket: str) -> None:
-        params = _params(request)
-        self._habits = fake.habits
-        self._bucket = bucket
-        self._objects = fake.buckets[bucket]
-        self._prefix = params.get("prefix", "")
-        self._delimiter = params.get("delimiter", "")
-        self._size = min(int(params.get("max-keys", "1000")), self._habits.page)
-        self._url = params.get("encoding-type") == "url" and self._habits.encoding
-        token = params.get("continuation-token")
-        self._after = _untoken(token) if token else params.get("start-after", "") if self._habits.start_after else ""
-
-    def answer(self) -> FakeResponse:
-        """The page."""
-        rows: list[tuple[str, Stored | None]] = []
-        more = False
-        for key in sorted(self._objects, key=_key_bytes):
-            if not key.startswith(self._prefix) or _key_bytes(key) <= _key_bytes(self._after):
-                continue
-            name, stored = self._rolled(key)
-            if stored is None and (name == self._after or (rows and rows[-1][0] == name)):
-                continue
-            if len(rows) == self._size:
-                more = True
-                break
-            rows.append((name, stored))
-        space = "\n  " if self._habits.indent else ""
-        parts = [f"<Name>{self._bucket}</Name>", self._text("Prefix", self._prefix), "<MaxKeys>1000</MaxKeys>"]
-        if self._delimiter:
-            parts.append(self._text("Delimiter", self._delimiter))
-        if self._url:
-            parts.append("<EncodingType>url</EncodingType>")
-        parts.append(f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>")
-        if rows or not self._habits.omit_zero_count:
-            parts.append(f"<KeyCount>{len(rows)}</KeyCount>")
-        if more:
-            parts.append(f"<NextContinuationToken>{_token(rows[-1][0])}</NextContinuationToken>")
-        parts += [self._contents(key, stored) for key, stored in rows if stored is not None]
-        parts += [
-            f"<CommonPrefixes>{self._text('Prefix', name)}</CommonPrefixes>" for name, stored in rows if stored is None
-        ]
-        return _answer(f'<ListBucketResult xmlns="{NAMESPACE}">{space}{space.join(parts)}</ListBucketResult>')
-
-    def _rolled(self, key: str) -> tuple[str, Stored | None]:
-        if self._delimiter:
-            place = key.find(self._delimiter, len(self._prefix))
-            if place >= 0:
-                return key[: place + 1], None
-        return key, self._objects[key]
-
-    def _text(self, name: str, text: str) -> str:
-        if self._url:
-            raw = text.encode("utf-8", "surrogateescape")
-            text = quote_plus(raw, safe="/") if self._habits.plus_for_blank else quote(raw, safe="/~")
-        return f"<{name}>{escape(text)}</{name}>"
-
-    def _contents(self, key: str, stored: Stored) -> str:
-        tag = stored.etag if self._habits.bare_etags else f"&quot;{stored.etag}&quot;"
-        parts = [
-            self._text("Key", key),
-            f"<LastModified>{_iso(stored.when)}</LastModified>",
-            f"<ETag>{tag}</ETag>",
-            f"<Size>{len(stored.data)}</Size>",
-            "<StorageClass>STANDARD</StorageClass>",
-        ]
-        if self._habits.pretty_order:
-            parts[1], parts[3] = parts[3], parts[1]
-        space = "\n    " if self._habits.indent else ""
-        return f"<Contents>{space}{space.join(parts)}{space}</Contents>"
-
-
-def _operation(request: FakeRequest, bucket: str, key: str) -> str:
-    params, method = _params(request), request.method
-    copied = request.header("x-amz-copy-source") is not None
-    if not bucket:
-        return "ListBuckets"
-    if not key:
-        if method == "GET":
-            return "ListMultipartUploads" if "uploads" in params else "ListObjectsV2"
-        names = {"PUT": "CreateBucket", "HEAD": "HeadBucket", "DELETE": "DeleteBucket", "POST": "DeleteObjects"}
-        return names[method]
-    if "uploadId" in params:
-        part = "UploadPartCopy" if copied else "UploadPart"
-        return {"PUT": part, "GET": "ListParts", "DELETE": "AbortMultipartUpload", "POST": "CompleteMultipartUpload"}[
-            method
-        ]
-    if method == "POST":
-        return "CreateMultipartUpload"
-    return {
-        "PUT": "CopyObject" if copied else "PutObject",
-        "GET": "GetObject",
-        "HEAD": "HeadObject",
-        "DELETE": "DeleteObject",
-    }[method]
-
-
-def _params(request: FakeRequest) -> dict[str, str]:
-    # In a query a plus sign is a blank to real services: who means a plus sign must escape it.
-    return dict(parse_qsl(request.query, keep_blank_values=True, errors="surrogateescape"))
-
-
-def _metadata(request: FakeRequest) -> dict[str, str]:
-    kept = {n: v for n, v in request.headers.items() if n in _KEPT or n.startswith("x-amz-meta-")}
-    for name in ("x-amz-storage-class", "x-amz-server-side-encryption"):
-        if request.header(name) is not None:
-            kept[name] = request.headers[name]
-    return kept
-
-
-def _sum_headers(stored: Stored) -> list[tuple[str, str]]:
-    headers = [(f"x-amz-checksum-{name}", value) for name, value in stored.sums.items()]
-    return [*headers, ("x-amz-checksum-type", "FULL_OBJECT")] if headers else []
-
-
-def _base64(digest: str) -> str:
-    return base64.b64encode(bytes.fromhex(digest)).decode()
-
-
-def _key_bytes(key: str) -> bytes:
-    return key.encode("utf-8", "surrogateescape")
-
-
-def _token(key: str) -> str:
-    return base64.b64encode(_key_bytes(key) + b"?").decode()  # with `+`, `/` and `=`, as real ones
-
-
-def _untoken(token: str) -> str:
-    return base64.b64decode(token)[:-1].decode("utf-8", "surrogateescape")
-
-
-def _escape(text: str) -> str:
-    return escape(text, {"\r": "&#13;", '"': "&quot;"})
-
-
-def _xml(text: str) -> bytes:
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + text.encode("utf-8", "surrogateescape")
-
-
-def _answer(text: str) -> FakeResponse:
-    return FakeResponse(200, (("Content-Type", "application/xml"),), _xml(text))
-
-
-def _with(answer: FakeResponse, *headers: tuple[str, str]) -> FakeResponse:
-    return FakeResponse(answer.status, (*answer.headers, *headers), answer.body, answer.fault, answer.close)
-
-
 def _parse(body: bytes) -> ET.Element:
     try:
         root = ET.fromstring(body)  # noqa: S314 - of our own client, in a test
@@ -682,12 +517,6 @@ def _parse(body: bytes) -> ET.Element:
     for node in root.iter():
         node.tag = node.tag.rpartition("}")[2]
     return root
-
-
-def _iso(when: int) -> str:
-    import time
-
-    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(when))
 
 
 def _http_date(when: int) -> str:
