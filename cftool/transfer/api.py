@@ -1,10 +1,85 @@
-"""The three entry points of the engine, for `cli` and for programs. Contracts here, work in the other modules.
+"""The entry points of the engine, for `cli` and for programs. Contracts here, work in the other modules.
 
 copy(src, dst, …)          files and empty directories of src that differ, to dst; deletes nothing
 copy_file(src, path, …)    one file to one exact destination
 sync(src, dst, …)          copy, then delete what src lacks, as far as the gate allows
 check(a, b, …)             compare only
+remove_tree(side, path, …) a file, or a directory with all below it
+cleanup(side, …)           what killed runs left behind
 
 All emit events while they work and return the Summary, which is also the last event. They raise only what concerns the
 whole run: Locked, Refused (overlap), NotFound (SRC missing), ConfigError, KeyboardInterrupt never (see Surroundings).
 """
+
+from cftool.core.types import Cap, Entry, Kind
+from cftool.transfer.cleanup import cleanup
+from cftool.transfer.events import Emit, Summary
+from cftool.transfer.options import Options, Side, Surroundings
+from cftool.transfer.sides import side
+
+__all__ = [
+    "Emit",
+    "Options",
+    "Side",
+    "Summary",
+    "Surroundings",
+    "check",
+    "cleanup",
+    "copy",
+    "copy_file",
+    "remove_tree",
+    "side",
+    "sync",
+]
+
+
+def copy(src: Side, dst: Side, options: Options, around: Surroundings, emit: Emit) -> Summary:
+    """Make `dst` hold what `src` holds, besides what it has already."""
+    from cftool.transfer.run import Run
+
+    return Run(src, dst, options, around, emit, delete=False).go()
+
+
+def sync(src: Side, dst: Side, options: Options, around: Surroundings, emit: Emit) -> Summary:
+    """Make `dst` hold exactly what `src` holds. With `options.delete` False nothing is deleted."""
+    from cftool.transfer.run import Run
+
+    return Run(src, dst, options, around, emit, delete=True).go()
+
+
+def copy_file(
+    src: Side,
+    src_path: str,
+    dst: Side,
+    dst_path: str,
+    options: Options,
+    around: Surroundings,
+    emit: Emit,
+) -> Summary:
+    """Copy the file `src_path` of `src` to exactly `dst_path` of `dst`, unless it is there already."""
+    from cftool.transfer.single import copy_one
+
+    return copy_one(src, src_path, dst, dst_path, options, around, emit)
+
+
+def check(a: Side, b: Side, options: Options, around: Surroundings, emit: Emit) -> Summary:
+    """Compare two trees by size and content; changes nothing. Raises NotFound where A is not there."""
+    from cftool.transfer.verify import Check
+
+    return Check(a, b, options, around, emit).go()
+
+
+def remove_tree(at: Side, path: "str | Entry", options: Options, around: Surroundings, emit: Emit) -> Summary:
+    """Delete a file, or a directory with all below it; of the root "" only what is below. Raises NotFound."""
+    from cftool.transfer.removal import Remover
+    from cftool.transfer.tally import Tally
+
+    entry = at.store.stat(path) if isinstance(path, str) else path
+    tally = Tally(emit, now=around.now, dry_run=options.dry_run)
+    remover = Remover(at.store, tally, dry_run=options.dry_run, cancelled=around.cancelled)
+    if entry.kind is Kind.DIRECTORY:
+        remover.remove_below(entry.path, spool_dir=None)
+    implicit = Cap.IMPLICIT_DIRS in at.store.features.caps and entry.is_dir and entry.stored_ns is None
+    if entry.path and not tally.stopped and not tally.failures and not implicit:
+        remover.remove([(b"", entry)])
+    return tally.summary()

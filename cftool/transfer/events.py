@@ -76,7 +76,8 @@ class Skipped:
     reason: str
 
 
-REASONS = ("link", "special", "excluded", "existing", "newer", "vanished", "limit")
+# "empty": a directory without files, where the destination has no such thing.
+REASONS = ("link", "special", "excluded", "existing", "newer", "vanished", "limit", "empty")
 
 
 @dataclass(frozen=True, slots=True)

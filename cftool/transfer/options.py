@@ -43,12 +43,16 @@ class Side:
 
     `address` is for messages. `key` is the canonical identity (endpoint, account, path; for local paths the real path)
     by which locks and the state database know it. `local_root` is the directory's path where the side is local.
+    `base` is the stack that `store` is a view of, and `base_path` the view's root in it: two sides of one service copy
+    through it without the bytes passing here. None: they do not.
     """
 
     store: Store
     address: str
     key: str
     local_root: str | None = None
+    base: Store | None = None
+    base_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

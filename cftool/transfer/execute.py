@@ -1,0 +1,397 @@
+"""Brings planned files to the destination, by the cheapest way that the two sides have in common.
+
+    ServerSide    one service: it copies by itself, the bytes never pass here
+    Upload        a local source, and a store that takes many files at once
+    Download      a local destination, and a store that gives many files at once; published in groups
+    Pool          anything else: one `write` a file, from several threads
+
+An executor pulls actions from an iterator as it has room, in the main thread, and yields one `Outcome` for each, in any
+order. An outcome without error means that the file is whole, verified and durable under its final name. Nothing is
+repeated here: `http` has done what repeating can do, and `run` decides what is worth starting anew.
+"""
+
+import io
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol, cast
+
+from cftool.core import paths
+from cftool.core.errors import PreconditionFailed, SourceChanged, StoreError
+from cftool.core.store import Store
+from cftool.core.types import Cap, Entry, Partial, ReadItem, Result, Source, Target, WriteItem
+from cftool.core.types import Download as OpenDownload
+from cftool.disk.listing import entry_of
+from cftool.disk.root import Root
+from cftool.disk.source import LocalSource
+from cftool.transfer.events import Emit, Progress, Started
+from cftool.transfer.follow import FollowingStore
+from cftool.transfer.options import Options, Side
+from cftool.transfer.plan import Action
+from cftool.transfer.threads import bounded
+
+log = logging.getLogger("cftool.transfer")
+
+LARGE = 8 << 20  # bytes from which a file is told of while it is under way
+_FLUSH = 512  # downloads between two group commits: the price of a report that is too late, not of durability
+_CONDITIONS = 128  # writes between two looks at the capabilities
+_THREADS = 16  # where the store names no number of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`entry` is what the destination has now, where it is known; `error` why the file is not there."""
+
+    action: Action
+    entry: Entry | None = None
+    error: Exception | None = None
+    server_side: bool = False
+
+
+class Executor(Protocol):
+    """One way of copying. `reads` tells a failed condition of the source's version from one of the destination's."""
+
+    reads: bool
+
+    def run(self, actions: Iterable[Action]) -> Iterator[Outcome]:
+        """Copy; ends when `actions` has ended and everything begun is settled."""
+        ...
+
+    def close(self) -> None:
+        """Release what was opened."""
+        ...
+
+
+def choose(src: Side, dst: Side, options: Options, emit: Emit) -> Executor:
+    """The executor for a pair of sides. `emit` hears of large files while they are under way."""
+    have = dst.store.features
+    if same_service(src, dst):
+        return ServerSide(src, dst, options)
+    if src.local_root is not None and Cap.WRITE_MANY in have.caps:
+        return Upload(src, dst, options, emit)
+    if dst.local_root is not None and Cap.READ_MANY in src.store.features.caps:
+        return Download(src, dst, emit)
+    return Pool(src, dst, options)
+
+
+def same_service(src: Side, dst: Side) -> bool:
+    """Whether one service holds both sides, under one account, and copies by itself."""
+    a, b = src.base, dst.base
+    return (
+        a is not None
+        and b is not None
+        and b.features.remote  # local files go through `write_many`, which shares its syncs and copies in the kernel
+        and bool(a.features.identity)
+        and a.features.identity == b.features.identity
+        and Cap.COPY in b.features.caps
+    )
+
+
+class Conditions:
+    """`if_version` and `if_absent` of writes: an edit that was made since the listing is not overwritten.
+
+    Capabilities may appear while a run goes on (a server was seen to obey); asking for them costs more than a small
+    file may, so it is done now and then. A local destination gets none: they would cost every file the shared sync.
+    """
+
+    def __init__(self, store: Store, options: Options) -> None:
+        self._store = store
+        # What a filter hides at the destination looks absent and is not.
+        self._may_be_absent = options.select is None
+        self._uses = 0
+        self._caps = Cap.NONE
+
+    def of(self, action: Action) -> tuple[str | None, bool]:
+        """For one write."""
+        if self._uses % _CONDITIONS == 0:
+            features = self._store.features
+            self._caps = features.caps if features.remote else Cap.NONE
+        self._uses += 1
+        if action.dst is not None:
+            return (action.dst.version if Cap.IF_VERSION in self._caps else None), False
+        return None, self._may_be_absent and Cap.IF_ABSENT in self._caps and not action.replaces and not action.attempts
+
+
+class Upload:
+    """Local files through the store's own `write_many`."""
+
+    reads = False
+
+    def __init__(self, src: Side, dst: Side, options: Options, emit: Emit) -> None:
+        assert src.local_root is not None
+        self._emit = emit
+        self._root = Root(src.local_root)
+        self._source = _sources(src, self._root)
+        self._store = dst.store
+        self._conditions = Conditions(dst.store, options)
+        self._early: deque[Outcome] = deque()
+
+    def run(self, actions: Iterable[Action]) -> Iterator[Outcome]:
+        """As Executor says."""
+        for result in self._store.write_many(self._items(actions)):
+            yield _outcome(result)
+            while self._early:
+                yield self._early.popleft()
+        while self._early:
+            yield self._early.popleft()
+
+    def _items(self, actions: Iterable[Action]) -> Iterator[WriteItem]:
+        for action in actions:
+            src = action.src
+            try:
+                source = self._source(src)
+            except StoreError as error:
+                self._early.append(Outcome(action, error=error))
+                continue
+            if (src.size or 0) >= LARGE:
+                self._emit(Started(src.path, src.size))
+            if_version, if_absent = self._conditions.of(action)
+            yield WriteItem(action.path, source, src.modified_ns, if_version, if_absent, action)
+
+    def close(self) -> None:
+        """Close the tree."""
+        self._root.close()
+
+
+class Download:
+    """Into a local tree through the store's own `read_many`; told as copied only after the group is on the disk."""
+
+    reads = True
+
+    def __init__(self, src: Side, dst: Side, emit: Emit) -> None:
+        assert dst.local_root is not None
+        self._emit = emit
+        self._origin = src.key
+        self._root = Root(dst.local_root, create=True)
+        self._store = src.store
+
+    def run(self, actions: Iterable[Action]) -> Iterator[Outcome]:
+        """As Executor says."""
+        early: deque[Outcome] = deque()
+        done: list[Result] = []
+        for result in self._store.read_many(self._items(actions, early)):
+            if result.error is not None:
+                yield _outcome(result)
+            else:
+                done.append(result)
+            if len(done) >= _FLUSH:
+                yield from self._settle(done)
+                done = []
+            while early:
+                yield early.popleft()
+        yield from self._settle(done)
+        yield from early
+
+    def _items(self, actions: Iterable[Action], early: deque[Outcome]) -> Iterator[ReadItem]:
+        for action in actions:
+            try:
+                target = self._root.target(action.path, origin=self._origin)
+                if (action.src.size or 0) >= LARGE:
+                    self._emit(Started(action.src.path, action.src.size))
+                    target = TellingTarget(target, self._emit)
+            except StoreError as error:
+                early.append(Outcome(action, error=error))
+                continue
+            yield ReadItem(action.src, target, action)
+
+    def _settle(self, done: list[Result]) -> Iterator[Outcome]:
+        failures = dict(self._root.flush())
+        for result in done:
+            action = cast("Action", result.tag)
+            error = failures.get(action.path)
+            if error is None:
+                try:
+                    yield Outcome(action, local_entry(self._root, action.path))
+                    continue
+                except StoreError as caught:
+                    error = caught
+            yield Outcome(action, error=error)
+
+    def close(self) -> None:
+        """Close the tree."""
+        try:
+            self._root.close()
+        except StoreError as error:  # of files that a run which broke off never asked about
+            log.warning("%s: %s", paths.printable(error.path or ""), error)
+
+
+class _Threads:
+    """Runs one call a file in threads."""
+
+    reads = False
+    server_side = False
+
+    def __init__(self, threads: int) -> None:
+        self._count = max(1, threads)
+
+    def copy(self, action: Action) -> Entry:
+        """Copy one file, in a thread."""
+        raise NotImplementedError
+
+    def run(self, actions: Iterable[Action]) -> Iterator[Outcome]:
+        """As Executor says."""
+        for done in bounded(self.copy, actions, threads=self._count):
+            yield Outcome(done.item, done.value, done.error, self.server_side and done.error is None)
+
+    def close(self) -> None:
+        """Nothing to release: threads end with `run`."""
+
+
+class ServerSide(_Threads):
+    """The service copies from itself to itself."""
+
+    server_side = True
+
+    def __init__(self, src: Side, dst: Side, options: Options) -> None:
+        super().__init__(options.transfers or max(dst.store.features.connections, 4))
+        assert dst.base is not None
+        self._store = dst.base
+        self._from, self._to = src.base_path, dst.base_path
+
+    def copy(self, action: Action) -> Entry:
+        """One server-side copy; the entry comes back under its path at the destination."""
+        made = self._store.copy(paths.join(self._from, action.src.path), paths.join(self._to, action.path))
+        return made.at(action.path)
+
+
+class Pool(_Threads):
+    """One `write` a file."""
+
+    def __init__(self, src: Side, dst: Side, options: Options) -> None:
+        a, b = src.store.features, dst.store.features
+        threads = [f.connections for f in (a, b) if f.remote]
+        super().__init__(options.transfers or min(threads, default=_THREADS))
+        self._src, self._dst = src.store, dst.store
+        self._conditions = Conditions(dst.store, options)
+        self._root = None if src.local_root is None else Root(src.local_root)
+        self._source = _sources(src, self._root)
+
+    def copy(self, action: Action) -> Entry:
+        """Write from the source's bytes."""
+        src = action.src
+        source = self._source(src)
+        if_version, if_absent = self._conditions.of(action)
+        return self._dst.write(
+            action.path, source, modified_ns=src.modified_ns, if_version=if_version, if_absent=if_absent
+        )
+
+    def close(self) -> None:
+        """Close the tree."""
+        if self._root is not None:
+            self._root.close()
+
+
+def _outcome(result: Result) -> Outcome:
+    return Outcome(cast("Action", result.tag), result.entry, result.error)
+
+
+def _sources(src: Side, root: Root | None) -> Callable[[Entry], Source]:
+    """How an entry of the listing becomes the source of exactly the file that the listing saw."""
+    if isinstance(src.store, FollowingStore):
+        return src.store.source
+    if root is not None:
+        return lambda entry: LocalSource(root, entry.path, version=entry.version)
+    return lambda entry: StoreSource(src.store, entry)
+
+
+def local_entry(root: Root, path: str) -> Entry:
+    """The entry of a local file as a listing would show it."""
+    return entry_of(path, root.stat(path))
+
+
+class TellingTarget:
+    """A Target that tells how far a large download has come."""
+
+    def __init__(self, inner: Target, emit: Emit) -> None:
+        self._inner = inner
+        self._emit = emit
+
+    def save(self, data: bytes, entry: Entry) -> None:
+        """As the inner one."""
+        self._inner.save(data, entry)
+        self._emit(Progress(entry.path, len(data)))
+
+    def begin(self, entry: Entry) -> Partial:
+        """As the inner one; what is there from an earlier run counts at once."""
+        partial = self._inner.begin(entry)
+        size = entry.size or 0
+        there = size - sum(end - start for start, end in partial.missing(max(size, 1)))
+        if there:
+            self._emit(Progress(entry.path, there))
+        return _TellingPartial(partial, entry.path, self._emit)
+
+
+class _TellingPartial:
+    """Forwards all of Partial."""
+
+    def __init__(self, inner: Partial, path: str, emit: Emit) -> None:
+        self.missing = inner.missing
+        self.write_at = inner.write_at
+        self.writev_at = inner.writev_at
+        self.read_at = inner.read_at
+        self.commit = inner.commit
+        self.discard = inner.discard
+        self.close = inner.close
+        self._done = inner.done
+        self._path = path
+        self._emit = emit
+
+    def done(self, start: int, end: int) -> None:
+        """As the inner one."""
+        self._done(start, end)
+        self._emit(Progress(self._path, end - start))
+
+
+class _Reader(io.RawIOBase):
+    """A Download as a binary file."""
+
+    def __init__(self, download: OpenDownload) -> None:
+        self._download = download
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._download.read(size)
+
+    def readinto(self, buffer: object, /) -> int:
+        view = memoryview(cast("bytearray", buffer)).cast("B")
+        data = self._download.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._download.close()
+        super().close()
+
+
+class StoreSource:
+    """A file of one store as the Source for another: read anew for every attempt, always the listed version."""
+
+    local_path: str | None = None
+
+    def __init__(self, store: Store, entry: Entry) -> None:
+        self._store = store
+        self._entry = entry
+        self.size = entry.size
+
+    def open(self) -> BinaryIO:
+        """A new reader; raises SourceChanged where the file is another version by now."""
+        try:
+            download = self._store.read(self._entry.path, if_version=self._entry.version)
+        except PreconditionFailed as error:
+            raise SourceChanged("changed while it was copied", op="read", path=self._entry.path) from error
+        if self.size is not None and download.entry.size not in {None, self.size}:
+            download.close()
+            raise SourceChanged("changed since it was listed", op="read", path=self._entry.path)
+        return cast("BinaryIO", _Reader(download))
+
+    def load(self) -> bytes:
+        """All bytes, length and hashes checked by the download."""
+        with self.open() as reader:
+            return reader.read()
+
+    def check(self) -> None:
+        """The download's end has proven it: exactly this version, whole."""

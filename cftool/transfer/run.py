@@ -1,0 +1,455 @@
+"""One run of cp or sync: opens what it needs, drives scan, plan and executor, asks the gate, deletes, records.
+
+The main thread merges, feeds the executor and tells what happened; listings and comparisons that need I/O run in
+threads of their own. The order of the end is the promise: every copy is settled and recorded before the gate is
+asked, the source is looked at once more before the first deletion, and the source counts as known only after a run
+that was allowed all.
+"""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import chain
+
+from cftool.core import paths
+from cftool.core.errors import (
+    CftoolError,
+    IntegrityError,
+    LoginRequired,
+    NotFound,
+    PreconditionFailed,
+    ProtocolError,
+    QuotaExceeded,
+    ReadOnly,
+    Refused,
+    SourceChanged,
+    StoreError,
+    TemporaryError,
+)
+from cftool.core.types import Cap, Entry
+from cftool.disk import locks
+from cftool.transfer import gate, sides
+from cftool.transfer.beside import Beside
+from cftool.transfer.cleanup import Unfinished, after_run, forget_runs, killed_runs
+from cftool.transfer.compare import Comparer
+from cftool.transfer.events import Emit, Summary
+from cftool.transfer.execute import Executor, Outcome, choose
+from cftool.transfer.follow import FollowingStore
+from cftool.transfer.merge import Folding, collapse, merge
+from cftool.transfer.options import Links, Options, Side, Surroundings, Verify
+from cftool.transfer.plan import Action, Hooks, Plan, Steps
+from cftool.transfer.records import Records
+from cftool.transfer.removal import Remover, found_again
+from cftool.transfer.replace import Replacer
+from cftool.transfer.scan import How, Scan, Stopped, is_mark
+from cftool.transfer.tally import Tally
+from cftool.transfer.verify import same_bytes
+
+log = logging.getLogger("cftool.transfer")
+
+_HOPELESS = 64  # temporary failures in a row, each after its full retry budget: the service is away
+
+# After one of these every further file would fail alike.
+_FATAL = (LoginRequired, QuotaExceeded, ReadOnly)
+_ANEW = (SourceChanged, IntegrityError)
+
+
+class _Dry:
+    """The executor of a dry run: all succeeds, nothing happens."""
+
+    reads = False
+
+    def run(self, actions: Iterable[Action]) -> Iterator[Outcome]:
+        for action in actions:
+            yield Outcome(action)
+
+    def close(self) -> None:
+        pass
+
+
+class Run:
+    """See the module. `delete`: sync; else cp."""
+
+    def __init__(
+        self, src: Side, dst: Side, options: Options, around: Surroundings, emit: Emit, *, delete: bool
+    ) -> None:
+        sides.refuse(src, dst, options, delete=delete and options.delete)
+        if options.links is Links.FOLLOW and src.local_root is not None:
+            src = replace(src, store=FollowingStore(src.store, src.local_root))
+        self.src, self.dst, self.options, self.around = src, dst, options, around
+        self._exclusive = delete
+        self._deletes = delete and options.delete
+        self.tally = Tally(emit, now=around.now, dry_run=options.dry_run)
+        self.comparer = Comparer(src, dst, options)
+        self._stack = ExitStack()
+        self._folding = Folding.of(src.store.features, dst.store.features)
+        self._records = Records(src, dst, self._folding, around.state_dir, self.tally, self.comparer)
+        self._incomplete = ""
+        self._merged = False  # the merge has come to its end by itself
+        self._hopeless = 0
+        self._given_up = False
+        self._sent = 0  # bytes of transfers begun
+        self._retries: deque[Action] = deque()
+        self._beside = Beside(src, dst, options, self.comparer, self.tally, stop=self._stop)
+        self._opened: Executor | None = None
+        self._mark: Unfinished | None = None
+        self._spool_dir = self._made_spool_dir()
+
+    def _made_spool_dir(self) -> str | None:
+        """Not /tmp, which is memory on many machines."""
+        if self.around.state_dir is None:
+            return None
+        path = os.path.join(self.around.state_dir, "spool")
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except OSError:
+            return None
+        return path
+
+    # ---- the whole
+
+    def go(self) -> Summary:
+        """Do it. Raises what concerns the whole run, before anything is changed."""
+        with self._stack:
+            self._stack.callback(self._unmark)
+            self._stack.callback(self._beside.close)
+            self._lock()
+            scans = self._scans()
+            missing = self._begin(scans)
+            self._records.open(self._stack)
+            self._make_root(missing=missing)
+            plan = self._plan(scans)
+            self._stack.callback(plan.close)
+            steps = self._steps(scans, missing=missing)
+            self._copy(plan, steps)
+            for scan in scans:
+                for problem in scan.problems:
+                    self.tally.failed(problem.path, problem.error)
+                    self._incomplete = self._incomplete or scan.name
+            self.tally.scanned(complete=self._merged)
+            if self._deletes:
+                self._finish_sync(plan)
+            self._records.end(
+                accept=self._deletes, clean=self._clean() and not self.tally.withheld, files=plan.seen.source_files
+            )
+            self._sweep()
+        return self.tally.summary()
+
+    def _clean(self) -> bool:
+        return self._merged and not (self.tally.failures or self.tally.stopped)
+
+    def _sweep(self) -> None:
+        """After a run that went well, what killed ones left here."""
+        state_dir = self.around.state_dir
+        if state_dir is None or self.options.dry_run or not self._clean():
+            return
+        killed = killed_runs(state_dir, self.dst.key)
+        if killed and after_run(self.dst, self.tally.note):
+            forget_runs(killed)
+
+    def _unmark(self) -> None:
+        if self._mark is not None:
+            self._mark.end(clean=self._clean())
+
+    def _lock(self) -> None:
+        if self.around.state_dir is None or self.options.dry_run:
+            return
+        self._stack.enter_context(
+            locks.lock_tree(
+                self.around.state_dir,
+                self.dst.key,
+                wait=self.options.wait_lock,
+                shared=not self._exclusive,
+                cancelled=self.around.cancelled,
+            )
+        )
+
+    def _scans(self) -> tuple[Scan, Scan]:
+        key_of = self._folding.key_of()
+        select = self.options.select
+        here = How(key_of=key_of, select=select, mark=True, spool_dir=self._spool_dir)
+        there = How(key_of=key_of, select=None if self.options.delete_excluded else select, spool_dir=self._spool_dir)
+        src = Scan(self.src.store, here, name="the source", cancelled=self._stop_now)
+        dst = Scan(self.dst.store, there, name="the destination", cancelled=self._stop_now)
+        self._listed = (src, dst)
+        for scan in self._listed:
+            self._stack.callback(scan.close)
+            scan.start()
+        return src, dst
+
+    def _begin(self, scans: tuple[Scan, Scan]) -> bool:
+        """Wait for both listings to begin; whether the destination is not there. Raises NotFound for the source."""
+        src, dst = scans
+        try:
+            first = src.first()
+            if first.last and not first.entries and Cap.IMPLICIT_DIRS in self.src.store.features.caps:
+                self.src.store.stat("")  # NotFound: nothing below a prefix means that it is not there
+        except NotFound:
+            self.src.store.stat("")
+            raise
+        except Stopped:
+            return False
+        except CftoolError:
+            pass  # told by the merge, which meets it again
+        try:
+            dst.first()
+        except NotFound:
+            try:
+                self.dst.store.stat("")
+            except NotFound:
+                return True
+        except (Stopped, CftoolError):
+            pass
+        return False
+
+    def _make_root(self, *, missing: bool) -> None:
+        """An empty source makes an empty directory, too, where one can be; object stores make theirs with the files."""
+        caps = self.dst.store.features.caps
+        if missing and not self.options.dry_run and Cap.EMPTY_DIRS in caps and Cap.IMPLICIT_DIRS not in caps:
+            self.dst.store.mkdir("")
+
+    def _executor(self) -> Executor:
+        if self._opened is None:
+            if self.options.dry_run:
+                self._opened = _Dry()
+            else:
+                if self.around.state_dir is not None:
+                    self._mark = Unfinished(self.around.state_dir, self.dst.key)
+                self._opened = choose(self.src, self.dst, self.options, self.tally.emit)
+                self._stack.callback(self._opened.close)
+        return self._opened
+
+    def _plan(self, scans: tuple[Scan, Scan]) -> Plan:
+        hooks = Hooks(
+            check=self._beside.check,
+            equal=self._records.equal,
+            make_directory=self._beside.make_directory,
+            forget=self._records.forget,
+            accepted=self._records.accepted,
+        )
+        return Plan(
+            self.src,
+            self.dst,
+            self.options,
+            delete=self._deletes,
+            tally=self.tally,
+            comparer=self.comparer,
+            hooks=hooks,
+            scans=scans,
+            spool_dir=self._spool_dir,
+        )
+
+    def _steps(self, scans: tuple[Scan, Scan], *, missing: bool) -> Steps:
+        rows = self._records.rows()
+        there: Scan | tuple[()] = () if missing else scans[1]
+        if self._folding:
+            return merge(collapse(scans[0], is_mark), collapse(there), rows)
+        return merge(scans[0], there, rows)
+
+    # ---- copying
+
+    def _copy(self, plan: Plan, steps: Steps) -> None:
+        """Rounds, because a comparison in a thread may find something to copy after the executor had nothing left."""
+        actions = plan.actions(steps)
+        self._beside.found = plan.found
+        while True:
+            feed = self._feed(plan, actions)
+            first = next(feed, None)
+            if first is not None:  # a run with nothing to copy opens nothing
+                self._round(chain((first,), feed))
+            if self._stop() or (not self._retries and not plan.ready and not self._beside.checking):
+                break
+            if not plan.ready and not self._retries:
+                self._beside.take_found(wait=True)
+        self._beside.finish()
+
+    def _round(self, actions: Iterator[Action]) -> None:
+        """Let the executor copy all of `actions`; what it never answers for has failed."""
+        begun: dict[int, Action] = {}
+
+        def noted() -> Iterator[Action]:
+            for action in actions:
+                begun[id(action)] = action
+                yield action
+
+        try:
+            executor = self._executor()
+            for outcome in executor.run(noted()):
+                begun.pop(id(outcome.action), None)
+                self._settled(outcome, reads=executor.reads)
+        except StoreError as error:
+            self.tally.failed("", error)
+            self._given_up = True
+        for action in begun.values():
+            path = action.src.path
+            self.tally.failed(path, ProtocolError("whether it was copied was never told", op="write", path=path))
+
+    def _feed(self, plan: Plan, actions: Iterator[Action]) -> Iterator[Action]:
+        while not self._stop():
+            self._beside.take_found(wait=False)
+            self._beside.take_made(wait=False)
+            if self._retries:
+                action = self._retries.popleft()
+            elif plan.ready:
+                action = plan.ready.popleft()
+            else:
+                following = self._next(actions)
+                if following is None:
+                    if plan.ready or self._retries:
+                        continue
+                    return
+                action = following
+            if not self._may_send(action.src.size or 0):
+                return
+            yield action
+
+    def _next(self, actions: Iterator[Action]) -> Action | None:
+        """The plan's next; a listing that failed ends the plan."""
+        try:
+            action = next(actions, None)
+        except Stopped:
+            return None
+        except CftoolError as error:
+            failed = [scan.name for scan in self._listed if scan.failed is error]
+            self._incomplete = self._incomplete or (failed[0] if failed else "the source or the destination")
+            self.tally.failed("", error)
+            return None
+        if action is None and not self._incomplete:
+            self._merged = True
+        return action
+
+    def _may_send(self, size: int) -> bool:
+        limit = self.options.max_transfer
+        if limit is not None and self._sent + size > limit:
+            self.tally.stopped = "max-transfer"
+            return False
+        self._sent += size
+        return True
+
+    def _stop_now(self) -> bool:
+        """Whether the run ends early, for the threads as well."""
+        if self.tally.stopped:
+            return True
+        if self.around.cancelled():
+            self.tally.stopped = "interrupted"
+        elif (
+            self.options.max_duration is not None and self.around.now() - self.tally.started > self.options.max_duration
+        ):
+            self.tally.stopped = "max-duration"
+        return bool(self.tally.stopped)
+
+    def _stop(self) -> bool:
+        return self._given_up or self._stop_now()
+
+    def _settled(self, outcome: Outcome, *, reads: bool) -> None:
+        action = outcome.action
+        if outcome.error is not None:
+            self._not_copied(action, outcome.error, reads=reads)
+            return
+        self._hopeless = 0
+        if self.options.verify is Verify.READBACK and not self.options.dry_run:
+            error = self._read_back(action, outcome.entry)
+            if error is not None:
+                self._not_copied(action, error, reads=reads)
+                return
+        self.tally.copied(action.src.path, action.src.size, server_side=outcome.server_side)
+        if outcome.entry is not None:
+            self._records.equal(action.key, action.src, outcome.entry, None)
+
+    def _read_back(self, action: Action, entry: Entry | None) -> Exception | None:
+        """Compare what was written with the source, byte by byte."""
+        try:
+            made = entry if entry is not None else self.dst.store.stat(action.path)
+            if same_bytes(self.src.store, action.src, self.dst.store, made):
+                return None
+        except StoreError as error:
+            return error
+        return IntegrityError("read back, it is not what was written", op="read", path=action.path)
+
+    def _not_copied(self, action: Action, error: Exception, *, reads: bool) -> None:
+        path = action.src.path
+        anew = isinstance(error, _ANEW) or (reads and isinstance(error, PreconditionFailed))
+        if anew or isinstance(error, NotFound):
+            # The source may have changed or gone; what it is now decides.
+            try:
+                now = self.src.store.stat(path)
+            except NotFound:
+                self.tally.skipped(path, "vanished")
+                return
+            except StoreError as unknown:
+                self.tally.failed(path, unknown)
+                return
+            if anew and action.attempts + 1 < max(1, self.options.retries) and now.kind is action.src.kind:
+                log.info("%s: %s; once more", paths.printable(path), error)
+                action.attempts += 1
+                action.src = now
+                self._retries.append(action)
+                return
+        self.tally.failed(path, error)
+        if isinstance(error, TemporaryError):
+            self._hopeless += 1
+        if isinstance(error, _FATAL) or self._hopeless >= _HOPELESS:
+            if not self._given_up:
+                self.tally.note("nothing more is started: every further file would fail alike")
+            self._given_up = True
+
+    # ---- deleting
+
+    def _finish_sync(self, plan: Plan) -> None:
+        doomed = plan.doomed
+        verdict = gate.judge(self._evidence(plan), self.options)
+        why = verdict.why
+        if verdict.allowed and doomed.entry_count:
+            why = self._second_look(plan)
+        if why:
+            self.tally.withheld, self.tally.why = doomed.entry_count, why
+            return
+        remover = Remover(self.dst.store, self.tally, dry_run=self.options.dry_run, cancelled=self.around.cancelled)
+        if doomed.replacements:
+            done = Replacer(
+                self.dst.store, self._executor(), remover, self.tally, spool_dir=self._spool_dir
+            ).replace_all(doomed.replacements, self._settled)
+            if not done:
+                self.tally.withheld = len(doomed.files) + len(doomed.directories)
+                self.tally.why = "a replacement failed" if self.tally.withheld else ""
+                return
+        if doomed.files:
+            remover.remove(doomed.files, gone=self._records.forget)
+        if doomed.directories:
+            remover.remove(reversed(doomed.directories))
+
+    def _evidence(self, plan: Plan) -> gate.Evidence:
+        seen, doomed = plan.seen, plan.doomed
+        incomplete = self._incomplete
+        if not incomplete and not self._merged and not self.tally.stopped:
+            incomplete = "the source or the destination"
+        return gate.Evidence(
+            deletions=doomed.entry_count,
+            deleted_files=doomed.file_count,
+            destination_files=seen.destination_files,
+            destination_entries=seen.destination_entries,
+            source_files=seen.source_files,
+            source_entries=seen.source_entries,
+            failures=self.tally.failures,
+            incomplete=incomplete,
+            stopped=self.tally.stopped,
+            other_source=self._records.other_source,
+            stable_identity=self.src.local_root is None,
+            recorded=seen.recorded,
+            recorded_seen=seen.recorded_seen,
+        )
+
+    def _second_look(self, plan: Plan) -> str:
+        """Look once more for what would be deleted; why nothing may be, or "" where the source has none of it."""
+        select = self.options.select if self.options.delete_excluded else None
+        try:
+            found = found_again(self.src, plan.doomed.tops, select)
+        except (StoreError, Refused) as error:
+            self.tally.failed("", error)
+            return "the source could not be looked at once more"
+        if found is not None:
+            return f"the source has {paths.printable(found)}, which its listing did not name"
+        return ""

@@ -1,0 +1,201 @@
+"""`check`: two trees compared and nothing changed; and the comparison byte by byte that --verify readback uses too.
+
+Sizes first, then a hash that both sides know, or that one side lists and the other's bytes give where reading costs no
+network; where both are cheap to read, the bytes themselves. What only its size could be compared of is counted as such.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from cftool.core.errors import CftoolError, NotFound, PreconditionFailed
+from cftool.core.store import Store
+from cftool.core.types import Download, Entry, Kind
+from cftool.transfer.compare import HASH, REQUEST, SIZE, SIZE_ONLY, best_hash, hash_of
+from cftool.transfer.events import Emit, Summary
+from cftool.transfer.merge import Folding, Twins, collapse, merge
+from cftool.transfer.options import Options, Side, Surroundings
+from cftool.transfer.scan import How, Scan, Stopped
+from cftool.transfer.tally import Tally
+from cftool.transfer.threads import bounded
+
+_PIECE = 1 << 20
+_CHECKERS = 16
+_TELL = 1000
+
+Pair = tuple[Entry, Entry]
+
+
+def same_bytes(a: Store, in_a: Entry, b: Store, in_b: Entry) -> bool:
+    """Whether both files, in exactly these versions, hold the same bytes."""
+    with a.read(in_a.path, if_version=in_a.version) as one, b.read(in_b.path, if_version=in_b.version) as other:
+        while True:
+            x, y = _piece(one), _piece(other)
+            if x != y:
+                return False
+            if not x:
+                return True
+
+
+def _piece(download: Download) -> bytes:
+    """Exactly a megabyte, or less at the end only."""
+    parts: list[bytes] = []
+    missing = _PIECE
+    while missing and (part := download.read(missing)):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+class Check:
+    """One run of check."""
+
+    def __init__(self, a: Side, b: Side, options: Options, around: Surroundings, emit: Emit) -> None:
+        self._a, self._b, self._options, self._around = a, b, options, around
+        self._tally = Tally(emit, now=around.now)
+        self._told = 0
+
+    def go(self) -> Summary:
+        """Compare. Raises NotFound where A is not there."""
+        folding = Folding.of(self._a.store.features, self._b.store.features)
+        with ExitStack() as stack:
+            how = How(key_of=folding.key_of(), select=self._options.select)
+            scans = [
+                Scan(side.store, how, name=name, cancelled=self._cancelled)
+                for side, name in ((self._a, "A"), (self._b, "B"))
+            ]
+            for scan in scans:
+                stack.callback(scan.close)
+                scan.start()
+            missing = self._begin(scans)
+            threads = self._options.checkers or min(
+                _CHECKERS, max(4, self._a.store.features.connections, self._b.store.features.connections)
+            )
+            there = () if missing else scans[1]
+            steps = merge(collapse(scans[0]), collapse(there), ()) if folding else merge(scans[0], there, ())
+            for done in bounded(self._compare, self._pairs(steps, scans), threads=threads):
+                if done.error is not None:
+                    self._error(done.item, done.error)
+                elif done.value is not None:
+                    self._found(done.item[0].path, *done.value)
+            for scan in scans:
+                for problem in scan.problems:
+                    self._tally.failed(problem.path, problem.error)
+        return self._tally.summary()
+
+    def _begin(self, scans: list[Scan]) -> bool:
+        for scan, side in zip(scans, (self._a, self._b), strict=True):
+            try:
+                scan.first()
+            except NotFound:
+                try:
+                    side.store.stat("")
+                except NotFound:
+                    if side is self._a:
+                        raise
+                    return True
+            except (Stopped, CftoolError):
+                pass  # the merge meets it again
+        return False
+
+    def _cancelled(self) -> bool:
+        if self._around.cancelled():
+            self._tally.stopped = "interrupted"
+        limit = self._options.max_duration
+        if limit is not None and self._around.now() - self._tally.started > limit:
+            self._tally.stopped = self._tally.stopped or "max-duration"
+        return bool(self._tally.stopped)
+
+    def _pairs(self, steps: Iterator[tuple[bytes, object, object, object]], scans: list[Scan]) -> Iterator[Pair]:
+        """The pairs of files that sizes do not decide; the rest is told at once."""
+        try:
+            for key, a, b, _row in steps:
+                if any(key.startswith(problem.key) for scan in scans for problem in scan.problems):
+                    continue
+                pair = self._step(a, b)
+                if pair is not None:
+                    yield pair
+                if self._cancelled():
+                    return
+        except Stopped:
+            return
+        except CftoolError as error:
+            self._tally.failed("", error)
+        self._tally.scanned(complete=True)
+
+    def _step(self, a: object, b: object) -> Pair | None:
+        for twins in (a, b):
+            if isinstance(twins, Twins):
+                for entry in twins.entries:
+                    self._tally.differs(entry.path, "!", "several names that the other side cannot tell apart")
+                return None
+        if isinstance(a, Entry) and a.kind in {Kind.LINK, Kind.OTHER}:
+            self._tally.skipped(a.path, "link" if a.kind is Kind.LINK else "special")
+            return None
+        if isinstance(a, Entry):
+            self._seen(a)
+            if not isinstance(b, Entry):
+                if a.kind is Kind.FILE:
+                    self._tally.differs(a.path, "+")
+                return None
+            if a.kind is Kind.FILE:
+                return self._sized(a, b)
+        elif isinstance(b, Entry) and b.kind is Kind.FILE and not self._options.one_way:
+            self._tally.differs(b.path, "-")
+        return None
+
+    def _seen(self, entry: Entry) -> None:
+        if entry.kind is Kind.FILE:
+            self._tally.files += 1
+            self._tally.bytes_seen += entry.size or 0
+            self._told += 1
+            if self._told % _TELL == 0:
+                self._tally.scanned(complete=False)
+
+    def _sized(self, a: Entry, b: Entry) -> Pair | None:
+        if b.kind is not Kind.FILE:
+            self._tally.differs(a.path, "*", "kind")
+        elif a.size is not None and b.size is not None and a.size != b.size:
+            self._found(a.path, False, SIZE)
+        else:
+            return a, b
+        return None
+
+    def _found(self, path: str, same: bool, by: str) -> None:
+        self._tally.checked += 1
+        self._tally.compared_by[by] += 1
+        if not same:
+            self._tally.differs(path, "*", "size" if by == SIZE else "content")
+
+    def _error(self, pair: Pair, error: Exception) -> None:
+        self._tally.differs(pair[0].path, "!", str(error))
+        self._tally.failed(pair[0].path, error)
+
+    def _compare(self, pair: Pair) -> tuple[bool, str]:
+        """Whether the contents are the same, and by what; in a thread."""
+        a, b = pair
+        sides = (self._a, self._b)
+        cheap = [not side.store.features.remote for side in sides]
+        if self._options.download or all(cheap):
+            return same_bytes(self._a.store, a, self._b.store, b), HASH
+        same = self._hashes(a, b, cheap)
+        if same is not None:
+            return same, HASH
+        asked = [
+            side.store.stat(entry.path) if side.store.features.remote and side.store.features.hashes else entry
+            for side, entry in zip(sides, pair, strict=True)
+        ]
+        for entry, before in zip(asked, pair, strict=True):
+            if before.version is not None and entry.version != before.version:
+                raise PreconditionFailed("changed while it was checked", op="stat", path=entry.path)
+        same = self._hashes(asked[0], asked[1], cheap)
+        return (True, SIZE_ONLY) if same is None else (same, REQUEST)
+
+    def _hashes(self, a: Entry, b: Entry, cheap: list[bool]) -> bool | None:
+        common = a.hashes.keys() & b.hashes.keys()
+        if common:
+            return all(a.hashes[name] == b.hashes[name] for name in common)
+        for known, other, side, readable in ((b, a, self._a, cheap[0]), (a, b, self._b, cheap[1])):
+            name = best_hash(known.hashes) if readable else None
+            if name is not None:
+                return hash_of(side, other, name) == known.hashes[name]
+        return None
