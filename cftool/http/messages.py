@@ -12,6 +12,8 @@ from cftool.http.types import Body, Header, Request, Sink
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 SINK_STATUSES = frozenset({200, 206})
+# Headers that come several times and mean all of it; of any other the last one counts.
+REPEATED = frozenset({"set-cookie", "www-authenticate", "dav"})
 HEADER_LIMIT = 300 * 1024  # of a whole block; libcurl's own
 
 
@@ -60,7 +62,7 @@ def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]] | None:
         name, _, value = line.partition(":")
         last = name.strip().lower()
         value = value.strip()
-        if last == "set-cookie" and last in headers:
+        if last in REPEATED and last in headers:
             value = f"{headers[last]}, {value}"
         headers[last] = value
     return None

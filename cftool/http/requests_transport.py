@@ -34,6 +34,7 @@ from cftool.http import env, urls
 from cftool.http.forks import renew_after_fork
 from cftool.http.messages import (
     HEADER_LIMIT,
+    REPEATED,
     SINK_STATUSES,
     BodyReader,
     body_length,
@@ -244,7 +245,7 @@ class RequestsStream:
             size += len(name) + len(value)
             key = name.lower()
             text = value if value.isascii() else _utf8(value)
-            headers[key] = f"{headers[key]}, {text}" if key == "set-cookie" and key in headers else text
+            headers[key] = f"{headers[key]}, {text}" if key in REPEATED and key in headers else text
         if size > HEADER_LIMIT:
             self._drop()
             raise ProtocolError(f"{self._place} sent a header block of {size} bytes")

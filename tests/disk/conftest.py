@@ -1,5 +1,8 @@
 """Shared by the tests of the safety kernel."""
 
+import gc
+import os
+
 import pytest
 
 from cftool.disk import group
@@ -24,3 +27,14 @@ def publishing(request, monkeypatch):
     monkeypatch.setattr(group, "_PROBE_FILES", group.BATCH_FILES)
     monkeypatch.setattr(group.Group, "_submit", lambda self, *, here: submit(self, here=False))
     return request.param
+
+
+@pytest.fixture
+def descriptors():
+    """Counts the open descriptors, without those that only wait for the collector since an earlier test."""
+
+    def count():
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    return count

@@ -67,16 +67,16 @@ def test_walk_is_in_the_order_of_bytes(root):
     assert len(entries) > 100
 
 
-def test_walk_holds_one_descriptor_a_level_and_gives_all_back(root):
+def test_walk_holds_one_descriptor_a_level_and_gives_all_back(root, descriptors):
     for number in range(30):
         put(root, f"d{number}/e/f")
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     walk = listing.walk(root, "")
     for _ in range(10):
         next(walk)
-        assert len(os.listdir("/proc/self/fd")) <= before + 3
+        assert descriptors() <= before + 3
     walk.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_nothing_there_and_not_a_directory(root):
@@ -119,9 +119,9 @@ def test_unreadable_top_is_an_error(root, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
-def test_directory_that_cannot_be_read_to_its_end_is_an_error(root, monkeypatch, error):
+def test_directory_that_cannot_be_read_to_its_end_is_an_error(root, monkeypatch, error, descriptors):
     put(root, "d/f")
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
 
     def fail(fd):
         raise error
@@ -130,7 +130,7 @@ def test_directory_that_cannot_be_read_to_its_end_is_an_error(root, monkeypatch,
         patch.setattr(os, "scandir", fail)
         with pytest.raises((StoreError, KeyboardInterrupt)):
             walked(root)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_what_vanishes_meanwhile_is_left_out(root):

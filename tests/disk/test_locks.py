@@ -166,16 +166,16 @@ def test_lock_files_are_private(state):
         assert "key" not in name
 
 
-def test_state_directory_that_cannot_lock_is_told_and_nothing_stays_held(state, monkeypatch):
+def test_state_directory_that_cannot_lock_is_told_and_nothing_stays_held(state, monkeypatch, descriptors):
     def flock(fd, how):
         raise OSError(37, "No locks available")
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with monkeypatch.context() as patch:
         patch.setattr(locks.fcntl, "flock", flock)
         with pytest.raises(StoreError, match="no locks available"):
             lock_tree(state, "a/b")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_state_directory_that_is_a_file(tmp_path):

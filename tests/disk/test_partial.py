@@ -569,9 +569,9 @@ def test_full_disk_under_the_map_at_the_end(root, monkeypatch, short):
 
 
 @pytest.mark.parametrize("name", ["_is_ours", "_without_holes", "_open_log"])
-def test_failure_while_it_is_taken_up_gives_all_descriptors_back(root, monkeypatch, name):
+def test_failure_while_it_is_taken_up_gives_all_descriptors_back(root, monkeypatch, name, descriptors):
     interrupted(root, monkeypatch)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
 
     def fail(*args):
         raise OSError(errno.EIO, "Input/output error")
@@ -580,22 +580,22 @@ def test_failure_while_it_is_taken_up_gives_all_descriptors_back(root, monkeypat
         patch.setattr(module, name, fail)
         with pytest.raises(StoreError):
             begin(root)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
     again = begin(root)
     assert again.missing(8 * MIB) == [(2 * MIB, 4 * MIB)]
     again.discard()
 
 
-def test_failing_status_of_the_map_gives_all_descriptors_back(root, monkeypatch):
+def test_failing_status_of_the_map_gives_all_descriptors_back(root, monkeypatch, descriptors):
     interrupted(root, monkeypatch)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     real = module._is_ours
     answers = [real, lambda fd: os.fstat(-1)]
     with monkeypatch.context() as patch:
         patch.setattr(module, "_is_ours", lambda fd: answers.pop(0)(fd))
         with pytest.raises(StoreError):
             begin(root)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_sync_without_a_map_is_a_sync(root):

@@ -367,14 +367,14 @@ def test_rename_whose_old_name_was_taken_by_another_meanwhile(root, monkeypatch)
     assert read(root, "g") == b"mine"
 
 
-def test_held_directories_are_bounded(root, monkeypatch):
+def test_held_directories_are_bounded(root, monkeypatch, descriptors):
     monkeypatch.setattr(module, "_HELD", 4)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for number in range(30):
         root.mkdirs(f"d{number}/e")
-    assert len(os.listdir("/proc/self/fd")) - before <= 4
+    assert descriptors() - before <= 4
     root.close()
-    assert len(os.listdir("/proc/self/fd")) < before
+    assert descriptors() < before
 
 
 def test_descriptor_stays_open_while_it_is_used(root, monkeypatch):
@@ -387,9 +387,9 @@ def test_descriptor_stays_open_while_it_is_used(root, monkeypatch):
 
 
 @pytest.mark.parametrize("call", ["fstat"])
-def test_failing_status_leaks_no_descriptor(root, monkeypatch, call):
+def test_failing_status_leaks_no_descriptor(root, monkeypatch, call, descriptors):
     os.mkdir(os.path.join(root.path, "d"))
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
 
     def fail(fd):
         raise OSError(5, "Input/output error")
@@ -401,7 +401,7 @@ def test_failing_status_leaks_no_descriptor(root, monkeypatch, call):
         put(root, "f")
         with pytest.raises(StoreError):
             root.open_read("f")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to drop privileges")

@@ -1,6 +1,7 @@
 """The local provider: the conformance suite, and what is particular to local files."""
 
 import errno
+import gc
 import io
 import os
 import stat
@@ -314,6 +315,7 @@ def test_usage_is_of_the_file_system(store):
 
 def test_unfinished_download_gives_its_file_back(store):
     store.write("f", Text(b"data"))
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     with store.read("f"):
         assert len(os.listdir("/proc/self/fd")) == before + 1

@@ -67,13 +67,10 @@ def test_downloads_fail_at_once_or_in_the_middle():
     with pytest.raises(ConnectionFailed):
         store.read("dir/a")
     for at in (100_000, 0, len(DATA)):
-        got = b""
-        with store.read("dir/a") as download:
-            chunks = iter(download)
-            with pytest.raises(ConnectionFailed):
-                while True:
-                    got += next(chunks)
-        assert got == DATA[:at]
+        got = []
+        with store.read("dir/a") as download, pytest.raises(ConnectionFailed):
+            got.extend(download)
+        assert b"".join(got) == DATA[:at]
     assert store.read("dir/a").read() == DATA
 
 

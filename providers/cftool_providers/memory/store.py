@@ -1,4 +1,4 @@
-"""The Store over a `Space`. No requests, no waiting; every optional member works but `leftovers`: nothing is left over."""
+"""The Store over a `Space`. No requests, no waiting; every optional member works but `leftovers`: there are none."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
