@@ -1,0 +1,133 @@
+"""`python -m tests.bench`: measures, prints the tables, and writes them to tests/bench/RESULTS.md."""
+
+import argparse
+import contextlib
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench import lab as labs
+from tests.bench.clients import Client
+from tests.bench.tables import Bench, Table
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+ONLY = ("upload", "download", "list", "no-op", "delete", "large", "tls", "million", "start")
+
+
+def main() -> None:
+    options = _arguments()
+    started = time.time()
+    with (
+        tempfile.TemporaryDirectory(prefix="cftool-bench-", dir=options.scratch) as folder,
+        _lab(options, folder) as lab,
+    ):
+        bench = Bench(Path(folder), options.rounds, say=lambda text: print(text, file=sys.stderr))
+        works = {
+            "upload": bench.upload_small,
+            "download": bench.download_small,
+            "list": bench.list_many,
+            "no-op": bench.no_op,
+            "delete": bench.delete,
+            "large": bench.large,
+            "million": bench.million,
+            "start": bench.start_up,
+        }
+        chosen = options.only or [name for name in works if lab.control or name != "million"]
+        for name, work in works.items():
+            if name in chosen:
+                work(lab)
+            if name == "large" and options.s3lab and (not options.only or "tls" in options.only):
+                with labs.stand_in(options.s3lab, tls=True) as over_tls:
+                    bench.large(over_tls)
+        report = _report(bench.tables, lab, options, started)
+    print(report)
+    if options.write:
+        RESULTS.write_text(report)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--server", metavar="URL", help="an S3 server that is running")
+    where.add_argument("--s3lab", metavar="PATH", help="the binary of the measuring stand-in, started from here")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", action="append", choices=ONLY, help="one table; may be repeated")
+    parser.add_argument(
+        "--scratch", metavar="DIR", help="where data is made; a memory file system gives quieter figures"
+    )
+    parser.add_argument("--no-write", dest="write", action="store_false", help="print only")
+    options = parser.parse_args()
+    if options.s3lab:
+        options.s3lab = os.path.abspath(options.s3lab)
+    return options
+
+
+@contextlib.contextmanager
+def _lab(options: argparse.Namespace, folder: str) -> Iterator[labs.Lab]:
+    if options.server:
+        context = labs.given(options.server)
+    elif options.s3lab:
+        context = labs.stand_in(options.s3lab)
+    else:
+        context = labs.local_rclone(Path(folder))
+    with context as lab:
+        yield lab
+
+
+def _machine() -> str:
+    model = "unknown processor"
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
+    system = f"{platform.system()} {platform.release()}"
+    return f"{os.cpu_count()} x {model}, {memory} GiB, {system}, Python {platform.python_version()}"
+
+
+def _report(tables: list[Table], lab: labs.Lab, options: argparse.Namespace, started: float) -> str:
+    arguments = [f"--rounds {options.rounds}", *(f"--only {name}" for name in options.only or ())]
+    if options.s3lab:
+        arguments.append(f"--s3lab {shlex.quote(Path(options.s3lab).name)}")
+    if options.server:
+        arguments.append("--server URL")
+    said = {name: Client(name, lab, Path()).version() for name in ("cftool", "rclone", "s5cmd")}
+    versions = ", ".join(f"{name} {version.rpartition(' ')[2]}" for name, version in said.items())
+    lines = [
+        "# Measured",
+        "",
+        f"- command: `python -m tests.bench {' '.join(arguments)}`",
+        f"- date: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(started))}, {time.time() - started:.0f} s",
+        f"- machine: {_machine()}; load {os.getloadavg()[0]:.1f}",
+        f"- versions: {versions}",
+        f"- server: {lab.name} on the same machine, over the loopback",
+        "",
+        "CPU is user and system time of the client and its children, start-up included; figures are medians, memory",
+        "is the largest. Wall time is good for comparing the clients of one table only. rclone runs with 32 transfers;",
+        "`no hashes` adds `--s3-disable-checksum --ignore-checksum --s3-no-head`. cftool verifies all that it writes",
+        "and reads.",
+        "",
+        "## Bars",
+        "",
+        "| work | measured | bar | |",
+        "|---|---|---|---|",
+    ]
+    for table in tables:
+        for bar in table.bars:
+            measured, limit, holds = bar.judge(table.rows)
+            lines.append(f"| {table.title} | {measured} | {limit} | {'pass' if holds else '**FAIL**'} |")
+    for table in tables:
+        lines += ["", f"## {table.title} ({table.runs} {'run' if table.runs == 1 else 'runs'})", ""]
+        lines += ["| client | CPU s | wall s | peak MiB | requests |", "|---|---|---|---|---|"]
+        for name, cost in table.rows.items():
+            requests = "–" if cost.requests is None else str(cost.requests)
+            lines.append(f"| {name} | {cost.cpu:.3f} | {cost.wall:.3f} | {cost.rss:.0f} | {requests} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

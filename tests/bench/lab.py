@@ -1,0 +1,120 @@
+"""The server of a benchmark: one that is given, a measuring stand-in, or `rclone serve s3`.
+
+A measuring stand-in (`--s3lab PATH`) counts requests, makes a million objects at once, adds latency and speaks TLS; its
+control plane is below `/_lab/`. Elsewhere requests are counted only by who counts its own, and there is no latency.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import ssl
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.servers import S3Server, free_port, rclone_s3, running
+
+
+@dataclass(slots=True)
+class Lab:
+    """A server with what it can do; `tls` is the same over HTTPS, with the certificate to trust."""
+
+    server: S3Server
+    name: str
+    control: bool = False
+    certificate: str | None = None
+    scratch: Path = field(default_factory=Path)
+
+    def _ask(self, path: str, body: bytes | None = None) -> bytes:
+        context = ssl.create_default_context(cafile=self.certificate) if self.certificate else None
+        request = urllib.request.Request(f"{self.server.url}/_lab/{path}", data=body)
+        with urllib.request.urlopen(request, timeout=600, context=context) as answer:
+            found: bytes = answer.read()
+            return found
+
+    def reset(self, *, data: bool = False) -> None:
+        """Zero the counters; with `data` empty the store."""
+        if self.control:
+            self._ask("reset" + ("?data=1" if data else ""), b"")
+        elif data and self.server.directory is not None:
+            for bucket in self.server.directory.iterdir():
+                shutil.rmtree(bucket)
+
+    def requests(self) -> int | None:
+        """Requests since the last reset, where the server counts them."""
+        if not self.control:
+            return None
+        return int(json.loads(self._ask("stats"))["requests"])
+
+    def latency(self, milliseconds: int) -> bool:
+        """Set the time to the first byte of every answer; False where the server has no such thing."""
+        if self.control:
+            self._ask(f"latency?ms={milliseconds}", b"")
+        return self.control or milliseconds == 0
+
+    def fill(self, bucket: str, count: int) -> None:
+        """Objects `d00000/file-0000000.dat` and so on, 1,000 in a directory, of 10 bytes."""
+        if self.control:
+            asked = {"bucket": bucket, "prefix": "", "count": count, "size": 10}
+            self._ask("fill", json.dumps(asked).encode())
+            return
+        if self.server.directory is None:
+            raise SystemExit("this server cannot be filled from here: give --s3lab, or leave --server out")
+        for number in range(count):
+            folder = self.server.directory / bucket / f"d{number // 1000:05d}"
+            if number % 1000 == 0:
+                folder.mkdir(parents=True)
+            (folder / f"file-{number:07d}.dat").write_bytes(bytes(10))
+
+    def make_bucket(self, bucket: str) -> None:
+        """An empty bucket, for peers that do not make one."""
+        if self.control:
+            self._ask("fill", json.dumps({"bucket": bucket, "prefix": "", "count": 0, "size": 0}).encode())
+        elif self.server.directory is not None:
+            (self.server.directory / bucket).mkdir(exist_ok=True)
+
+
+def _has_control(url: str) -> bool:
+    with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/_lab/stats", timeout=5):
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def stand_in(binary: str, *, tls: bool = False) -> Iterator[Lab]:
+    """The measuring stand-in as a process of ours."""
+    port = free_port()
+    flags = ["-tls"] if tls else []
+    with running([binary, "-addr", f"127.0.0.1:{port}", *flags], port), tempfile.TemporaryDirectory() as scratch:
+        scheme = "https" if tls else "http"
+        certificate = None
+        if tls:
+            certificate = str(Path(scratch) / "server.pem")
+            Path(certificate).write_text(ssl.get_server_certificate(("127.0.0.1", port)))
+        yield Lab(S3Server("s3lab", f"{scheme}://127.0.0.1:{port}"), "s3lab", control=True, certificate=certificate)
+
+
+@contextlib.contextmanager
+def given(url: str) -> Iterator[Lab]:
+    """A server that somebody started; keys as the SDKs read them from the environment, else our own servers'."""
+    keys = {
+        field: os.environ[name]
+        for field, name in (("access_key", "AWS_ACCESS_KEY_ID"), ("secret_key", "AWS_SECRET_ACCESS_KEY"))
+        if name in os.environ
+    }
+    host = urlsplit(url).hostname or url
+    yield Lab(S3Server("given", url.rstrip("/"), **keys), host, control=_has_control(url.rstrip("/")))
+
+
+@contextlib.contextmanager
+def local_rclone(scratch: Path) -> Iterator[Lab]:
+    """`rclone serve s3` over a directory below `scratch`."""
+    directory = scratch / "served"
+    directory.mkdir()
+    with rclone_s3(directory) as server:
+        yield Lab(server, "rclone serve s3")

@@ -1,0 +1,38 @@
+"""The benchmark's own arithmetic; what it measures is no test's business."""
+
+import sys
+
+import pytest
+
+from tests.bench.measure import Cost, median, run
+from tests.bench.tables import Bar
+
+
+def test_cpu_of_children_is_counted():
+    work = "sum(range(3_000_000))"
+    script = f"import subprocess, sys; {work}; subprocess.run([sys.executable, '-c', {work!r}], check=True)"
+    alone = run([sys.executable, "-c", work], {}).cost
+    both = run([sys.executable, "-c", script], {}).cost
+    assert 0 < alone.cpu < both.cpu
+    assert alone.rss > 1
+
+
+def test_a_failing_command_ends_the_benchmark_with_its_words():
+    with pytest.raises(SystemExit, match="no such thing"):
+        run([sys.executable, "-c", "import sys; sys.exit('no such thing')"], {})
+
+
+def test_figures_are_medians_and_memory_is_the_largest():
+    costs = [Cost(1.0, 9.0, 10.0, 5), Cost(2.0, 8.0, 30.0, 5), Cost(9.0, 7.0, 20.0, 6)]
+    assert median(costs) == Cost(2.0, 8.0, 30.0, 5)
+
+
+def test_a_bar_holds_up_to_its_limit():
+    rows = {"cftool": Cost(1.5, 2.0, 80.0, 10), "s5cmd": Cost(3.0, 2.5, 30.0, 10)}
+    assert Bar("cpu", 1.5).judge(rows) == ("1.50 s CPU", "≤ 1.5 s CPU", True)
+    assert Bar("rss", 79).judge(rows) == ("80 MiB", "≤ 79 MiB", False)
+    assert Bar("wall", 0.7, "s5cmd").judge(rows) == ("0.80 × s5cmd wall", "≤ 0.7 ×", False)
+
+
+def test_a_bar_on_what_was_not_counted_does_not_hold():
+    assert Bar("requests", 10).judge({"cftool": Cost(1.0, 1.0, 1.0)}) == ("not counted", "≤ 10 requests", False)

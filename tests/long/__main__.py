@@ -1,0 +1,112 @@
+"""`python -m tests.long`: the harnesses at release size, one after the other; the counts go to tests/RESULTS.md."""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.long.writer import kill_writers
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "tests/RESULTS.md"
+HARNESSES = {
+    "round trips": "tests/acceptance/test_roundtrip.py",
+    "kills of sync": "tests/acceptance/test_kills.py",
+    "interrupted large files": "tests/acceptance/test_resume.py",
+    "refusals": "tests/acceptance/test_refusals.py",
+    "exit codes": "tests/acceptance/test_exit_codes.py",
+}
+WRITER = "kills of the local writer"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One harness: whether it held, what it counted, and how long it took."""
+
+    name: str
+    held: bool
+    counts: str
+    seconds: float
+
+
+def main() -> int:
+    """Run what is asked for; 1 where anything did not hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.long", description=__doc__)
+    parser.add_argument("--only", action="append", choices=[WRITER, *HARNESSES], help="may be repeated")
+    parser.add_argument("--kills", type=int, default=10_000, help="of the local writer")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--no-write", dest="write", action="store_false", help="print only")
+    options = parser.parse_args()
+    chosen = options.only or [WRITER, *HARNESSES]
+    started = time.time()
+    outcomes = [_writer(options.kills, options.seed)] if WRITER in chosen else []
+    for name, path in HARNESSES.items():
+        if name in chosen:
+            outcomes.append(_pytest(name, path, options.seed))
+            print(outcomes[-1], file=sys.stderr)
+    report = _report(outcomes, options, started)
+    print(report)
+    if options.write:
+        RESULTS.write_text(report)
+    return 0 if all(outcome.held for outcome in outcomes) else 1
+
+
+def _writer(kills: int, seed: int) -> Outcome:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="cftool-kills-") as folder:
+        tally = kill_writers(Path(folder), kills, seed)
+    counts = (
+        f"{tally.kills} kills, {tally.acknowledged} acknowledged versions of 5 files, {tally.temporaries} temporary "
+        f"files swept, {tally.wrong} wrong, {tally.lost} lost"
+    )
+    outcome = Outcome(WRITER, not (tally.wrong or tally.lost), counts, time.monotonic() - started)
+    print(outcome, file=sys.stderr)
+    return outcome
+
+
+def _pytest(name: str, path: str, seed: int) -> Outcome:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="cftool-long-") as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", path, f"--junit-xml={report}", "-o", "junit_family=xunit1"]
+        env = {**os.environ, "TEST_SIZE": "full", "TEST_SEED": str(seed)}
+        done = subprocess.run([*command, "-p", "no:xdist"], cwd=ROOT, env=env, stdout=sys.stderr, check=False)
+        suite = ET.parse(report).getroot().find("testsuite")
+        assert suite is not None
+        totals: dict[str, int] = {}
+        for found in suite.iter("property"):
+            totals[found.attrib["name"]] = totals.get(found.attrib["name"], 0) + int(found.attrib["value"])
+    tests, skipped = int(suite.attrib["tests"]), int(suite.attrib["skipped"])
+    failed = int(suite.attrib["failures"]) + int(suite.attrib["errors"])
+    counts = [f"{tests} tests", f"{failed} failed", *([f"{skipped} skipped"] if skipped else [])]
+    counts += [f"{value:,} {key}" for key, value in totals.items()]
+    return Outcome(name, done.returncode == 0 and not skipped, ", ".join(counts), time.monotonic() - started)
+
+
+def _report(outcomes: list[Outcome], options: argparse.Namespace, started: float) -> str:
+    arguments = "".join(f' --only "{name}"' for name in options.only or ())
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    lines = [
+        "# The last long run",
+        "",
+        f"- command: `python -m tests.long --seed {options.seed} --kills {options.kills}{arguments}`",
+        f"- date: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(started))}, {time.time() - started:.0f} s",
+        f"- machine: {os.cpu_count()} cores, {system}",
+        "",
+        "| harness | | counted | seconds |",
+        "|---|---|---|---|",
+    ]
+    for outcome in outcomes:
+        held = "held" if outcome.held else "**FAILED**"
+        lines.append(f"| {outcome.name} | {held} | {outcome.counts} | {outcome.seconds:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
