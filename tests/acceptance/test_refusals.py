@@ -3,6 +3,7 @@
 The destination is a full local tree that was synced once; then the source, or what the server says of it, goes wrong.
 """
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -40,15 +41,16 @@ def half(exchange: Exchange, answer: Answer) -> Answer:
 
 
 def endless(token: str):
-    """Rewrites that repeat the first page for ever, each time with the token `token`, followed by a number if so."""
-    seen: list[bytes] = []
+    """Rewrites that repeat a bucket's first page for ever; the token is `token`, with a number behind it or not."""
+    first: dict[str, bytes] = {}
+    numbers = itertools.count(1)
 
     def rewrite(exchange: Exchange, answer: Answer) -> Answer:
-        seen.append(answer.body)
-        name = f"number{len(seen)}" if token == "number" else token
+        page = first.setdefault(exchange.path, answer.body)
+        assert LAST_PAGE in page
+        name = f"number{next(numbers)}" if token == "number" else token
         more = MORE + f"<NextContinuationToken>{name}</NextContinuationToken>".encode()
-        assert LAST_PAGE in seen[0]
-        return Answer(200, {"Content-Type": "application/xml"}, seen[0].replace(LAST_PAGE, more))
+        return Answer(200, {"Content-Type": "application/xml"}, page.replace(LAST_PAGE, more))
 
     return rewrite
 

@@ -95,6 +95,8 @@ def _report(tables: list[Table], lab: labs.Lab, options: argparse.Namespace, sta
         arguments.append(f"--s3lab {shlex.quote(Path(options.s3lab).name)}")
     if options.server:
         arguments.append("--server URL")
+    if options.scratch:
+        arguments.append(f"--scratch {shlex.quote(options.scratch)}")
     said = {name: Client(name, lab, Path()).version() for name in ("cftool", "rclone", "s5cmd")}
     versions = ", ".join(f"{name} {version.rpartition(' ')[2]}" for name, version in said.items())
     lines = [

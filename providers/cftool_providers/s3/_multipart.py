@@ -400,10 +400,8 @@ class Multipart:
             same = (intent.source, intent.part_size, intent.headers) == (known, self._part_size, headers)
             if found or not known or not same or record.upload_id is None:
                 self._drop(record)
-            elif self._take_up(record, todo):
-                found = True
             else:
-                record.remove()
+                found = self._take_up(record, todo)
         return found
 
     def _drop(self, record: Record) -> None:
@@ -425,7 +423,12 @@ class Multipart:
         try:
             stored_parts = list_parts(self._service, self._bucket, self._key, record.upload_id)
         except NotFound:
-            return False  # it was completed, aborted, or has expired
+            record.remove()  # it was completed, aborted, or has expired
+            return False
+        except ProtocolError as error:
+            log.warning("an old upload of %s cannot be resumed: %s", self._item.path, error.message)
+            self._drop(record)
+            return False
         listed = {part.number: part for part in stored_parts}
         for part in todo:
             stored = listed.get(part.number)

@@ -266,7 +266,7 @@ _PART_CHECKSUMS = {"ChecksumCRC64NVME": "crc64nvme", "ChecksumCRC32": "crc32", "
 
 def parts(body: bytes, upload_id: str) -> tuple[list[Part], str | None]:
     """Parts of ListParts, and the marker of the next page. Raises ProtocolError."""
-    root = _xml.parse(body, "ListPartsResult")
+    root = _xml.parse(body, "ListPartsResult", "ListPartsResponse")  # the latter is what moto names it
     if root.value("UploadId") not in {None, upload_id}:
         raise ProtocolError("the list of parts is of another upload")
     found = []
