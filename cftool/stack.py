@@ -7,7 +7,7 @@ closing a view closes the stack below it.
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cftool import registry
@@ -17,7 +17,7 @@ from cftool.config.file import Config, RemoteConfig
 from cftool.config.memory import FileMemory
 from cftool.core import paths
 from cftool.core.errors import ConfigError, InvalidName
-from cftool.core.provider import Context, Memory, NoMemory
+from cftool.core.provider import Context, Memory, NoMemory, never
 from cftool.core.store import Store
 from cftool.core.types import NameRules
 from cftool.wrap.check import CheckStore
@@ -38,6 +38,7 @@ class OpenContext:
     transport: str | None = None
     metadata_cache: float | None = None  # seconds, 0 = off; None: as the remote's configuration says, else off
     flags: Mapping[str, str] = field(default_factory=dict)
+    cancelled: Callable[[], bool] = never  # whether what is under way is to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ def _context(remote: str, provider: str, context: OpenContext) -> Context:
         memory=memory,
         requests=context.requests,
         connections=context.connections,
+        cancelled=context.cancelled,
         transport=context.transport,
     )
 

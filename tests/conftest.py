@@ -1,11 +1,16 @@
 """Fixtures that every test may use: the real servers, and an environment without the user's own settings."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.servers import S3Server, moto_s3, rclone_s3
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As shells start what runs in the background; the programs under test would inherit it and obey it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FOREIGN = ("AWS_", "CFTOOL_", "RCLONE_", "S3_")
 FOLDERS = {

@@ -1,7 +1,7 @@
 """`cftool config test`: log in to a remote, list it, and tell what works there and what does not."""
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -97,17 +97,8 @@ def _write(opened: "Opened") -> str:
         store.delete(path)
     if not same:
         raise ConfigError("what was read is not what was written")
-    _ask_conditions(store, opened.path)
+    store.probe(opened.path)
     return "written, read back, deleted"
-
-
-def _ask_conditions(store: Any, path: str) -> None:
-    """Have the provider find out what it says of conditional writes, where it has a way to."""
-    while hasattr(store, "inner"):
-        path = paths.join(getattr(store, "prefix", ""), path) if path else getattr(store, "prefix", "")
-        store = store.inner
-    if hasattr(store, "probe"):
-        store.probe(path)
 
 
 def _tell(session: Session, opened: "Opened", *, tried: bool) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from cftool.core.errors import (
     ConfigError,
+    Interrupted,
     Locked,
     NotFound,
     PermissionDenied,
@@ -42,7 +43,7 @@ _PRECEDENCE: Final = (INTERRUPTED, USAGE, LOCKED, STOPPED, NOT_ALLOWED, TEMPORAR
 _PRECEDENCE_CLEAN: Final = (REFUSED, DIFFERENT, TO_DO)  # these stand only where nothing failed
 
 _CLASSES: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...]] = (
-    (KeyboardInterrupt, INTERRUPTED),
+    ((KeyboardInterrupt, Interrupted), INTERRUPTED),
     (ConfigError, USAGE),
     (Locked, LOCKED),
     (Refused, REFUSED),

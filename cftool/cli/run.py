@@ -12,7 +12,7 @@ from typing import Any
 
 from cftool.cli import exits, formats
 from cftool.cli.session import Session
-from cftool.core.errors import CftoolError
+from cftool.core.errors import CftoolError, Interrupted
 from cftool.transfer import events
 from cftool.transfer.options import Surroundings
 
@@ -73,6 +73,9 @@ class Run:
         self._steps += 1
         try:
             done = step(self._session.surroundings(), self.emit)
+        except Interrupted as error:  # before anything was begun
+            self.count(error)
+            return
         except (CftoolError, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
@@ -85,7 +88,7 @@ class Run:
     def count(self, error: BaseException) -> None:
         """An error that was told, and that is no event of the engine."""
         self._codes.append(exits.of_error(error))
-        if not isinstance(error, KeyboardInterrupt):
+        if not isinstance(error, KeyboardInterrupt | Interrupted):
             self._summary = merge(self._summary, events.Summary(errors={_kind(error): 1}))
 
     def emit(self, event: events.Event) -> None:

@@ -16,7 +16,7 @@ from cftool.cli.messages import Messages, explain
 from cftool.cli.options import Common
 from cftool.cli.output import Output, OutputError
 from cftool.cli.signals import Interrupts
-from cftool.core.errors import CftoolError, ConfigError, StoreError
+from cftool.core.errors import CftoolError, ConfigError, Interrupted, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +83,7 @@ class Session:
             connections=self.connections,
             read_only=self.read_only,
             transport=None,
+            cancelled=self.interrupts.stopping,
         )
         opened = stack.open_address(parsed, config, context=context, follow=follow)
         self._closing.callback(opened.store.close)
@@ -134,7 +135,7 @@ class Session:
             return exits.BROKEN_PIPE
         if isinstance(error, SystemExit):
             return error.code if isinstance(error.code, int) else exits.FAILED
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt | Interrupted):
             self.messages.error("interrupted")
             self._flush_quietly()
             return exits.INTERRUPTED

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first finishes nothing new and lets the command clean up, the second stops at once.
+"""Ctrl-C: the first ends what is under way and lets the command clean up, the second stops at once.
 
 A command that polls (`graceful`) gets a flag; any other gets KeyboardInterrupt. SIGTERM and SIGHUP count as Ctrl-C, so
 that a service manager's stop cleans up too. Handlers are restored on the way out: tests and programs call `run` too.
@@ -41,6 +41,10 @@ class Interrupts:
         """Whether a signal came; the engine asks between two entries."""
         return self._count > 0
 
+    def stopping(self) -> bool:
+        """Whether calls that are under way are to end: only while a command polls, so that its cleanup still works."""
+        return self._polling and self._count > 0
+
     @contextmanager
     def graceful(self) -> Iterator[None]:
         """Inside, the first signal sets the flag only."""
@@ -58,4 +62,4 @@ class Interrupts:
             os._exit(130)  # no cleanup on purpose: the second one means now. What is left over, the next run removes
         if not self._polling:
             raise KeyboardInterrupt
-        self._announce("stopping: finishing nothing new (again to stop at once)")
+        self._announce("stopping: what is under way is given up (again to stop at once)")

@@ -12,7 +12,7 @@
         ├── ReadOnly               EROFS      ├── Unsupported        ENOTSUP
         ├── QuotaExceeded          ENOSPC     ├── TooLarge           EFBIG
         ├── PreconditionFailed     ESTALE     ├── SourceChanged      EBUSY
-        ├── TLSFailed              EIO
+        ├── TLSFailed              EIO        ├── Interrupted        EINTR
         ├── IntegrityError         EIO        ├── ProtocolError      EIO
         │                                     │   └── ListingError   EIO
         └── TemporaryError         EAGAIN (the only retryable ones)
@@ -203,6 +203,15 @@ class ConnectionFailed(TemporaryError):
     """
 
     sent: bool = True
+
+
+class Interrupted(StoreError):
+    """The run is to end (Ctrl-C): what was under way was given up, nothing of it was published.
+
+    Not a failure of the entry; what a later run can take up (upload sessions, partial downloads) is kept.
+    """
+
+    errno = _errno.EINTR
 
 
 class TLSFailed(StoreError):

@@ -8,6 +8,7 @@ parts hashed apart give the checksum of the whole without reading it again.
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 # What a checksum is: bits, and the generator polynomial with the lowest power in the highest bit.
@@ -125,6 +126,7 @@ def _multiply(a: int, b: int, bits: int, polynomial: int) -> int:
     return product
 
 
+@lru_cache(maxsize=256)  # parts are of a few sizes
 def _power_of_x(exponent: int, bits: int, polynomial: int) -> int:
     result = 1 << (bits - 1)
     square = 1 << (bits - 2)

@@ -64,6 +64,11 @@ class Memory(Protocol):
         ...
 
 
+def never() -> bool:
+    """The default of `Context.cancelled`."""
+    return False
+
+
 class NoMemory:
     """Forgets everything: for tests and where there is no state directory."""
 
@@ -88,6 +93,7 @@ class Context:
     memory: Memory = field(default_factory=NoMemory)
     requests: Counter[str] = field(default_factory=Counter)  # by provider call, for the summary
     connections: int | None = None  # the user's --transfers, where given
+    cancelled: Callable[[], bool] = never  # whether the run is to end: calls under way raise Interrupted soon
     transport: str | None = None  # "curl", "requests"; None: the best there is
 
 

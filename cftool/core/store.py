@@ -18,6 +18,7 @@ from typing import Protocol
 
 from cftool.core.errors import Unsupported
 from cftool.core.types import (
+    Cap,
     ChangeSet,
     Download,
     Entry,
@@ -140,6 +141,13 @@ class Store(Protocol):
         """Abort it and free what it holds; no error where it is gone."""
         ...
 
+    def probe(self, path: str) -> Cap:
+        """Find out which conditional writes work at and below `path`, where only trying tells; `features` has it then.
+
+        May write and remove a small file of its own. Where there is nothing to find out: no request, and NONE.
+        """
+        ...
+
 
 class Optionals:
     """For providers: every optional method raises Unsupported. Inherit and override what the service has."""
@@ -200,3 +208,8 @@ class Optionals:
     def remove_leftover(self, leftover: Leftover) -> None:
         """Not supported."""
         raise self._unsupported("remove_leftover", leftover.path)
+
+    def probe(self, path: str) -> Cap:
+        """Nothing to find out."""
+        del path
+        return Cap.NONE

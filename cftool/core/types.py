@@ -6,7 +6,7 @@ systems keep nanoseconds, which `datetime` cannot hold; `modified` and `stored` 
 """
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -218,6 +218,7 @@ class WriteItem:
     if_version: str | None = None
     if_absent: bool = False
     tag: object = None  # the caller's own, comes back in the Result
+    progress: Callable[[int], None] | None = None  # hears of bytes on their way, each once, from any thread
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from cftool.core.errors import NotFound, StoreError
 from cftool.core.store import Optionals, Store
 from cftool.core.types import (
+    Cap,
     ChangeSet,
     Download,
     Entry,
@@ -118,6 +119,10 @@ class Wrapper:
     def remove_leftover(self, leftover: Leftover) -> None:
         """Forwarded."""
         self.inner.remove_leftover(leftover)
+
+    def probe(self, path: str) -> Cap:
+        """Forwarded."""
+        return self.inner.probe(path)
 
 
 class StatefulWrapper(Optionals):

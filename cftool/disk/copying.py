@@ -8,17 +8,24 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 
 from cftool.core.errors import SourceChanged
 
 _FICLONE = 0x40049409
 _CHUNK = 1 << 20
-_RANGE = 1 << 30  # the kernel copies up to 2 GiB a call; smaller, so that Ctrl-C is seen
+_RANGE = 64 << 20  # the kernel copies up to 2 GiB a call; smaller, so that Ctrl-C and progress are seen
 _NOT_HERE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM, errno.ENOTTY, errno.EBADF})
 
 
-def copy(src: int, dst: int, size: int) -> None:
-    """Make the empty file `dst` hold the `size` bytes of `src`. Raises OSError, and SourceChanged for a shorter one."""
+Tick = Callable[[int], None]
+
+
+def copy(src: int, dst: int, size: int, tick: Tick = lambda _count: None) -> None:
+    """Make the empty file `dst` hold the `size` bytes of `src`. Raises OSError, and SourceChanged for a shorter one.
+
+    `tick` hears of every stretch of bytes that was copied; what it raises ends the copy.
+    """
     if size == 0:
         return
     try:
@@ -28,10 +35,11 @@ def copy(src: int, dst: int, size: int) -> None:
     else:
         if os.fstat(dst).st_size != size:
             raise _changed()
+        tick(size)
         return
     os.ftruncate(dst, size)
     for start, end in _data(src, size):
-        _copy_range(src, dst, start, end)
+        _copy_range(src, dst, start, end, tick)
 
 
 def is_regular(fd: int) -> bool:
@@ -58,7 +66,7 @@ def _data(fd: int, size: int) -> list[tuple[int, int]]:
     return stretches
 
 
-def _copy_range(src: int, dst: int, start: int, end: int) -> None:
+def _copy_range(src: int, dst: int, start: int, end: int, tick: Tick) -> None:
     position = start
     while position < end:
         try:
@@ -66,15 +74,16 @@ def _copy_range(src: int, dst: int, start: int, end: int) -> None:
         except (OSError, AttributeError) as error:
             if isinstance(error, OSError) and error.errno not in _NOT_HERE:
                 raise
-            _read_and_write(src, dst, position, end)
+            _read_and_write(src, dst, position, end, tick)
             return
         if count == 0:  # the end, or a file that claims to be longer than what it gives: a read tells which
-            _read_and_write(src, dst, position, end)
+            _read_and_write(src, dst, position, end, tick)
             return
         position += count
+        tick(count)
 
 
-def _read_and_write(src: int, dst: int, start: int, end: int) -> None:
+def _read_and_write(src: int, dst: int, start: int, end: int, tick: Tick) -> None:
     position = start
     while position < end:
         data = os.pread(src, min(_CHUNK, end - position), position)
@@ -84,6 +93,7 @@ def _read_and_write(src: int, dst: int, start: int, end: int) -> None:
         while written < len(data):
             written += os.pwrite(dst, memoryview(data)[written:], position + written)
         position += written
+        tick(written)
 
 
 def _changed() -> SourceChanged:

@@ -77,6 +77,7 @@ class Batch:
     def _attempt(self) -> tuple[Request, Iterable[Header]] | float | None:
         """The transport has room."""
         while True:
+            self._client.check()
             now = self._clock.monotonic()
             flight = self._due(now)
             if isinstance(flight, _Flight):
@@ -90,7 +91,7 @@ class Batch:
                 return flight
             if self._failed:  # nothing is in flight that would bring the control back to `run`
                 return None
-            self._clock.sleep(flight)
+            self._client.wait(flight)
 
     def _due(self, now: float) -> _Flight | float | None:
         """Whose turn it is, or for how many seconds nobody's, or None: nobody's any more."""

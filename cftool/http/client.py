@@ -11,8 +11,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from cftool.core.errors import ConnectionFailed, LoginRequired, RateLimited, StoreError, TemporaryError
+from cftool.core.errors import ConnectionFailed, Interrupted, LoginRequired, RateLimited, StoreError, TemporaryError
 from cftool.core.paths import printable
+from cftool.core.provider import never
 from cftool.http import urls
 from cftool.http.batch import Batch
 from cftool.http.forks import renew_after_fork
@@ -34,6 +35,7 @@ from cftool.http.types import (
 )
 
 _log = logging.getLogger("cftool.http")
+_SLICE = 0.2  # seconds between two looks at the stop flag
 _HEAD_OF_BODY = 64 * 1024  # what a classifier sees, and what is kept of an error page
 
 
@@ -68,6 +70,7 @@ class Client:
         name: str = "",
         clock: Clock | None = None,
         pacer: Pacer | None = None,
+        cancelled: Callable[[], bool] = never,
     ) -> None:
         self.requests: Counter[str] = Counter() if requests is None else requests
         self.name = name
@@ -78,6 +81,7 @@ class Client:
         self.classify = classify
         self.schedule = Schedule(self.policy, self.clock)
         self.pacer = pacer or shared(name, connections, ceiling or connections, self.clock.monotonic)
+        self.cancelled = cancelled
         self._answered = False  # whether any answer has come yet
 
     # ---- the three ways to send
@@ -164,15 +168,16 @@ class Client:
     def _enter(self, request: Request, operation: Operation) -> Iterable[Header]:
         """Wait until the remote may be asked, count the attempt, and make its headers."""
         while True:
+            self.check()
             now = self.clock.monotonic()
             remaining = self.schedule.remaining(operation, now)
             held = self.pacer.held(now)
             if held > remaining:
                 raise self.told_to_wait(held)
             if held:
-                self.clock.sleep(held)
+                self.wait(held)
                 continue
-            if not self.pacer.enter(max(0.0, remaining)):
+            if not self._room(max(0.0, remaining)):
                 raise RateLimited(f"{self.name or 'the service'}: no room for another request within the time allowed")
             if not self.pacer.held(self.clock.monotonic()):
                 break
@@ -183,7 +188,23 @@ class Client:
             self.pacer.exit()
             raise
 
+    def _room(self, seconds: float) -> bool:
+        """Wait for room for one request."""
+        if self.cancelled is never:
+            return self.pacer.enter(seconds)
+        while not self.pacer.enter(min(seconds, _SLICE)):
+            self.check()
+            seconds -= _SLICE
+            if seconds <= 0:
+                return False
+        return True
+
     # ---- the policy, used by Batch as well
+
+    def check(self) -> None:
+        """Raise Interrupted where the run is to end."""
+        if self.cancelled():
+            raise Interrupted("interrupted", store=self.name or None)
 
     def begin(self, request: Request, operation: Operation) -> Iterable[Header]:
         """The headers of an attempt that starts now; it is counted."""
@@ -262,9 +283,12 @@ class Client:
         )
 
     def wait(self, delay: float) -> None:
-        """Sleep before the next attempt of a single request."""
-        if delay > 0:
-            self.clock.sleep(delay)
+        """Sleep, in slices where somebody may want the end meanwhile."""
+        while delay > 0:
+            self.check()
+            part = delay if self.cancelled is never else min(delay, _SLICE)
+            self.clock.sleep(part)
+            delay -= part
 
     def _tell(self, request: Request, operation: Operation, now: float, outcome: str) -> None:
         _log.debug(

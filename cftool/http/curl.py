@@ -11,11 +11,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 
-from cftool.core.errors import ConnectionFailed
+from cftool.core.errors import ConnectionFailed, Interrupted
+from cftool.core.provider import never
 from cftool.http import urls
 from cftool.http.curl_handle import Handle
-from cftool.http.curl_loop import Loop
-from cftool.http.curl_many import Attempt, Engine
+from cftool.http.curl_loop import Finished, Loop
+from cftool.http.curl_many import SLICE, Attempt, Engine
 from cftool.http.env import bypasses
 from cftool.http.forks import renew_after_fork
 from cftool.http.messages import oversize_body
@@ -62,7 +63,8 @@ class CurlTransport:
         with self._lock:
             engine = self._engines.pop() if self._engines else None
         if engine is None:
-            engine = Engine(self._loop(2 * self._options.connections), self._handle)
+            loop = self._loop(2 * self._options.connections)
+            engine = Engine(loop, self._handle, self._options.cancelled)
         try:
             yield from engine.run(attempts, concurrency)
         finally:
@@ -89,7 +91,7 @@ class CurlTransport:
         with self._lock:
             if self._lanes:
                 return self._lanes.pop()
-        return Lane(self._loop(_LANE_CONNECTIONS), self._handle())
+        return Lane(self._loop(_LANE_CONNECTIONS), self._handle(), self._options.cancelled)
 
     def _give_back(self, lane: "Lane") -> None:
         if lane.loop.foreign:
@@ -133,16 +135,24 @@ class CurlTransport:
 class Lane:
     """A loop with one handle."""
 
-    __slots__ = ("handle", "loop")
+    __slots__ = ("_cancelled", "_slice", "handle", "loop")
 
-    def __init__(self, loop: Loop, handle: Handle) -> None:
+    def __init__(self, loop: Loop, handle: Handle, cancelled: Callable[[], bool] = never) -> None:
         self.loop = loop
         self.handle = handle
+        self._cancelled = cancelled
+        self._slice = None if cancelled is never else SLICE
+
+    def step(self) -> list[Finished]:
+        """Drive for a while; raises Interrupted where the run is to end."""
+        if self._cancelled():
+            raise Interrupted("interrupted")
+        return self.loop.step(self._slice, stream=self.handle)
 
     def until_headers(self) -> Response:
         """Drive until the header block is complete; raises the error of an attempt that ended before."""
         while True:
-            for handle, code, text in self.loop.step(stream=self.handle):
+            for handle, code, text in self.step():
                 return handle.outcome(code, text)
             if self.handle.error is None and (response := self.handle.headers_done()) is not None:
                 return response
@@ -194,7 +204,7 @@ class CurlStream:
                 lane.loop.resume(lane.handle)
                 if lane.handle.chunks:  # libcurl had more in hand: it may be paused again, and would wait in vain
                     return
-            for handle, code, text in lane.loop.step(stream=lane.handle):
+            for handle, code, text in lane.step():
                 self._ended = True
                 handle.outcome(code, text)
         except Exception as error:

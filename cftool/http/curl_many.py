@@ -7,9 +7,13 @@ is in flight is dropped with its connections.
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from cftool.core.errors import Interrupted
+from cftool.core.provider import never
 from cftool.http.curl_handle import Handle
 from cftool.http.curl_loop import Loop
 from cftool.http.types import Completion, Header, Request
+
+SLICE = 0.2  # seconds between two looks at the stop flag
 
 Attempt = tuple[Request, Iterable[Header]]
 
@@ -17,8 +21,9 @@ Attempt = tuple[Request, Iterable[Header]]
 class Engine:
     """See `Transport.send_many`."""
 
-    def __init__(self, loop: Loop, new_handle: Callable[[], Handle]) -> None:
+    def __init__(self, loop: Loop, new_handle: Callable[[], Handle], cancelled: Callable[[], bool] = never) -> None:
         self.loop = loop
+        self._cancelled = cancelled
         self._new_handle = new_handle
         self._idle: list[Handle] = []
         self._busy: set[Handle] = set()
@@ -32,13 +37,15 @@ class Engine:
         self._room()
         try:
             while True:
+                if self._cancelled():
+                    raise Interrupted("interrupted")
                 yield from self._fill(attempts, concurrency)
                 if not busy:
                     if self._ask_at is None:
                         return
-                    time.sleep(max(0.0, self._ask_at - time.monotonic()))
+                    time.sleep(min(SLICE, max(0.0, self._ask_at - time.monotonic())))
                     continue
-                for handle, code, text in step(max(0.0, self._ask_at - time.monotonic()) if self._ask_at else None):
+                for handle, code, text in step(self._wait()):
                     request = handle.request
                     assert request is not None
                     busy.discard(handle)
@@ -52,6 +59,14 @@ class Engine:
                 self.loop.abort(handle)
                 self._idle.append(handle)
             busy.clear()
+
+    def _wait(self) -> float | None:
+        """For how long nothing but the network has to be looked at."""
+        longest = None if self._cancelled is never else SLICE
+        if not self._ask_at:
+            return longest
+        wait = max(0.0, self._ask_at - time.monotonic())
+        return wait if longest is None else min(wait, longest)
 
     def _room(self) -> None:
         """Ask for the next attempt as soon as there is room."""

@@ -43,6 +43,7 @@ def open_client(
         connections=most,
         user_agent=f"cftool/{cftool.__version__}",
         policy=policy,
+        cancelled=context.cancelled,
     )
     return Client(
         open_transport(context.transport or context.env.get("CFTOOL_TRANSPORT") or None, options),
@@ -53,6 +54,7 @@ def open_client(
         connections=min(connections, most),
         ceiling=most,
         name=name or context.remote,
+        cancelled=context.cancelled,
     )
 
 

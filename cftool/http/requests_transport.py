@@ -22,6 +22,7 @@ from requests.structures import CaseInsensitiveDict
 
 from cftool.core.errors import (
     ConnectionFailed,
+    Interrupted,
     LoginRequired,
     PermissionDenied,
     ProtocolError,
@@ -48,6 +49,7 @@ from cftool.http.types import Completion, Header, Request, Response, TransportOp
 
 _PIECE = 16 * 1024  # as libcurl hands them out
 _SEND_PIECE = 256 * 1024
+_SLICE = 0.2  # seconds between two looks at the stop flag
 _QUEUE = 64  # pieces between the workers and the caller: 1 MiB
 
 _NETWORK = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
@@ -75,8 +77,9 @@ def _adapter(connections: int) -> _Adapter:
 class _Upload:
     """A Body as the file that urllib3 reads."""
 
-    def __init__(self, reader: BodyReader, length: int) -> None:
+    def __init__(self, reader: BodyReader, length: int, cancelled: Callable[[], bool]) -> None:
         self._reader = reader
+        self._cancelled = cancelled
         self._length = length
         self.error: Exception | None = None  # what reading raised: urllib3 would take it for the network's
 
@@ -86,6 +89,7 @@ class _Upload:
     def read(self, size: int | None = -1) -> bytes:
         wanted = self._length if size is None or size < 0 else size
         try:
+            _check(self._cancelled)
             return self._reader.read(wanted)
         except Exception as error:
             self.error = error
@@ -97,6 +101,7 @@ class RequestsTransport:
 
     def __init__(self, options: TransportOptions) -> None:
         self._options = options
+        self.cancelled = options.cancelled
         self._verify = options.ca_file or options.ca_path or True
         self._new()
         renew_after_fork(self)
@@ -152,7 +157,7 @@ class RequestsTransport:
         length = body_length(request)
         data: bytes | _Upload | None = None
         if not isinstance(body, bytes):
-            data = _Upload(BodyReader(body), body.length)
+            data = _Upload(BodyReader(body), body.length, self.cancelled)
         elif body:
             data = body
         if data is not None or request.method in {"PUT", "POST", "PATCH"}:
@@ -271,6 +276,9 @@ class RequestsStream:
     def chunks(self) -> Iterator[bytes]:
         """The body as it arrives."""
         while self._raw is not None:
+            if self._transport.cancelled():
+                self._drop()
+                raise Interrupted("interrupted")
             chunk = self._read()
             if not chunk:
                 break
@@ -376,14 +384,15 @@ class _Threads:
         ask_at: float | None = 0.0
         try:
             while True:
+                _check(self._transport.cancelled)
                 if ask_at is not None and ask_at <= time.monotonic():
                     ask_at = self._fill(attempts, concurrency)
                 if not self._busy:
                     if ask_at is None:
                         return
-                    time.sleep(max(0.0, ask_at - time.monotonic()))
+                    time.sleep(min(_SLICE, max(0.0, ask_at - time.monotonic())))
                     continue
-                completion = self._next(None if not ask_at else max(0.0, ask_at - time.monotonic()))
+                completion = self._next(_SLICE if not ask_at else min(_SLICE, max(0.0, ask_at - time.monotonic())))
                 if completion is not None:
                     yield completion
                     ask_at = 0.0
@@ -460,6 +469,7 @@ class _Threads:
     def _stop(self) -> None:
         """End the workers: those in the middle of an attempt end with it, and what they say is dropped."""
         self._stopped = True
+        deadline = time.monotonic() + 1.0
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -468,6 +478,13 @@ class _Threads:
                     self._events.get(timeout=0.05)  # one that waits for room in the queue must get on
                 except queue.Empty:
                     pass
+                if self._transport.cancelled() and time.monotonic() > deadline:
+                    return  # waiting for a silent server; a daemon thread holds up no end
+
+
+def _check(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Interrupted("interrupted")
 
 
 def _place(request: Request) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from cftool.core.provider import never
+
 Header = tuple[str, str]
 
 
@@ -122,7 +124,7 @@ class Transport(Protocol):
     """Sends attempts. Follows no redirect, stores no cookie, reads no netrc, decodes no content encoding.
 
     Raises ConnectionFailed (with `.sent`: whether the request may have reached the server), ProtocolError for what is
-    no HTTP, SourceChanged where a Body came short.
+    no HTTP, SourceChanged where a Body came short, Interrupted where the run is to end.
     """
 
     def send(self, request: Request, headers: Iterable[Header]) -> Stream:
@@ -214,3 +216,4 @@ class TransportOptions:
     connections: int = 64
     user_agent: str = "cftool"
     policy: Policy = field(default_factory=Policy)
+    cancelled: Callable[[], bool] = never  # looked at while something is under way; then Interrupted is raised

@@ -11,7 +11,7 @@ All emit events while they work and return the Summary, which is also the last e
 whole run: Locked, Refused (overlap), NotFound (SRC missing), ConfigError, KeyboardInterrupt never (see Surroundings).
 """
 
-from cftool.core.types import Cap, Entry, Kind
+from cftool.core.types import Entry, Kind
 from cftool.transfer.cleanup import cleanup
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.options import Options, Side, Surroundings
@@ -79,7 +79,9 @@ def remove_tree(at: Side, path: "str | Entry", options: Options, around: Surroun
     remover = Remover(at.store, tally, dry_run=options.dry_run, cancelled=around.cancelled)
     if entry.kind is Kind.DIRECTORY:
         remover.remove_below(entry.path, spool_dir=None)
-    implicit = Cap.IMPLICIT_DIRS in at.store.features.caps and entry.is_dir and entry.stored_ns is None
-    if entry.path and not tally.stopped and not tally.failures and not implicit:
-        remover.remove([(b"", entry)])
+    if entry.path and not tally.stopped and not tally.failures:
+        if entry.is_dir:
+            remover.remove_named(entry)
+        else:
+            remover.remove([(b"", entry)])
     return tally.summary()

@@ -62,7 +62,7 @@ class Beside:
 
     def _check(self, key: bytes, src: Entry, dst: Entry, row: Row | None) -> None:
         try:
-            finding = self._comparer.full(src, dst)
+            finding = self._comparer.full(src, dst, row)
             if finding.set_time and not self._options.dry_run:
                 finding = self._with_time(finding)
         except Exception as error:

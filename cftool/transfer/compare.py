@@ -79,25 +79,32 @@ class Comparer:
             return Verdict.EQUAL, SIZE_ONLY
         if options.checksum:
             return Verdict.CHECK, ""
-        # A record counts only where both sides are what they were when they were last equal.
-        if row is not None and row[1] == size and row[2] == self.print_src(src) and row[3] == self.print_dst(dst):
-            return Verdict.EQUAL, STATE
+        # A record counts only where both sides are what they were when they were last equal. Where one is not, times
+        # alone no longer count: who edits a file may put its time back.
+        if row is not None:
+            if row[1] == size and row[2] == self.print_src(src) and row[3] == self.print_dst(dst):
+                return Verdict.EQUAL, STATE
+            return Verdict.CHECK, ""
         if src[3] is not None and dst[3] is not None and self._same_time(src, dst):
             return Verdict.EQUAL, TIME
         return Verdict.CHECK, ""
 
-    def full(self, src: Entry, dst: Entry) -> Finding:
-        """Decide with whatever it takes. Raises StoreError where a side cannot be asked or read."""
+    def full(self, src: Entry, dst: Entry, row: Row | None = None) -> Finding:
+        """Decide with whatever it takes. Raises StoreError where a side cannot be asked or read.
+
+        With a `row` a side was touched since they were equal: then the same times prove nothing, content has to.
+        """
         options = self._options
+        touched = row is not None and not options.checksum
         if options.update and self._newer(src, dst) is None:
             src, dst = self._asked(src, dst)
             if self._newer(src, dst):
                 return Finding(Verdict.NEWER, TIME, src, dst)
-            verdict, by = self._after_update(src, dst)
+            verdict, by = self._after_update(src, dst, touched=touched)
             if verdict is not Verdict.CHECK:
                 return Finding(verdict, by, src, dst)
         times = None if options.checksum else self._times(src, dst)
-        same = self._same_hash(src, dst)
+        same = self._same_hash(src, dst, read=touched)
         if same is not None:
             return self._by_hash(src, dst, same, HASH)
         if times is False:
@@ -105,19 +112,21 @@ class Comparer:
         if self._ask_src or self._ask_dst:
             src, dst = self._asked(src, dst)
             times = None if options.checksum else self._times(src, dst)
-            if times:
+            if times and not touched:
                 return Finding(Verdict.EQUAL, REQUEST, src, dst)
-            same = self._same_hash(src, dst)
+            same = self._same_hash(src, dst, read=touched)
             if same is not None:
                 return self._by_hash(src, dst, same, REQUEST)
             if times is False:
                 return Finding(Verdict.COPY, REQUEST, src, dst)
+        if touched:
+            return Finding(Verdict.COPY, STATE, src, dst)
         # An upload older than the source's last change cannot hold it, whatever its size.
         if src.modified_ns is not None and dst.stored_ns is not None and src.modified_ns > dst.stored_ns:
             return Finding(Verdict.COPY, TIME, src, dst)
         return Finding(Verdict.EQUAL, SIZE_ONLY, src, dst)
 
-    def _after_update(self, src: Entry, dst: Entry) -> tuple[Verdict, str]:
+    def _after_update(self, src: Entry, dst: Entry, *, touched: bool) -> tuple[Verdict, str]:
         """The rules of `quick` that --update had to wait for."""
         options = self._options
         if options.ignore_times:
@@ -126,7 +135,7 @@ class Comparer:
             return Verdict.COPY, SIZE
         if options.size_only:
             return Verdict.EQUAL, SIZE_ONLY
-        if not options.checksum and self._times(src, dst):
+        if not options.checksum and not touched and self._times(src, dst):
             return Verdict.EQUAL, REQUEST
         return Verdict.CHECK, ""
 
@@ -170,8 +179,11 @@ class Comparer:
             return None
         return dst.modified_ns - src.modified_ns >= self._precision
 
-    def _same_hash(self, src: Entry, dst: Entry) -> bool | None:
-        """By hashes that both know, or one that a side knows and the other's bytes give; None where there is none."""
+    def _same_hash(self, src: Entry, dst: Entry, *, read: bool = False) -> bool | None:
+        """By hashes that both know, or one that a side knows and the other's bytes give; None where there is none.
+
+        `read`: two local files are read where nothing else tells.
+        """
         common = src.hashes.keys() & dst.hashes.keys()
         if common:
             return all(src.hashes[name] == dst.hashes[name] for name in common)
@@ -180,7 +192,11 @@ class Comparer:
                 name = best_hash(known.hashes)
                 if name is not None:
                     return hash_of(side, other, name) == known.hashes[name]
-        if self._options.checksum and not self._src.store.features.remote and not self._dst.store.features.remote:
+        if (
+            (read or self._options.checksum)
+            and not self._src.store.features.remote
+            and not self._dst.store.features.remote
+        ):
             return hash_of(self._src, src, "sha256") == hash_of(self._dst, dst, "sha256")
         return None
 

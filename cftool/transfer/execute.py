@@ -12,13 +12,16 @@ repeated here: `http` has done what repeating can do, and `run` decides what is 
 
 import io
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, Protocol, cast
 
 from cftool.core import paths
-from cftool.core.errors import PreconditionFailed, SourceChanged, StoreError
+from cftool.core.errors import Interrupted, PreconditionFailed, SourceChanged, StoreError
+from cftool.core.provider import never
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry, Partial, ReadItem, Result, Source, Target, WriteItem
 from cftool.core.types import Download as OpenDownload
@@ -63,7 +66,7 @@ class Executor(Protocol):
         ...
 
 
-def choose(src: Side, dst: Side, options: Options, emit: Emit) -> Executor:
+def choose(src: Side, dst: Side, options: Options, emit: Emit, cancelled: Callable[[], bool] = never) -> Executor:
     """The executor for a pair of sides. `emit` hears of large files while they are under way."""
     have = dst.store.features
     if same_service(src, dst):
@@ -72,7 +75,7 @@ def choose(src: Side, dst: Side, options: Options, emit: Emit) -> Executor:
         return Upload(src, dst, options, emit)
     if dst.local_root is not None and Cap.READ_MANY in src.store.features.caps:
         return Download(src, dst, emit)
-    return Pool(src, dst, options)
+    return Pool(src, dst, options, emit, cancelled)
 
 
 def same_service(src: Side, dst: Side) -> bool:
@@ -101,6 +104,8 @@ class Conditions:
         self._may_be_absent = options.select is None
         self._uses = 0
         self._caps = Cap.NONE
+        self._asked = False
+        self._lock = threading.Lock()
 
     def of(self, action: Action) -> tuple[str | None, bool]:
         """For one write."""
@@ -109,8 +114,28 @@ class Conditions:
             self._caps = features.caps if features.remote else Cap.NONE
         self._uses += 1
         if action.dst is not None:
+            if Cap.IF_VERSION not in self._caps and not self._asked and action.dst.version is not None:
+                self._ask()
             return (action.dst.version if Cap.IF_VERSION in self._caps else None), False
         return None, self._may_be_absent and Cap.IF_ABSENT in self._caps and not action.replaces and not action.attempts
+
+    def _ask(self) -> None:
+        """Before the first file is replaced: have the service show what it makes of conditions, once a run.
+
+        It may cost requests, which a run that replaces nothing is spared.
+        """
+        with self._lock:
+            if self._asked:
+                return
+            if self._store.features.remote:
+                try:
+                    self._store.probe("")
+                except Interrupted:
+                    raise
+                except StoreError as error:
+                    log.debug("whether conditions are obeyed could not be found out: %s", error)
+                self._caps = self._store.features.caps
+            self._asked = True
 
 
 class Upload:
@@ -122,7 +147,7 @@ class Upload:
         assert src.local_root is not None
         self._emit = emit
         self._root = Root(src.local_root)
-        self._source = _sources(src, self._root)
+        self._source = _sources(src, self._root, emit, never)  # stores that take many look for themselves
         self._store = dst.store
         self._conditions = Conditions(dst.store, options)
         self._early: deque[Outcome] = deque()
@@ -144,10 +169,12 @@ class Upload:
             except StoreError as error:
                 self._early.append(Outcome(action, error=error))
                 continue
+            progress: Callable[[int], None] | None = None
             if (src.size or 0) >= LARGE:
                 self._emit(Started(src.path, src.size))
+                progress = partial(_tell, self._emit, src.path)
             if_version, if_absent = self._conditions.of(action)
-            yield WriteItem(action.path, source, src.modified_ns, if_version, if_absent, action)
+            yield WriteItem(action.path, source, src.modified_ns, if_version, if_absent, action, progress)
 
     def close(self) -> None:
         """Close the tree."""
@@ -170,16 +197,20 @@ class Download:
         """As Executor says."""
         early: deque[Outcome] = deque()
         done: list[Result] = []
-        for result in self._store.read_many(self._items(actions, early)):
-            if result.error is not None:
-                yield _outcome(result)
-            else:
-                done.append(result)
-            if len(done) >= _FLUSH:
-                yield from self._settle(done)
-                done = []
-            while early:
-                yield early.popleft()
+        try:
+            for result in self._store.read_many(self._items(actions, early)):
+                if result.error is not None:
+                    yield _outcome(result)
+                else:
+                    done.append(result)
+                if len(done) >= _FLUSH:
+                    yield from self._settle(done)
+                    done = []
+                while early:
+                    yield early.popleft()
+        except Interrupted:
+            yield from self._settle(done)  # these are whole
+            raise
         yield from self._settle(done)
         yield from early
 
@@ -258,19 +289,27 @@ class ServerSide(_Threads):
 class Pool(_Threads):
     """One `write` a file."""
 
-    def __init__(self, src: Side, dst: Side, options: Options) -> None:
+    def __init__(
+        self, src: Side, dst: Side, options: Options, emit: Emit, cancelled: Callable[[], bool] = never
+    ) -> None:
         a, b = src.store.features, dst.store.features
         threads = [f.connections for f in (a, b) if f.remote]
         super().__init__(options.transfers or min(threads, default=_THREADS))
         self._src, self._dst = src.store, dst.store
         self._conditions = Conditions(dst.store, options)
         self._root = None if src.local_root is None else Root(src.local_root)
-        self._source = _sources(src, self._root)
+        self._emit = emit
+        self._cancelled = cancelled
+        self._source = _sources(src, self._root, emit, cancelled)
 
     def copy(self, action: Action) -> Entry:
         """Write from the source's bytes."""
+        if self._cancelled():
+            raise Interrupted("interrupted")
         src = action.src
         source = self._source(src)
+        if (src.size or 0) >= LARGE:
+            self._emit(Started(src.path, src.size))
         if_version, if_absent = self._conditions.of(action)
         return self._dst.write(
             action.path, source, modified_ns=src.modified_ns, if_version=if_version, if_absent=if_absent
@@ -282,17 +321,22 @@ class Pool(_Threads):
             self._root.close()
 
 
+def _tell(emit: Emit, path: str, count: int) -> None:
+    if count:
+        emit(Progress(path, count))
+
+
 def _outcome(result: Result) -> Outcome:
     return Outcome(cast("Action", result.tag), result.entry, result.error)
 
 
-def _sources(src: Side, root: Root | None) -> Callable[[Entry], Source]:
+def _sources(src: Side, root: Root | None, emit: Emit, cancelled: Callable[[], bool]) -> Callable[[Entry], Source]:
     """How an entry of the listing becomes the source of exactly the file that the listing saw."""
     if isinstance(src.store, FollowingStore):
         return src.store.source
     if root is not None:
         return lambda entry: LocalSource(root, entry.path, version=entry.version)
-    return lambda entry: StoreSource(src.store, entry)
+    return lambda entry: StoreSource(src.store, entry, emit, cancelled)
 
 
 def local_entry(root: Root, path: str) -> Entry:
@@ -346,18 +390,24 @@ class _TellingPartial:
 class _Reader(io.RawIOBase):
     """A Download as a binary file."""
 
-    def __init__(self, download: OpenDownload) -> None:
+    def __init__(self, download: OpenDownload, passed: Callable[[int], None]) -> None:
         self._download = download
+        self._passed = passed  # hears how far it has come; may raise
+        self._at = 0
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        return self._download.read(size)
+        self._passed(self._at)
+        data = self._download.read(size)
+        self._at += len(data)
+        self._passed(self._at)
+        return data
 
     def readinto(self, buffer: object, /) -> int:
         view = memoryview(cast("bytearray", buffer)).cast("B")
-        data = self._download.read(len(view))
+        data = self.read(len(view))
         view[: len(data)] = data
         return len(data)
 
@@ -372,7 +422,16 @@ class StoreSource:
 
     local_path: str | None = None
 
-    def __init__(self, store: Store, entry: Entry) -> None:
+    def __init__(
+        self,
+        store: Store,
+        entry: Entry,
+        emit: Emit = lambda _event: None,
+        cancelled: Callable[[], bool] = never,
+    ) -> None:
+        self._emit = emit
+        self._cancelled = cancelled
+        self._told = 0  # bytes that were told of: what is read again counts once
         self._store = store
         self._entry = entry
         self.size = entry.size
@@ -386,7 +445,14 @@ class StoreSource:
         if self.size is not None and download.entry.size not in {None, self.size}:
             download.close()
             raise SourceChanged("changed since it was listed", op="read", path=self._entry.path)
-        return cast("BinaryIO", _Reader(download))
+        return cast("BinaryIO", _Reader(download, self._passed))
+
+    def _passed(self, at: int) -> None:
+        if self._cancelled():
+            raise Interrupted("interrupted", op="read", path=self._entry.path)
+        if at > self._told and (self.size or 0) >= LARGE:
+            self._emit(Progress(self._entry.path, at - self._told))
+            self._told = at
 
     def load(self) -> bytes:
         """All bytes, length and hashes checked by the download."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from cftool.core import paths
-from cftool.core.errors import DirectoryNotEmpty, NotADirectory, NotFound, ProtocolError, StoreError
+from cftool.core.errors import DirectoryNotEmpty, Interrupted, NotADirectory, NotFound, ProtocolError, StoreError
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry, Kind
 from cftool.transfer.options import Select, Side
@@ -111,6 +111,9 @@ class Remover:
 
         try:
             self._told(self._deleted(feed()), waiting, gone, shown)
+        except Interrupted as error:
+            self._tally.failed("", error)
+            return  # what was under way may be gone or not
         except StoreError as error:
             self._tally.failed("", error)
         for _key, entry in waiting.values():
@@ -138,6 +141,22 @@ class Remover:
             else:
                 gone(key)
                 self._tally.deleted(shown(path), is_dir=entry.is_dir, size=entry.size)
+
+    def remove_named(self, entry: Entry) -> None:
+        """Remove a directory that was asked for by name and is empty by now; what keeps it is an error."""
+        # A directory that exists while something is in it is gone already; only a bucket has a handle.
+        implicit = Cap.IMPLICIT_DIRS in self._store.features.caps and entry.stored_ns is None and entry.id is None
+        if implicit:
+            return
+        try:
+            if not self._dry_run:
+                self._store.rmdir(entry.path)
+        except NotFound:  # its mark went with the rest, or somebody was faster
+            log.debug("%s was gone already", paths.printable(entry.path))
+        except StoreError as error:
+            self._tally.failed(entry.path, error)
+            return
+        self._tally.deleted(entry.path, is_dir=True, size=None)
 
     def _deleted(self, entries: Iterator[Entry]) -> Iterator[tuple[str, Exception | None]]:
         store = self._store

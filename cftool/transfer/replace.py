@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 
 from cftool.core import paths
-from cftool.core.errors import NotFound, StoreError, Unsupported
+from cftool.core.errors import Interrupted, NotFound, StoreError, Unsupported
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry
 from cftool.transfer.execute import Executor, Outcome
@@ -36,7 +36,7 @@ class Replacer:
         before = self._tally.failures
         for replacement in replacements:
             self._one(replacement, settled)
-        return self._tally.failures == before
+        return self._tally.failures == before and self._tally.stopped != "interrupted"
 
     def _one(self, replacement: Replacement, settled: Settled) -> None:
         old = replacement.old
@@ -61,9 +61,13 @@ class Replacer:
         before = self._tally.failures
         wanted = len(replacement.files)
         done = 0
-        for outcome in self._executor.run(_actions(replacement)):
-            done += outcome.error is None
-            settled(_last_attempt(outcome), reads=self._executor.reads)
+        try:
+            for outcome in self._executor.run(_actions(replacement)):
+                done += outcome.error is None
+                settled(_last_attempt(outcome), reads=self._executor.reads)
+        except Interrupted as error:
+            self._tally.failed("", error)
+            return False
         for path in replacement.directories:
             try:
                 if not self._tally.dry_run:
@@ -72,7 +76,7 @@ class Replacer:
                 self._tally.failed(path, error)
             else:
                 self._tally.made_directory(path)
-        return self._tally.failures == before and done == wanted
+        return self._tally.failures == before and self._tally.stopped != "interrupted" and done == wanted
 
     def _remove(self, old: Entry, path: str) -> None:
         moved = old.at(path)

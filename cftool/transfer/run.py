@@ -18,6 +18,7 @@ from cftool.core import paths
 from cftool.core.errors import (
     CftoolError,
     IntegrityError,
+    Interrupted,
     LoginRequired,
     NotFound,
     PreconditionFailed,
@@ -218,7 +219,7 @@ class Run:
             else:
                 if self.around.state_dir is not None:
                     self._mark = Unfinished(self.around.state_dir, self.dst.key)
-                self._opened = choose(self.src, self.dst, self.options, self.tally.emit)
+                self._opened = choose(self.src, self.dst, self.options, self.tally.emit, self.around.cancelled)
                 self._stack.callback(self._opened.close)
         return self._opened
 
@@ -280,6 +281,9 @@ class Run:
             for outcome in executor.run(noted()):
                 begun.pop(id(outcome.action), None)
                 self._settled(outcome, reads=executor.reads)
+        except Interrupted:
+            self.tally.stopped = self.tally.stopped or "interrupted"
+            return  # what was under way is neither there nor failed
         except StoreError as error:
             self.tally.failed("", error)
             self._given_up = True

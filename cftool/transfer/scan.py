@@ -14,7 +14,7 @@ from itertools import chain, islice
 from operator import itemgetter
 
 from cftool.core import paths
-from cftool.core.errors import ListingError, LoginRequired, StoreError, TemporaryError
+from cftool.core.errors import Interrupted, ListingError, LoginRequired, StoreError, TemporaryError
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry, Kind, WalkOrder
 from cftool.transfer.merge import KeyOf, exact_key
@@ -29,7 +29,7 @@ _POLL = 0.1  # seconds between looks at the stop flag while waiting
 _MEMO = 4096  # directories whose selection is remembered
 
 # These concern the whole service: asking for the next directory would only fail again.
-_GENERAL = (TemporaryError, LoginRequired)
+_GENERAL = (TemporaryError, LoginRequired, Interrupted)
 
 
 _MARK = "\0not selected"  # no service has a NUL in its ids

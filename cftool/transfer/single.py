@@ -3,11 +3,12 @@
 One request for each side says what there is; what differs is copied by the same executors as a tree. Called by `api`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cftool.core import paths
 from cftool.core.errors import (
     IntegrityError,
+    Interrupted,
     InvalidName,
     IsADirectory,
     NotFound,
@@ -48,7 +49,7 @@ def copy_one(
         return tally.summary()
     tally.files, tally.bytes_seen = 1, there.size or 0
     if around.state_dir is None or options.dry_run:
-        _copy(src, there, dst, dst_path, options, tally)
+        _copy(src, there, dst, dst_path, options, tally, around.cancelled)
     else:
         with locks.lock_tree(
             around.state_dir,
@@ -57,17 +58,21 @@ def copy_one(
             shared=True,
             cancelled=around.cancelled,
         ):
-            _marked(around.state_dir, src, there, dst, dst_path, options, tally)
+            _marked(around, src, there, dst, dst_path, options, tally)
     return tally.summary()
 
 
-def _marked(state_dir: str, src: Side, there: Entry, dst: Side, dst_path: str, options: Options, tally: Tally) -> None:
+def _marked(
+    around: Surroundings, src: Side, there: Entry, dst: Side, dst_path: str, options: Options, tally: Tally
+) -> None:
     """Copy under a mark that tells the next run of a kill; then sweep what earlier ones left."""
+    state_dir = around.state_dir
+    assert state_dir is not None
     key = _key(dst, dst_path)
     mark = Unfinished(state_dir, key)
     clean = False
     try:
-        _copy(src, there, dst, dst_path, options, tally)
+        _copy(src, there, dst, dst_path, options, tally, around.cancelled)
         clean = not tally.failures and not tally.stopped
     finally:
         mark.end(clean=clean)
@@ -80,7 +85,15 @@ def _key(side: Side, path: str) -> str:
     return f"{side.key.rstrip('/')}/{path}"
 
 
-def _copy(src: Side, there: Entry, dst: Side, dst_path: str, options: Options, tally: Tally) -> None:
+def _copy(
+    src: Side,
+    there: Entry,
+    dst: Side,
+    dst_path: str,
+    options: Options,
+    tally: Tally,
+    cancelled: Callable[[], bool],
+) -> None:
     old = _old(dst, dst_path)
     if old is not None and old.kind is Kind.DIRECTORY:
         raise IsADirectory("is a directory", op="write", path=dst_path)
@@ -102,7 +115,7 @@ def _copy(src: Side, there: Entry, dst: Side, dst_path: str, options: Options, t
     if options.dry_run:
         tally.copied(there.path, there.size)
         return
-    _execute(src, dst, action, options, tally)
+    _execute(src, dst, action, options, tally, cancelled)
 
 
 def _old(dst: Side, path: str) -> Entry | None:
@@ -125,8 +138,10 @@ def _differs(src: Side, there: Entry, dst: Side, old: Entry, options: Options, t
     return finding.verdict is Verdict.COPY
 
 
-def _execute(src: Side, dst: Side, action: Action, options: Options, tally: Tally) -> None:
-    executor = choose(src, dst, options, tally.emit)
+def _execute(
+    src: Side, dst: Side, action: Action, options: Options, tally: Tally, cancelled: Callable[[], bool]
+) -> None:
+    executor = choose(src, dst, options, tally.emit, cancelled)
     try:
         while True:
             (outcome,) = executor.run(iter_one(action))
@@ -142,6 +157,8 @@ def _execute(src: Side, dst: Side, action: Action, options: Options, tally: Tall
                 tally.failed(action.src.path, error)
                 return
             action.src = src.store.stat(action.src.path)
+    except Interrupted as error:
+        tally.failed(action.src.path, error)
     finally:
         executor.close()
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from cftool.core.errors import CftoolError, StoreError
+from cftool.core.errors import CftoolError, Interrupted, StoreError
 from cftool.transfer.events import (
     Copied,
     Deleted,
@@ -77,7 +77,10 @@ class Tally:
         self.emit(Skipped(path, reason))
 
     def failed(self, path: str, error: Exception) -> None:
-        """An entry failed for good."""
+        """An entry failed for good. One that was given up because the run is to end did not: the run was stopped."""
+        if isinstance(error, Interrupted):
+            self.stopped = self.stopped or "interrupted"
+            return
         kind = error.kind if isinstance(error, StoreError) else "error"
         message = error.message if isinstance(error, StoreError) else str(error) or type(error).__name__
         self.failures += 1

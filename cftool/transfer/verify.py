@@ -7,7 +7,7 @@ network; where both are cheap to read, the bytes themselves. What only its size 
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from cftool.core.errors import CftoolError, NotFound, PreconditionFailed
+from cftool.core.errors import CftoolError, Interrupted, NotFound, PreconditionFailed
 from cftool.core.store import Store
 from cftool.core.types import Download, Entry, Kind
 from cftool.transfer.compare import HASH, REQUEST, SIZE, SIZE_ONLY, best_hash, hash_of
@@ -167,7 +167,8 @@ class Check:
             self._tally.differs(path, "*", "size" if by == SIZE else "content")
 
     def _error(self, pair: Pair, error: Exception) -> None:
-        self._tally.differs(pair[0].path, "!", str(error))
+        if not isinstance(error, Interrupted):
+            self._tally.differs(pair[0].path, "!", str(error))
         self._tally.failed(pair[0].path, error)
 
     def _compare(self, pair: Pair) -> tuple[bool, str]:

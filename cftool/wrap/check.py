@@ -160,6 +160,11 @@ class CheckStore(Wrapper):
         with self._around("remove_leftover", leftover.path, Cap.LEFTOVERS):
             self.inner.remove_leftover(leftover)
 
+    def probe(self, path: str) -> Cap:
+        """Checked; it needs no capability."""
+        with self._around("probe", path):
+            return self.inner.probe(path)
+
     # ---- helpers
 
     def _same_file(self, path: str) -> Entry:

@@ -255,6 +255,10 @@ class MetadataCachingStore(StatefulWrapper):
         """Asked."""
         self.inner.remove_leftover(leftover)
 
+    def probe(self, path: str) -> Cap:
+        """Asked."""
+        return self.inner.probe(path)
+
 
 class _Cache:
     """Entries (None: nothing is there) and listings, each until its time. Thread-safe; the least recently used goes."""

@@ -12,6 +12,7 @@ from cftool.core import paths
 from cftool.core.errors import InvalidName, IsADirectory, ListingError, StoreError
 from cftool.core.store import Store
 from cftool.core.types import (
+    Cap,
     ChangeSet,
     Download,
     Entry,
@@ -189,7 +190,10 @@ class PrefixStore(StatefulWrapper):
 
     def write_many(self, items: Iterable[WriteItem]) -> Iterator[Result]:
         """Mapped; the tag comes back as it went."""
-        mapped = (WriteItem(self._in(i.path), i.source, i.modified_ns, i.if_version, i.if_absent, i.tag) for i in items)
+        mapped = (
+            WriteItem(self._in(i.path), i.source, i.modified_ns, i.if_version, i.if_absent, i.tag, i.progress)
+            for i in items
+        )
         return self._results(self.inner.write_many(mapped))
 
     def read_many(self, items: Iterable[ReadItem]) -> Iterator[Result]:
@@ -239,6 +243,11 @@ class PrefixStore(StatefulWrapper):
         """Mapped."""
         with self._errors():
             self.inner.remove_leftover(replace(leftover, path=self._in(leftover.path)))
+
+    def probe(self, path: str) -> Cap:
+        """Mapped."""
+        with self._errors():
+            return self.inner.probe(self._in(path))
 
 
 class _Target:

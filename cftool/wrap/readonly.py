@@ -91,5 +91,10 @@ class ReadOnlyStore(Wrapper):
         """Refused; listing them is allowed."""
         self._refuse("remove_leftover", leftover.path)
 
+    def probe(self, path: str) -> Cap:
+        """Nothing: finding out would write."""
+        del path
+        return Cap.NONE
+
     def _refuse(self, op: str, path: str | None) -> NoReturn:
         raise ReadOnly(f"{self.name} is opened read-only", op=op, path=path, store=self.name)

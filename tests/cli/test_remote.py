@@ -99,6 +99,15 @@ def test_rm(run, bucket):
     run("rm", "-r", "lab:", code=7)
 
 
+def test_rm_of_a_bucket_removes_the_bucket(run, bucket):
+    (*_, last, summary) = run("rm", "-r", "--dry-run", "--json", f"lab:{bucket}", code=10).events
+    assert (last["event"], last["path"], summary["deleted"]) == ("delete", bucket, 4)
+    assert f"{bucket}/" in run("ls", "lab:").lines
+    assert run("rm", "-r", "--json", f"lab:{bucket}").events[-1]["deleted"] == 4
+    assert f"{bucket}/" not in run("ls", "lab:").lines
+    run("rm", "-r", f"lab:{bucket}", code=3)
+
+
 def test_the_summary_counts_requests_by_call(run, bucket, here):
     tree(here, a__1="one")
     requests = run("sync", "a", f"lab:{bucket}/data", "--json").summary["requests"]

@@ -103,7 +103,7 @@ def test_a_float_means_ask_again_after_that_time_or_a_completion(nets):
     asked = []
 
     def attempts():
-        step = script.pop(0)
+        step = script.pop(0) if script else None  # asked once more where /b completes after the None
         asked.append(step if not isinstance(step, tuple) else "request")
         return step
 

@@ -106,8 +106,32 @@ def look(folder: Path, acknowledged: int, started: int, tally: Tally) -> None:
             tally.lost += 1
 
 
-def kill_writers(folder: Path, kills: int, seed: int, longest: float = 0.03) -> Tally:
+def time_of_a_version(folder: Path) -> float:
+    """Seconds that a version takes on this disk, now: what a random moment is drawn from."""
+    reading, writing = os.pipe()
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        try:
+            write_for_ever(folder, 1, writing)
+        finally:
+            os._exit(1)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        for _ in range(4):
+            pipe.readline()
+        seconds = (time.monotonic() - started) / 4
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return seconds
+
+
+def kill_writers(folder: Path, kills: int, seed: int) -> Tally:
     """`kills` rounds in one folder."""
+    (folder / "tried").mkdir()
+    longest = 3 * time_of_a_version(folder / "tried")
+    folder = folder / "tree"
+    folder.mkdir()
     rng = random.Random(seed)
     tally = Tally()
     acknowledged = 0

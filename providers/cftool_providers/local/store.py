@@ -8,17 +8,19 @@ not exist before the first write.
 import io
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from cftool.core.download import VerifiedDownload
 from cftool.core.errors import (
     AlreadyExists,
     IntegrityError,
+    Interrupted,
     IsADirectory,
     PreconditionFailed,
     SourceChanged,
     StoreError,
 )
+from cftool.core.provider import never
 from cftool.core.store import Optionals
 from cftool.core.types import (
     Cap,
@@ -63,8 +65,9 @@ _FEATURES = Features(
 class LocalStore(Optionals):
     """The tree at the absolute path `root`."""
 
-    def __init__(self, root: str, *, name: str = "local") -> None:
+    def __init__(self, root: str, *, name: str = "local", cancelled: Callable[[], bool] = never) -> None:
         self.name = name
+        self._cancelled = cancelled
         self._path = root
         self._lock = threading.Lock()
         self._root: Root | None = None
@@ -221,9 +224,24 @@ class LocalStore(Optionals):
     # ---- writing
 
     def _draft(
-        self, root: Root, path: str, source: Source, modified_ns: int | None, *, if_absent: bool
+        self,
+        root: Root,
+        path: str,
+        source: Source,
+        modified_ns: int | None,
+        *,
+        if_absent: bool,
+        progress: Callable[[int], None] | None = None,
     ) -> writer.Draft:
         """A finished temp with the source's content, the source proven unchanged. Raises OSError, StoreError."""
+
+        def tick(count: int) -> None:
+            if self._cancelled():
+                raise Interrupted("interrupted")
+            if progress is not None:
+                progress(count)
+
+        tick(0)
         with source.open() as reader:
             fd = _regular(reader)
             permissions = 0o666 if fd is None else os.fstat(fd).st_mode
@@ -232,11 +250,12 @@ class LocalStore(Optionals):
                 if if_absent and writer.exists(one):
                     raise AlreadyExists("exists already")
                 if fd is not None and source.size is not None:
-                    copying.copy(fd, one.fd, source.size)
+                    copying.copy(fd, one.fd, source.size, tick)
                     one.size = source.size
                 else:
                     while data := reader.read(_CHUNK):
                         one.write(data)
+                        tick(len(data))
                     if source.size is not None and one.size != source.size:
                         raise IntegrityError(f"the source gave {one.size} bytes, not {source.size}")
                 source.check()
@@ -256,7 +275,9 @@ class LocalStore(Optionals):
                     continue
                 try:
                     with translated("write", item.path):
-                        one = self._draft(root, item.path, item.source, item.modified_ns, if_absent=False)
+                        one = self._draft(
+                            root, item.path, item.source, item.modified_ns, if_absent=False, progress=item.progress
+                        )
                 except StoreError as error:
                     failed.append(Result(item.path, error=error, tag=item.tag))
                 else:

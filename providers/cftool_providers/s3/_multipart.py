@@ -18,6 +18,7 @@ from cftool.core import hashing
 from cftool.core.errors import (
     ConnectionFailed,
     IntegrityError,
+    Interrupted,
     NotFound,
     ProtocolError,
     SourceChanged,
@@ -32,7 +33,7 @@ from cftool_providers.s3 import _objects
 from cftool_providers.s3._multipart_calls import abort, list_parts, upload_id_of
 from cftool_providers.s3._objects import is_md5, opaque_etag, to_base64, unquote_etag
 from cftool_providers.s3._publish import Finished, StoredPart
-from cftool_providers.s3._reader import Reader
+from cftool_providers.s3._reader import Counted, Reader
 from cftool_providers.s3._sessions import Record, fingerprint
 from cftool_providers.s3._settings import MAX_PARTS, MIB
 
@@ -46,6 +47,7 @@ log = logging.getLogger("cftool.s3")
 IN_FLIGHT = 8  # parts of one file
 BUFFERS = 64 * MIB  # of a stream's parts in memory
 CREATE_ATTEMPTS = 3
+_KEPT = (TemporaryError, Interrupted)  # after one of these a later run may go on
 GROWTH = 1000  # parts after which the parts of a stream double in size
 
 
@@ -155,7 +157,7 @@ class Multipart:
         assert reader is not None
         start = part.start
         part.checksum = reader.digest(self._algorithm or "md5", start, part.end)
-        return Body(part.end - start, lambda size, offset: reader.pread(size, start + offset))
+        return Body(part.end - start, Counted(reader, start, self._item.progress).pread)
 
     def _stream_part(self) -> Request | None:
         if (
@@ -202,6 +204,8 @@ class Multipart:
                 raise self._service.error(response, self._bucket, self._item.path)
             tag = self._check_part(part, response)
             self._stored[part.number] = StoredPart(tag, part.checksum, part.end - part.start)
+            if self._item.progress is not None and self._reader is not None and not self._reader.random:
+                self._item.progress(part.end - part.start)
         except Exception as error:
             self._error = self._error or error
 
@@ -248,7 +252,7 @@ class Multipart:
 
     def _prepare(self) -> None:
         source = self._item.source
-        reader = self._reader = Reader(source)
+        reader = self._reader = Reader(source, self._service.check)
         size = source.size
         if reader.random and size is not None:
             # So that the largest number of parts suffices; whole MiB, as all services take them.
@@ -438,6 +442,8 @@ class Multipart:
             there = stored.checksums.get(self._algorithm) if self._algorithm else unquote_etag(stored.etag)
             if there == (to_base64(digest) if self._algorithm else digest):
                 self._stored[part.number] = StoredPart(stored.etag, digest, stored.size)
+                if self._item.progress is not None:
+                    self._item.progress(stored.size)
         self._upload_id, self._record = record.upload_id, record
         log.info("resuming the upload of %s: %d of %d parts are there", self._item.path, len(self._stored), len(todo))
         return True
@@ -462,14 +468,14 @@ class Multipart:
             source.check()
             self._entry = finished.publish()
         except BaseException as error:
-            self._settle(keep=isinstance(error, TemporaryError))
+            self._settle(keep=isinstance(error, _KEPT))
             raise
         if self._record is not None:
             self._record.remove()
 
     def _fail(self) -> None:
         """After a failure: keep what a later run can resume, abort everything else."""
-        self._settle(keep=isinstance(self._error, TemporaryError))
+        self._settle(keep=isinstance(self._error, _KEPT))
 
     def _settle(self, *, keep: bool) -> None:
         record = self._record
@@ -481,6 +487,9 @@ class Multipart:
         else:
             try:
                 self._abort()
+            except Interrupted:
+                if record is not None:
+                    record.close()  # `leftovers` finds it
             except StoreError as error:
                 log.warning("the upload of %s was not aborted: %s", self._item.path, error.message)
                 if record is not None:

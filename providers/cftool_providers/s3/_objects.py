@@ -93,7 +93,9 @@ def hashes(headers: Mapping[str, str]) -> Mapping[str, str]:
         found["md5"] = etag
     elif (md5 := from_base64(headers.get(MD5), _BYTES["md5"])) is not None:
         found["md5"] = md5
-    if headers.get("x-amz-checksum-type", "FULL_OBJECT").upper() == "FULL_OBJECT":
+    # Without a type: of an object stored in parts (its ETag has a dash) it is that of the parts' checksums.
+    in_parts = etag is not None and "-" in etag
+    if headers.get("x-amz-checksum-type", "COMPOSITE" if in_parts else "FULL_OBJECT").upper() == "FULL_OBJECT":
         for name in CHECKSUMS:
             text = headers.get("x-amz-checksum-" + name)
             if text is not None and (value := from_base64(text, _BYTES[name])) is not None:
@@ -107,6 +109,9 @@ def entry(path: str, headers: Mapping[str, str], *, size: int | None = None) -> 
         size = content_length(headers)
         if size is None:
             raise ProtocolError("the answer does not say how large the object is", path=path)
+    if not headers.get("etag"):
+        # Every S3 gives one; a web page that a gateway answers with 200 does not, and would pass for a new version.
+        raise ProtocolError("the answer has no ETag, so it is no object's", path=path)
     stored = parse_http_date(headers.get("last-modified") or "")
     return Entry(
         path,

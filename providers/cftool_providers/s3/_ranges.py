@@ -271,6 +271,7 @@ class Large:
         running = hashing.new(name)
         size, at = self._entry.size or 0, 0
         while at < size:
+            self._loop.service.check()
             data = self._partial.read_at(min(READ_BACK, size - at), at)
             if not data:
                 raise IntegrityError(f"only {at} of {size} bytes can be read back", op="read", path=self._path)

@@ -6,7 +6,7 @@ gives its bytes part by part, each kept in memory until it is stored.
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from cftool.core import hashing
@@ -16,10 +16,32 @@ from cftool.core.types import Source
 _PIECE = 1024 * 1024
 
 
+class Counted:
+    """A `pread` over [start, …) of a Reader that tells of each byte once, however often attempts read it."""
+
+    __slots__ = ("_high", "_progress", "_reader", "_start")
+
+    def __init__(self, reader: "Reader", start: int, progress: Callable[[int], None] | None) -> None:
+        self._reader = reader
+        self._start = start
+        self._progress = progress
+        self._high = 0
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Bytes at `offset` of the stretch."""
+        data = self._reader.pread(size, self._start + offset)
+        end = offset + len(data)
+        if self._progress is not None and end > self._high:
+            self._progress(end - self._high)
+            self._high = end
+        return data
+
+
 class Reader:
     """See the module. `random` says whether `pread` works."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, check: Callable[[], None] = lambda: None) -> None:
+        self._check = check  # raises where the run is to end
         self._file: BinaryIO = source.open()
         self._lock = threading.Lock()
         self._fd: int | None = None
@@ -44,6 +66,7 @@ class Reader:
         """[start, end) in pieces; raises SourceChanged where the source is shorter."""
         at = start
         while at < end:
+            self._check()
             piece = self.pread(min(_PIECE, end - at), at)
             if not piece:
                 raise SourceChanged(f"the source has {at} bytes; {end} were expected", op="read")
@@ -61,6 +84,7 @@ class Reader:
         """The next `size` bytes in order; fewer only at the end."""
         pieces = []
         while size and (piece := self._file.read(min(size, _PIECE))):
+            self._check()
             pieces.append(piece)
             size -= len(piece)
         return b"".join(pieces)

@@ -89,6 +89,10 @@ class Service:
         )
         self._access = settings.access_headers()
 
+    def check(self) -> None:
+        """Raise Interrupted where the run is to end; for work that sends nothing."""
+        self.client.check()
+
     # ---- regions and URLs
 
     def _resolve_region(self) -> None:

@@ -28,7 +28,7 @@ from cftool.http.types import Body, Completion, Header, Request, Response
 from cftool_providers.s3._conditions import Conditions
 from cftool_providers.s3._multipart import Multipart
 from cftool_providers.s3._objects import is_md5, opaque_etag, quote_etag, time_headers, to_base64, unquote_etag
-from cftool_providers.s3._reader import Reader
+from cftool_providers.s3._reader import Counted, Reader
 from cftool_providers.s3._service import Service, split_path
 from cftool_providers.s3._sessions import Sessions
 from cftool_providers.s3._settings import MAX_OBJECT
@@ -218,7 +218,7 @@ class _Loop:
             if len(data) != size:
                 raise SourceChanged(f"the source has {len(data)} bytes, not {size}", op="write", path=item.path)
             return self.put(item, bucket, key, conditions, data)
-        reader = Reader(item.source)
+        reader = Reader(item.source, self.service.check)
         try:
             if not reader.random:
                 data = reader.take(size)
@@ -235,7 +235,9 @@ class _Loop:
         except BaseException:
             reader.close()
             raise
-        return _Put(self, item, bucket, key, conditions, Body(size, reader.pread), md5, reader).request()
+        return _Put(
+            self, item, bucket, key, conditions, Body(size, Counted(reader, 0, item.progress).pread), md5, reader
+        ).request()
 
     def put(self, item: WriteItem, bucket: str, key: str, conditions: tuple[Header, ...], data: bytes) -> Request:
         """The single PUT of what is in memory."""

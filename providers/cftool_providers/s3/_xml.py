@@ -103,7 +103,7 @@ def parse(body: bytes, *roots: str) -> Node:
     parser.ExternalEntityRefHandler = _forbidden
     try:
         parser.Parse(body, True)
-    except (expat.ExpatError, ValueError) as error:
+    except (expat.ExpatError, ValueError, LookupError) as error:  # LookupError: an encoding that nobody knows
         raise ProtocolError(f"the server's answer is not well-formed XML ({error})") from None
     root = builder.root
     if root is None or root.name not in roots:

@@ -103,7 +103,8 @@ class S3Store(Optionals):
 
     def probe(self, path: str) -> Cap:
         """Find out, with a small object that is removed again, which conditions the bucket of `path` obeys."""
-        return self._conditions.of(split_path(path)[0])
+        bucket = split_path(path)[0]
+        return self._conditions.of(bucket) if bucket else Cap.NONE
 
     # ---- the protocol's order
 
@@ -118,7 +119,7 @@ class S3Store(Optionals):
                 raise NotFound("no such bucket", op="stat", path=path)
             if response.status >= 300:
                 raise self._service.error(response, bucket, path)
-            return Entry(path, Kind.DIRECTORY)
+            return Entry(path, Kind.DIRECTORY, id=bucket)
         entry = self._downloader.head(path)
         return self._directory(path, bucket, key) if entry is None else entry
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from cftool.core.provider import Context, Secret
+from cftool.core.provider import Context, Secret, never
 from cftool.testing.fake_s3 import ACCESS_KEY, SECRET_KEY, FakeS3, Habits
 from cftool.testing.http_fake import FakeServer, mocked
 from cftool_providers.s3 import PROVIDER
@@ -48,7 +48,9 @@ class Lab:
     def _handle(self, request):
         return self.fake.handle(request)
 
-    def open(self, *, env: dict[str, str] | None = None, **options: object) -> S3Store:
+    def open(
+        self, *, env: dict[str, str] | None = None, cancelled: Callable[[], bool] = never, **options: object
+    ) -> S3Store:
         """A store; options as in the configuration."""
         values: dict[str, object] = {option.name: None for option in PROVIDER.options}
         values |= {
@@ -65,6 +67,7 @@ class Lab:
             memory=self.memory,
             requests=self.requests,
             transport=self.transport,
+            cancelled=cancelled,
         )
         store = PROVIDER.open(values, context)
         assert isinstance(store, S3Store)

@@ -339,17 +339,18 @@ class TestCopyInParts:
         assert lab.fake.buckets["bucket"]["f"].headers["x-amz-meta-colour"] == "red"
 
     @pytest.mark.parametrize("op", ["CreateMultipartUpload", "UploadPartCopy", "CompleteMultipartUpload"])
-    def test_a_failure_leaves_nothing_behind(self, new_lab, op):
+    @pytest.mark.parametrize(
+        ("answer", "error"),
+        [((403, "AccessDenied"), PermissionDenied), (FakeResponse(200, (), b"<html/>"), ProtocolError)],
+        ids=["refused", "web page"],
+    )
+    def test_a_failure_leaves_nothing_behind(self, new_lab, op, answer, error):
         lab, store = self.put(new_lab)
-        for answer, error in (
-            ((403, "AccessDenied"), PermissionDenied),
-            (FakeResponse(200, (), b"<html/>"), ProtocolError),
-        ):
-            lab.fake.fail(op, answer)
-            with pytest.raises(error):
-                store.copy("bucket/f", "bucket/g")
-            assert lab.fake.buckets["bucket"].keys() == {"f"}
-            assert lab.fake.uploads == {}
+        lab.fake.fail(op, answer)
+        with pytest.raises(error):
+            store.copy("bucket/f", "bucket/g")
+        assert lab.fake.buckets["bucket"].keys() == {"f"}
+        assert lab.fake.uploads == {}
 
 
 def test_the_largest_single_copy_is_amazons():
