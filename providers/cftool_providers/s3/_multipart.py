@@ -32,6 +32,7 @@ from cftool.http.urls import quote_query
 from cftool_providers.s3 import _objects
 from cftool_providers.s3._multipart_calls import abort, list_parts, upload_id_of
 from cftool_providers.s3._objects import is_md5, opaque_etag, to_base64, unquote_etag
+from cftool_providers.s3._pages import Part
 from cftool_providers.s3._publish import Finished, StoredPart
 from cftool_providers.s3._reader import Counted, Reader
 from cftool_providers.s3._sessions import Record, fingerprint
@@ -439,14 +440,23 @@ class Multipart:
             if stored is None or stored.size != part.end - part.start:
                 continue
             digest = self._reader.digest(self._algorithm or "md5", part.start, part.end)
-            there = stored.checksums.get(self._algorithm) if self._algorithm else unquote_etag(stored.etag)
-            if there == (to_base64(digest) if self._algorithm else digest):
+            if self._holds(stored, part, digest):
                 self._stored[part.number] = StoredPart(stored.etag, digest, stored.size)
                 if self._item.progress is not None:
                     self._item.progress(stored.size)
         self._upload_id, self._record = record.upload_id, record
         log.info("resuming the upload of %s: %d of %d parts are there", self._item.path, len(self._stored), len(todo))
         return True
+
+    def _holds(self, stored: Part, part: _Part, digest: str) -> bool:
+        """Whether a part that is listed has the bytes of the file: by our checksum, else by an ETag that is an MD5."""
+        assert self._reader is not None
+        if self._algorithm and (listed := stored.checksums.get(self._algorithm)) is not None:
+            return listed == to_base64(digest)
+        etag = unquote_etag(stored.etag)
+        if not is_md5(etag) or (self._algorithm and not self._service.etag_is_md5(self._bucket)):
+            return False
+        return etag == (self._reader.digest("md5", part.start, part.end) if self._algorithm else digest)
 
     def _finish(self) -> None:
         """Complete and verify; nothing is published that the source does not stand by."""
