@@ -98,6 +98,36 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class OAuthLogin:
+    """How `config login` gets a refresh token: OAuth 2 with an authorization code and PKCE (RFC 6749, 7636, 8252).
+
+    `client_id` and `client_secret` name the provider's options. `parameters` are added to the address that the browser
+    opens. `register` tells how to register an application; the loopback redirect is `http://127.0.0.1:PORT/` (a free
+    port), or `http://localhost:PORT/` with the first of `ports` that is free where the service wants it registered.
+    """
+
+    authorize_url: str
+    token_url: str
+    client_id: str
+    client_secret: str | None
+    scopes: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, str], ...] = ()
+    ports: tuple[int, ...] = ()
+    register: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordLogin:
+    """How `config login` gets a refresh token where user and password are traded for one; neither is kept.
+
+    `ask` are the questions; `trade(values, answers, context)` sends them and returns the refresh token.
+    """
+
+    ask: tuple[Option, ...]
+    trade: Callable[[Mapping[str, str | int | float | bool | Secret | None], Mapping[str, Secret], Context], Secret]
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """A provider as its entry point gives it (group `cftool.providers`)."""
 
@@ -106,6 +136,7 @@ class Provider:
     docs: str  # the service's API documentation
     options: tuple[Option, ...]
     open: Callable[[Mapping[str, str | int | float | bool | Secret | None], Context], Store]
+    login: OAuthLogin | PasswordLogin | None = None
 
     def option(self, name: str) -> Option | None:
         """The option of that name, or None."""

@@ -129,6 +129,13 @@ class Store(Protocol):
         """Space used and free."""
         ...
 
+    def link(self, path: str, *, expires: float | None = None) -> str:
+        """A URL by which anybody may read the file: public, or signed for `expires` seconds where the service signs.
+
+        Without `expires`: the longest that the service gives. The same link again where there is one already.
+        """
+        ...
+
     def leftovers(self, path: str, *, older_than: float | None = None) -> Iterator[Leftover]:
         """Upload sessions at or below `path` that ended early (Cap.LEFTOVERS).
 
@@ -199,6 +206,11 @@ class Optionals:
     def usage(self) -> Usage:
         """Not supported."""
         raise self._unsupported("usage")
+
+    def link(self, path: str, *, expires: float | None = None) -> str:
+        """Not supported."""
+        del expires
+        raise self._unsupported("link", path)
 
     def leftovers(self, path: str, *, older_than: float | None = None) -> Iterator[Leftover]:
         """Not supported."""

@@ -96,6 +96,7 @@ class Cap(enum.Flag):
     IMPLICIT_DIRS = enum.auto()  # a directory exists while something is below it: no mkdir before, no rmdir after
     RANGES = enum.auto()  # read(start, end) costs what it returns
     LEFTOVERS = enum.auto()  # leftovers() and remove_leftover()
+    LINK = enum.auto()  # link()
     RESUME = enum.auto()  # an interrupted upload or download of one file goes on in a later process
 
 

@@ -112,6 +112,10 @@ class Wrapper:
         """Forwarded."""
         return self.inner.usage()
 
+    def link(self, path: str, *, expires: float | None = None) -> str:
+        """Forwarded."""
+        return self.inner.link(path, expires=expires)
+
     def leftovers(self, path: str, *, older_than: float | None = None) -> Iterator[Leftover]:
         """Forwarded."""
         return self.inner.leftovers(path, older_than=older_than)

@@ -150,6 +150,11 @@ class CheckStore(Wrapper):
         with self._around("usage", "", Cap.USAGE):
             return self.inner.usage()
 
+    def link(self, path: str, *, expires: float | None = None) -> str:
+        """Checked."""
+        with self._around("link", path, Cap.LINK):
+            return self.inner.link(path, expires=expires)
+
     def leftovers(self, path: str, *, older_than: float | None = None) -> Iterator[Leftover]:
         """Checked at the call, not at the first step."""
         with self._around("leftovers", path, Cap.LEFTOVERS):

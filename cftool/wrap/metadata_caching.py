@@ -247,6 +247,10 @@ class MetadataCachingStore(StatefulWrapper):
         """Asked."""
         return self.inner.usage()
 
+    def link(self, path: str, *, expires: float | None = None) -> str:
+        """Asked."""
+        return self.inner.link(path, expires=expires)
+
     def leftovers(self, path: str, *, older_than: float | None = None) -> Iterator[Leftover]:
         """Asked."""
         return self.inner.leftovers(path, older_than=older_than)

@@ -233,6 +233,11 @@ class PrefixStore(StatefulWrapper):
         with self._errors():
             return self.inner.usage()
 
+    def link(self, path: str, *, expires: float | None = None) -> str:
+        """Mapped."""
+        with self._errors():
+            return self.inner.link(self._in(path), expires=expires)
+
     def leftovers(self, path: str, *, older_than: float | None = None) -> Iterator[Leftover]:
         """Mapped."""
         with self._errors():

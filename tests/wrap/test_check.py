@@ -36,6 +36,7 @@ class Untouchable:
         lambda s: s.delete_many([]),
         lambda s: s.changes(None),
         lambda s: s.usage(),
+        lambda s: s.link("f"),
         lambda s: s.leftovers(""),
         lambda s: s.remove_leftover(LEFTOVER),
         lambda s: s.write("a", BytesSource(b""), if_version="1"),

@@ -52,6 +52,7 @@ class OptionalCases(Base):
             (Cap.DELETE_MANY, lambda: next(iter(store.delete_many([entry])))),
             (Cap.CHANGES, lambda: store.changes(None)),
             (Cap.USAGE, store.usage),
+            (Cap.LINK, lambda: store.link("file")),
             (Cap.LEFTOVERS, lambda: next(iter(store.leftovers("")))),
             (Cap.LEFTOVERS, lambda: store.remove_leftover(Leftover("file", "1"))),
         ]
