@@ -1,8 +1,9 @@
 """Hashes by name, in the form that entries carry them: lower-case hex, checksums padded with zeros.
 
 `md5`, `sha1`, `sha256`, `sha512` and `crc32` always work; `crc32c` and `crc64nvme` need awscrt (the `fast` extra),
-which is imported only when one of the two is asked for. Checksums of neighbouring ranges join with `combine`, so that
-parts hashed apart give the checksum of the whole without reading it again.
+which is imported only when one of the two is asked for. `dropbox` is that service's content hash. Checksums of
+neighbouring ranges join with `combine`, so that parts hashed apart give the checksum of the whole without reading it
+again.
 """
 
 import hashlib
@@ -19,7 +20,8 @@ _CRCS: Mapping[str, tuple[int, int]] = {
 }
 _DIGESTS = frozenset({"md5", "sha1", "sha256", "sha512"})
 # By cost, measured per GiB: the hardware checksums take hundredths of a second, zlib 0.4 s, SHA 0.6 s, MD5 1.5 s.
-CHEAPEST_FIRST = ("crc64nvme", "crc32c", "crc32", "sha1", "sha256", "sha512", "md5")
+CHEAPEST_FIRST = ("crc64nvme", "crc32c", "crc32", "sha1", "sha256", "dropbox", "sha512", "md5")
+DROPBOX_BLOCK = 4 * 1024 * 1024
 
 
 class Hasher(Protocol):
@@ -57,6 +59,39 @@ class _Checksum:
         return f"{self._value:0{self._digits}x}"
 
 
+class _Blocks:
+    """Dropbox's content hash: SHA-256 over the SHA-256 of each block of 4 MiB.
+
+    https://www.dropbox.com/developers/reference/content-hash
+    """
+
+    __slots__ = ("_block", "_left", "_whole", "name")
+
+    def __init__(self) -> None:
+        self.name = "dropbox"
+        self._whole = hashlib.sha256()
+        self._block = hashlib.sha256()
+        self._left = DROPBOX_BLOCK  # bytes that the block still takes
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        view = memoryview(data)
+        while len(view) >= self._left:
+            self._block.update(view[: self._left])
+            view = view[self._left :]
+            self._whole.update(self._block.digest())
+            self._block = hashlib.sha256()
+            self._left = DROPBOX_BLOCK
+        self._block.update(view)
+        self._left -= len(view)
+
+    def hexdigest(self) -> str:
+        if self._left == DROPBOX_BLOCK:
+            return self._whole.hexdigest()
+        whole = self._whole.copy()
+        whole.update(self._block.digest())
+        return whole.hexdigest()
+
+
 def _step(name: str) -> Callable[[bytes | bytearray | memoryview, int], int]:
     if name == "crc32":
         return zlib.crc32
@@ -66,9 +101,21 @@ def _step(name: str) -> Callable[[bytes | bytearray | memoryview, int], int]:
     return step
 
 
+def names() -> list[str]:
+    """All that can be computed here, sorted."""
+    return sorted(name for name in CHEAPEST_FIRST if available(name))
+
+
+def digits(name: str) -> int | None:
+    """How many hex digits the hash has; None for one that is not known here."""
+    if name in _CRCS:
+        return _CRCS[name][0] // 4
+    return {"md5": 32, "sha1": 40, "sha256": 64, "dropbox": 64, "sha512": 128}.get(name)
+
+
 def available(name: str) -> bool:
     """Whether `new(name)` works here."""
-    if name in _DIGESTS or name == "crc32":
+    if name in _DIGESTS or name in {"crc32", "dropbox"}:
         return True
     if name not in _CRCS:
         return False
@@ -84,6 +131,8 @@ def new(name: str) -> Hasher:
     if name in _DIGESTS:
         # It guards against damage, not against forgers: allowed where policy forbids MD5 for security.
         return hashlib.new(name, usedforsecurity=False)
+    if name == "dropbox":
+        return _Blocks()
     try:
         return _Checksum(name, _step(name))
     except (KeyError, ImportError, AttributeError):

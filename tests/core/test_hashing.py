@@ -1,6 +1,7 @@
 """Hashes by name, their published check values, and joined checksums."""
 
 import builtins
+import hashlib
 import random
 
 import pytest
@@ -27,6 +28,31 @@ def test_check_values(name):
     for piece in (b"1234", bytearray(b""), memoryview(b"56789")):
         running.update(piece)
     assert running.hexdigest() == CHECK[name]
+
+
+def blockwise(data):
+    """Dropbox's definition, word by word."""
+    blocks = [data[at : at + 4 * 1024 * 1024] for at in range(0, len(data), 4 * 1024 * 1024)]
+    return hashlib.sha256(b"".join(hashlib.sha256(block).digest() for block in blocks)).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 1, 4 * 1024 * 1024 - 1, 4 * 1024 * 1024, 4 * 1024 * 1024 + 1, 9_000_000])
+@pytest.mark.parametrize("piece", [7_000_000, 1_000_003])
+def test_the_content_hash_of_dropbox(size, piece):
+    data = random.Random(size).randbytes(size)
+    running = hashing.new("dropbox")
+    assert running.name == "dropbox"
+    for at in range(0, size, piece):
+        running.update(data[at : at + piece])
+        running.hexdigest()  # asking in between changes nothing
+    assert running.hexdigest() == hashing.digest("dropbox", memoryview(data)) == blockwise(data)
+
+
+def test_names_and_their_lengths():
+    assert {"dropbox", "md5", "sha1", "sha256", "sha512", "crc32"} <= set(hashing.names())
+    for name in hashing.names():
+        assert hashing.digits(name) == len(hashing.digest(name, b""))
+    assert hashing.digits("quickxor") is None
 
 
 def test_checksums_are_padded():
