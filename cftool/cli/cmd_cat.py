@@ -1,4 +1,4 @@
-"""`cftool cat`: the bytes of files to standard output, verified as they pass.
+"""`cftool cat`: the bytes of files to standard output, verified as they pass; `-` is standard input.
 
 Bytes that were written cannot be taken back: where the content breaks off or proves to be wrong, the exit code says so.
 """
@@ -7,11 +7,11 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from cftool.cli import exits, formats
+from cftool.cli import formats
+from cftool.cli.each import each
 from cftool.cli.options import Text
-from cftool.cli.output import OutputError
 from cftool.cli.session import Session
-from cftool.core.errors import CftoolError, ConfigError, IsADirectory
+from cftool.core.errors import ConfigError, IsADirectory
 
 
 def cat(
@@ -27,21 +27,14 @@ def cat(
     backwards = offset is not None and offset.startswith("-")
     start = 0 if offset is None else formats.parse_size(offset.removeprefix("-"), "--offset")
     most = None if count is None else formats.parse_size(count, "--count")
-    codes = []
-    for text in paths:
-        try:
-            write(session, text, start=-start if backwards else start, most=most)
-        except (BrokenPipeError, OutputError):
-            raise
-        except (CftoolError, OSError) as error:
-            codes.append(session.report(error, text))
-    return exits.worst(codes)
+    return each(session, paths, lambda text: write(session, text, start=-start if backwards else start, most=most))
 
 
 def write(session: Session, text: str, *, start: int = 0, most: int | None = None) -> None:
     """One file to standard output; a negative `start` counts from the end."""
     if text == "-":
-        raise ConfigError("cat reads files; the standard input is there already")
+        _pass(session, start, most)
+        return
     opened = session.open(text)
     if opened.address.trailing_slash:
         raise IsADirectory("is a directory", op="read", path=opened.path, store=opened.store.name)
@@ -53,3 +46,25 @@ def write(session: Session, text: str, *, start: int = 0, most: int | None = Non
         for chunk in download:
             session.out.data(chunk)
     session.out.flush()
+
+
+def _pass(session: Session, start: int, most: int | None) -> None:
+    """Standard input to standard output."""
+    from cftool.cli import stdio
+
+    if start < 0:
+        raise ConfigError("--offset from the end: standard input has none that is known")
+    left = most
+    if left == 0:
+        return
+    for data in stdio.chunks():
+        piece = data[start:]
+        start -= len(data) - len(piece)
+        if left is not None:
+            piece = piece[:left]
+            left -= len(piece)
+        if piece:
+            session.out.data(piece)
+            session.out.flush()
+        if left == 0:
+            break

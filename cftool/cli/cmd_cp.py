@@ -119,6 +119,5 @@ def _streamed(session: Session, names: list[str], dst: str, how: "Options") -> i
         if names[0] == "-" or session.out.json:
             raise ConfigError("cp: standard output can take the bytes of a file only, without --json")
         stdio.send(session, names[0])
-    else:
-        stdio.receive(session, dst)
-    return exits.DONE
+        return exits.DONE
+    return stdio.receive(session, dst)

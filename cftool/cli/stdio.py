@@ -1,7 +1,8 @@
-"""`-` as one side of cp: standard input to a file anywhere, a file to standard output.
+"""`-` as one side of a command: standard input to a file anywhere (cp, put), a file to standard output (cp, cat).
 
 Input that ends within some MiB is held and sent with its size known; a regular file is read in place and can be sent
-again after a failure; anything else is a stream that is read once, so a failure in the middle ends the command.
+again after a failure; anything else is a stream that is read once, so a failure in the middle ends the command. Where
+reading fails, what is raised is a StoreError in the middle of the write: nothing is published.
 """
 
 import io
@@ -9,9 +10,12 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from cftool.core.errors import ConfigError, IsADirectory, NotFound, SourceChanged
+from cftool.cli import exits
+from cftool.core.errors import CftoolError, ConfigError, IsADirectory, NotFound, SourceChanged, StoreError
 from cftool.core.sources import BytesSource
 
 if TYPE_CHECKING:
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from cftool.core.types import Source
 
 _HELD = 8 * 1024 * 1024  # bytes; what ends within them is sent as a file of known size
+_CHUNK = 256 * 1024
 
 
 class _Stream(io.RawIOBase):
@@ -35,7 +40,8 @@ class _Stream(io.RawIOBase):
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override] # the buffer protocol has no name in 3.11
         wanted = memoryview(buffer).cast("B")
         if not self._head:
-            data = self._rest.read(len(wanted))
+            with _reading():
+                data = self._rest.read(len(wanted))
             wanted[: len(data)] = data
             return len(data)
         taken = self._head[: len(wanted)]
@@ -58,7 +64,7 @@ class StreamSource:
         stream, self._stream = self._stream, None
         if stream is None:
             raise SourceChanged("standard input can be read once only; run the command again", op="write")
-        return io.BufferedReader(stream, 256 * 1024)
+        return io.BufferedReader(stream, _CHUNK)
 
     def load(self) -> bytes:
         """Everything; for small files only, which this one is not known to be."""
@@ -80,7 +86,8 @@ class _Range(io.RawIOBase):
         return True
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override] # the buffer protocol has no name in 3.11
-        count = os.preadv(self._fd, [buffer], self._at)
+        with _reading():
+            count = os.preadv(self._fd, [buffer], self._at)
         self._at += count
         return count
 
@@ -97,7 +104,7 @@ class FileSource:
 
     def open(self) -> BinaryIO:
         """A new reader."""
-        return io.BufferedReader(_Range(self._fd, self._offset), 256 * 1024)
+        return io.BufferedReader(_Range(self._fd, self._offset), _CHUNK)
 
     def load(self) -> bytes:
         """The bytes, proven unchanged."""
@@ -115,8 +122,11 @@ class FileSource:
         return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def receive(session: "Session", dst: str) -> None:
-    """Standard input to the file `dst`."""
+def receive(session: "Session", dst: str) -> int:
+    """Standard input to the file `dst`; the exit code, after a summary."""
+    from cftool.cli import run
+    from cftool.transfer.events import Summary
+
     opened = session.open(dst)
     if opened.address.trailing_slash or not opened.path:
         raise IsADirectory("standard input needs the name of a file", path=opened.path, store=opened.store.name)
@@ -126,14 +136,19 @@ def receive(session: "Session", dst: str) -> None:
     except NotFound:
         pass
     started = time.monotonic()
-    entry = opened.store.write(opened.path, _source(), modified_ns=time.time_ns())
+    try:
+        entry = opened.store.write(opened.path, _source(), modified_ns=time.time_ns())
+    except StoreError as error:
+        code = session.report(error, dst)
+        if session.out.json:
+            failed = Summary(errors={error.kind: 1}, failures=(error,), seconds=time.monotonic() - started)
+            run.tell(session, failed, code=code)
+        return code
     name, size = opened.path.rpartition("/")[2], entry.size or 0
     if session.out.json:
         session.out.event("copy", {"path": name, "bytes": size, "server_side": False})
-    from cftool.cli import run
-    from cftool.transfer.events import Summary
-
-    run.tell(session, Summary(copied=1, bytes=size, seconds=time.monotonic() - started), code=0)
+    run.tell(session, Summary(copied=1, bytes=size, seconds=time.monotonic() - started), code=exits.DONE)
+    return exits.DONE
 
 
 def send(session: "Session", src: str) -> None:
@@ -144,15 +159,42 @@ def send(session: "Session", src: str) -> None:
     write(session, src)
 
 
+def chunks() -> Iterator[bytes]:
+    """Standard input to its end, as it comes."""
+    stream = _standard_input()
+    while True:
+        with _reading():
+            data: bytes = stream.read1(_CHUNK)  # type: ignore[attr-defined] # a BufferedReader, or a test's BytesIO
+        if not data:
+            return
+        yield data
+
+
 def _source() -> "Source":
-    if sys.stdin is None:
-        raise ConfigError("standard input is closed")
-    stream: BinaryIO = sys.stdin.buffer
+    stream = _standard_input()
     try:
         fd = stream.fileno()
         if stat.S_ISREG(os.fstat(fd).st_mode):
             return FileSource(fd, os.lseek(fd, 0, os.SEEK_CUR))
     except (OSError, ValueError):
         pass  # no descriptor of its own: read it as a stream
-    head = stream.read(_HELD)
+    with _reading():
+        head = stream.read(_HELD)
     return BytesSource(head) if len(head) < _HELD else StreamSource(head, stream)
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise ConfigError("standard input is closed")
+    return sys.stdin.buffer
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except CftoolError:
+        raise
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StoreError(f"standard input cannot be read: {why}", op="write") from error

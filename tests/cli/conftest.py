@@ -1,7 +1,11 @@
 """A runner that calls the command in this process, with standard output and error as a file descriptor sees them."""
 
+import io
+import itertools
 import json
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,13 @@ from typing import Any
 import pytest
 
 from cftool.cli.main import main
+from cftool.config.address import parse
+from cftool.config.file import Config
+from cftool.core import ops
+from cftool.core.store import Store
+from cftool.stack import OpenContext, open_address
+from cftool.testing.fake_s3 import ACCESS_KEY, SECRET_KEY, FakeS3
+from cftool.testing.http_fake import FakeServer
 
 
 @dataclass(frozen=True)
@@ -77,3 +88,81 @@ def tree(root: Path, **files: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return root
+
+
+@dataclass(frozen=True)
+class Place:
+    """A directory somewhere, past the command: `at` gives addresses, `put` and `get` see its content."""
+
+    kind: str
+    root: str
+    store: Store
+    path: str
+    fake: FakeS3 | None = None
+
+    def at(self, path: str = "") -> str:
+        return f"{self.root}/{path}" if path else self.root
+
+    def put(self, path: str, data: bytes = b"", when: int | None = None) -> None:
+        ops.write_bytes(self.store, f"{self.path}/{path}", data, modified_ns=when)
+
+    def get(self, path: str) -> bytes:
+        return ops.read_bytes(self.store, f"{self.path}/{path}")
+
+    def entry(self, path: str) -> Any:
+        return self.store.stat(f"{self.path}/{path}")
+
+    def has(self, path: str) -> bool:
+        return ops.exists(self.store, f"{self.path}/{path}" if path else self.path)
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def fake_s3(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
+    """The fake service as the remote `lab`, with the bucket `bucket`."""
+    fake = FakeS3()
+    fake.make("bucket", {})
+    with FakeServer(fake.handle) as server:
+        settings = {
+            "TYPE": "s3",
+            "ENDPOINT_URL": server.url,
+            "ACCESS_KEY_ID": ACCESS_KEY,
+            "SECRET_ACCESS_KEY": SECRET_KEY,
+            "PART_SIZE": "5M",
+        }
+        for name, value in settings.items():
+            monkeypatch.setenv(f"CFTOOL_LAB_{name}", value)
+        yield fake
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def place(request: pytest.FixtureRequest, here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """An empty directory that exists, on each kind of store."""
+    fake = None
+    if request.param == "local":
+        (here / "top").mkdir()
+        root = str(here / "top")
+    elif request.param == "memory":
+        name = f"mem{next(_numbers)}"  # a space lasts as long as the process
+        monkeypatch.setenv(f"CFTOOL_{name.upper()}_TYPE", "memory")
+        root = f"{name}:top"
+    else:
+        fake = request.getfixturevalue("fake_s3")
+        root = "lab:bucket/top"
+    config = Config("", os.environ)
+    opened = open_address(parse(root, remotes=config.known()), config, context=OpenContext(os.environ))
+    opened.store.mkdir(opened.path)
+    yield Place(request.param, root, opened.store, opened.path, fake)
+    opened.store.close()
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Give the next command this standard input, as a pipe would."""
+
+    def install(data: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))  # type: ignore[arg-type]
+
+    return install

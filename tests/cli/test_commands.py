@@ -176,7 +176,6 @@ class TestCat:
     def test_a_directory_is_no_file(self, run, work):
         run("cat", "a", code=1)
         run("cat", "f/", code=1)
-        run("cat", "-", code=2)
 
 
 class TestStat:
