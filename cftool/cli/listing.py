@@ -43,14 +43,15 @@ class Listing:
         self._session = session
         self._style = style
         self._out = session.out
-        self._codes: list[int] = []
+        self.codes: list[int] = []  # of what failed on the way without ending the last listing
         self._where = ""
         self._store: Store | None = None
         self._unhashed = 0
+        self.is_file = False  # whether the last address was that of a file
 
     def show(self, text: str, *, heading: bool, first: bool) -> int:
         """List one address; the exit code of what failed on the way without ending it."""
-        self._codes, self._where = [], text
+        self.codes, self._where = [], text
         opened = self._session.open(text)
         entries = self._entries(opened)
         write = self._writer()
@@ -65,20 +66,25 @@ class Listing:
             what = formats.plural(self._unhashed, "file")
             self._session.messages.warn(f"{what} shown without {self._style.hash}: the listing does not carry it")
             self._unhashed = 0
-        return exits.worst(self._codes)
+        return exits.worst(self.codes)
 
     def visit(self, text: str, take: Callable[[Entry], None]) -> int:
         """Hand every entry of one address to `take`, and return as `show`."""
-        self._codes, self._where = [], text
-        for entry in self._entries(self._session.open(text)):
+        for entry in self.below(self._session.open(text)):
             take(entry)
-        return exits.worst(self._codes)
+        return exits.worst(self.codes)
+
+    def below(self, opened: "Opened") -> Iterator[Entry]:
+        """The entries of one address; `codes` has what failed on the way."""
+        self.codes, self._where = [], opened.address.text
+        return self._entries(opened)
 
     # ---- which entries, in which order
 
     def _entries(self, opened: "Opened") -> Iterator[Entry]:
         from cftool import stack
 
+        self.is_file = False
         try:
             self._store = store = stack.rooted(opened)
             if self._style.hash is not None:
@@ -89,6 +95,7 @@ class Listing:
             entry = self._file(opened)
             if entry is None:
                 raise
+            self.is_file = True
             self._store = None if self._style.hash is None else stack.rooted(opened, paths.parent(opened.path))
             yield entry
 
@@ -129,7 +136,7 @@ class Listing:
             for _key, entry in batch:
                 yield entry
         for problem in beside.problems:
-            self._codes.append(self._session.report(problem.error, self._where))
+            self.codes.append(self._session.report(problem.error, self._where))
 
     def _levels(self, store: "Store", path: str, depth: int) -> Iterator[Entry]:
         for entry in _sorted(store.scan(path), _by_name):
@@ -142,7 +149,7 @@ class Listing:
                 except StoreError as error:
                     if error.retryable:
                         raise
-                    self._codes.append(self._session.report(error, self._where))
+                    self.codes.append(self._session.report(error, self._where))
 
     # ---- how one is shown
 

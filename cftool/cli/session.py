@@ -21,6 +21,7 @@ from cftool.core.errors import CftoolError, ConfigError, Interrupted, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cftool.config.address import Address
     from cftool.config.file import Config, KnownNames
     from cftool.stack import Opened
     from cftool.transfer.options import Surroundings
@@ -71,11 +72,10 @@ class Session:
     def open(self, text: str, *, follow: bool = True) -> "Opened":
         """The store and path of an address; closed at the end of the session. `follow` a link that it may be itself."""
         from cftool import stack
-        from cftool.config import address, dirs
+        from cftool.config import dirs
 
-        local = ":" not in text.partition("/")[0]  # then the configuration is not even read
-        config = self._empty() if local else self.config
-        parsed = address.parse(text, remotes=() if local else self._remotes())
+        parsed = self.parse(text)
+        config = self._empty() if parsed.remote is None else self.config
         context = stack.OpenContext(
             env=self.env,
             requests=self.requests,
@@ -88,6 +88,13 @@ class Session:
         opened = stack.open_address(parsed, config, context=context, follow=follow)
         self._closing.callback(opened.store.close)
         return opened
+
+    def parse(self, text: str) -> "Address":
+        """What an address names; of a local path the configuration is not even read."""
+        from cftool.config import address
+
+        local = ":" not in text.partition("/")[0]
+        return address.parse(text, remotes=() if local else self._remotes())
 
     @staticmethod
     def needs_directory(opened: "Opened", otherwise: str) -> None:
