@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "df": ("cmd_df", "df", "Show space used and free."),
     "tree": ("cmd_tree", "tree", "Draw what is below a path."),
     "hash": ("cmd_hash", "hash_", "Print or check the hashes of files."),
+    "link": ("cmd_link", "link", "Print links by which anybody may read files."),
     "cleanup": ("cmd_cleanup", "cleanup", "Remove what killed runs left behind."),
     "config": ("", "", "Create, show and test remotes."),
     "version": ("cmd_version", "version", "Show the version."),

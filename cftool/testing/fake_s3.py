@@ -10,6 +10,7 @@ is the business of the tests that compare with botocore and talk to other server
 import base64
 import hashlib
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -92,6 +93,7 @@ class FakeS3:
         self.ops: Counter[str] = Counter()
         self.domain: str | None = None  # virtual-host style below this name
         self.log: list[tuple[str, str, str]] = []
+        self.now = time.time  # for the end of presigned links
         self._rules: list[_Rule] = []
         self._clock = _START
         self._sequence = 0
@@ -180,6 +182,9 @@ class FakeS3:
 
     def _authorise(self, request: FakeRequest, bucket: str) -> None:
         header = request.header("authorization")
+        if header is None and "X-Amz-Signature" in request.params:
+            self._check_link(request, bucket)
+            return
         if header is None:
             if self.public:
                 return
@@ -201,6 +206,22 @@ class FakeS3:
             raise _Refused(400, "AuthorizationHeaderMalformed", f"expecting '{wanted}'", Region=wanted)
         self._check_signature(request, region, names.split(";"), self.keys[access])
         self._check_body(request)
+
+    def _check_link(self, request: FakeRequest, bucket: str) -> None:
+        """A presigned URL: our signer must come to the same one, and its time must not be over."""
+        params = request.params
+        access, _, region, *_ = params["X-Amz-Credential"].split("/")
+        if access not in self.keys or region != self.regions.get(bucket, self.region):
+            raise _Refused(403, "InvalidAccessKeyId")
+        stamp, expires = params["X-Amz-Date"], int(params["X-Amz-Expires"])
+        signer = SigV4(
+            lambda: Credentials(access, self.keys[access], self.token), region=region, now=lambda: _seconds(stamp)
+        )
+        plain = re.sub(r"[?&]X-Amz-Algorithm=.*", "", request.url)
+        if signer.presign(request.method, plain, expires) != request.url:
+            raise _Refused(403, "SignatureDoesNotMatch")
+        if not 0 < expires <= 604_800 or self.now() > _seconds(stamp) + expires:
+            raise _Refused(403, "AccessDenied", "Request has expired")
 
     def _check_signature(self, request: FakeRequest, region: str, names: list[str], secret: str) -> None:
         must = {"host", "content-md5", "content-type", "range"}
@@ -527,7 +548,6 @@ def _http_date(when: int) -> str:
 
 def _seconds(stamp: str) -> float:
     import calendar
-    import time
 
     try:
         return float(calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ")))

@@ -16,7 +16,7 @@ from cftool.core.provider import Context
 from cftool.http.open import open_client
 from cftool.http.sigv4 import SigV4
 from cftool.http.types import Auth, Body, Completion, Header, NoAuth, Request, Response, Sink, Stream
-from cftool.http.urls import quote, quote_path, split
+from cftool.http.urls import quote, quote_path, quote_query, split
 from cftool_providers.s3 import _errors
 from cftool_providers.s3._credentials import Chain
 from cftool_providers.s3._objects import CHECKSUM_MODE, opaque_etag
@@ -45,10 +45,15 @@ class _RegionalAuth:
 
     def headers(self, request: Request) -> Iterable[Header]:
         """The signature for this attempt."""
+        return self._of(request.url).headers(request)
+
+    def presign(self, url: str, expires: int) -> str:
+        """`url` for a GET, signed in its query for so many seconds."""
+        return self._of(url).presign("GET", url, expires)
+
+    def _of(self, url: str) -> SigV4:
         service = self._service
-        if not service.regions:
-            return self._default.headers(request)
-        return self._signer(service.region_of(request.url)).headers(request)
+        return self._signer(service.region_of(url)) if service.regions else self._default
 
     def _signer(self, region: str) -> SigV4:
         signer = self._signers.get(region)
@@ -78,7 +83,8 @@ class Service:
         self._made: set[str] = set()
         self._opaque: dict[str, bool] = {}
         self._chain = None if settings.anonymous else Chain(settings)
-        auth: Auth = NoAuth() if self._chain is None else _RegionalAuth(self, self._chain)
+        self._signing = None if self._chain is None else _RegionalAuth(self, self._chain)
+        auth: Auth = self._signing or NoAuth()
         self.client = open_client(
             context,
             auth=auth,
@@ -256,6 +262,12 @@ class Service:
         if isinstance(response, Response):
             body = response.body
         return _errors.error(response, body, host=self.host(bucket), path=path)
+
+    def link(self, bucket: str, key: str, expires: int) -> str:
+        """A URL of the object, signed for `expires` seconds; where nothing is signed, the plain one."""
+        query = quote_query(self._access) if self._access else ""
+        url = self.request("GET", "GetObject", bucket, key, query=query).url
+        return url if self._signing is None else self._signing.presign(url, expires)
 
     # ---- what was learnt about a bucket
 

@@ -16,6 +16,7 @@ from cftool.core.errors import (
     NotADirectory,
     NotFound,
     StoreError,
+    Unsupported,
 )
 from cftool.core.provider import Context, Secret
 from cftool.core.store import Optionals
@@ -51,11 +52,12 @@ log = logging.getLogger("cftool.s3")
 
 _CAPS = (
     Cap.WALK | Cap.COPY | Cap.MOVE | Cap.SET_MODIFIED | Cap.WRITE_MANY | Cap.READ_MANY | Cap.DELETE_MANY
-    | Cap.EMPTY_DIRS | Cap.IMPLICIT_DIRS | Cap.RANGES | Cap.LEFTOVERS
+    | Cap.EMPTY_DIRS | Cap.IMPLICIT_DIRS | Cap.RANGES | Cap.LEFTOVERS | Cap.LINK
 )  # fmt: skip
 # Three to 63 characters of a bucket, a slash, 1,024 bytes of key.
 _PATH_BYTES = 63 + 1 + 1024
 # An intent without an id may stand for an upload that began this long after it, by clocks that differ as long.
+_LONGEST_LINK = 7 * 24 * 3600  # seconds
 _INTENT_SPAN_NS = 15 * 60 * 1_000_000_000
 
 
@@ -284,6 +286,28 @@ class S3Store(Optionals):
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """DeleteObjects by the thousand."""
         return self._deleter.run(entries)
+
+    def link(self, path: str, *, expires: float | None = None) -> str:
+        """A presigned GET, for 7 days at most; of an anonymous remote the plain URL, which is public or no use.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+        """
+        bucket, key = split_path(path)
+        if not key:
+            raise IsADirectory("is a bucket; links are of files" if bucket else "is the root", op="link", path=path)
+        seconds = _LONGEST_LINK if expires is None else int(expires)
+        if not 1 <= seconds <= _LONGEST_LINK:
+            raise Unsupported("links of S3 last from one second to 7 days", op="link", path=path, store=self.name)
+        settings = self._service.settings
+        if settings.anonymous and expires is not None:
+            raise Unsupported("without keys a link cannot be made to expire", op="link", path=path, store=self.name)
+        # Asked first: a link to nothing helps nobody, and the answer teaches the bucket's region, which is signed for.
+        if self._downloader.head(path) is None:
+            self._directory(path, bucket, key)
+            raise IsADirectory("is a directory; links are of files", op="link", path=path)
+        if settings.session_token or settings.role_arn:
+            log.warning("the keys are temporary: the link of %s ends when they do", path)
+        return self._service.link(bucket, key, seconds)
 
     # ---- leftovers
 
