@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "link": ("cmd_link", "link", "Print links by which anybody may read files."),
     "cleanup": ("cmd_cleanup", "cleanup", "Remove what killed runs left behind."),
     "config": ("", "", "Create, show and test remotes."),
+    "completion": ("cmd_completion", "completion", "Print the completion script of a shell."),
     "version": ("cmd_version", "version", "Show the version."),
     "help": ("cmd_help", "help_", "Show the help of a command."),
 }

@@ -1,4 +1,4 @@
-"""The entry point of the `cftool` command: answers `--version` at once, and leaves everything else to `app`.
+"""The entry point of the `cftool` command: answers `--version` and completions, and leaves everything else to `app`.
 
 Nothing but built-in modules is imported here: cron calls cftool every minute, and scripts ask for its version. The
 three standard descriptors are made sure of first, so that no file of ours is ever opened as descriptor 0, 1 or 2.
@@ -23,6 +23,8 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments in (["--version"], ["-V"], ["version"]):
         return _version()
+    if arguments[:1] == ["__complete"]:
+        return _complete(arguments[1:], alone=argv is None)
     # Start-up makes a hundred thousand objects that all stay: looking through them for garbage costs a tenth of it.
     gc.disable()
     from cftool.cli.app import run
@@ -31,6 +33,15 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     if argv is None:
         _leave(code)
     gc.enable()
+    return code
+
+
+def _complete(arguments: "list[str]", *, alone: bool) -> int:
+    from cftool.cli import complete
+
+    code = complete.run(arguments, alone=alone)
+    if alone:
+        os._exit(code)  # whatever still waits for a server is left behind
     return code
 
 
