@@ -158,12 +158,19 @@ def _usage(error: typer.TyperException, arguments: list[str]) -> str:
     option = getattr(error, "option_name", None)
     near = getattr(error, "possibilities", None)
     if type(error).__name__ == "NoSuchOption":
-        text = f"no option {option}" + (f"; did you mean {min(near)}?" if near else "")
+        text = f"no option {option}" + (f"; did you mean {_nearest(option, near)}?" if near else "")
     else:
         text = error.format_message().rstrip(".")
         text = text[:1].lower() + text[1:]
     where = " ".join(["cftool", *command])
     return f"{': '.join([*command[-1:], text])} (see {where} --help)"
+
+
+def _nearest(wrong: str, near: list[str]) -> str:
+    """Of names that are near, the nearest."""
+    from difflib import SequenceMatcher
+
+    return max(sorted(near), key=lambda name: SequenceMatcher(None, wrong, name).ratio())
 
 
 def _flushed(code: int) -> int:

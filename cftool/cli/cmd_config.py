@@ -38,6 +38,7 @@ def create(
     plain = [key for key, value in given.items() if options[key].secret and isinstance(value, str)]
     path = dirs.config_path(session.env, session.common.config)
     edit.create(path, name, type_, given)
+    _event(session, "created", name, path)
     session.messages.info(f"created {name}: in {path}; cftool config test {name} tries it")
     if plain:
         session.messages.info(f"{', '.join(plain)} stands there in plain text; see cftool help config create")
@@ -81,6 +82,7 @@ def remove(session: Session, name: Annotated[str, Argument(metavar="NAME")]) -> 
 
     path = dirs.config_path(session.env, session.common.config)
     edit.remove(path, name)
+    _event(session, "removed", name, path)
     session.messages.info(f"removed {name}: from {path}")
 
 
@@ -93,6 +95,11 @@ def path(session: Session) -> None:
         session.out.event("config", {"path": found})
     else:
         session.out.line(session.out.name(found))
+
+
+def _event(session: Session, what: str, name: str, path: str) -> None:
+    if session.out.json:
+        session.out.event("config", {"action": what, "name": name, "path": path})
 
 
 def _asked(provider: "Provider", setting: str) -> str:

@@ -21,4 +21,8 @@ def help_(session: Session, command: Annotated[list[str] | None, Argument(metava
             raise ConfigError(f"no command {word!r}{hint(word, names)}")
         found = found.get_command(context, word)
         context = found.make_context(word, [], parent=context, resilient_parsing=True)
-    session.out.line(found.get_help(context))
+    text = found.get_help(context)
+    if session.out.json:
+        session.out.event("help", {"command": " ".join(command or []), "text": text})
+    else:
+        session.out.line(text)

@@ -44,7 +44,7 @@ def _make(session: Session, text: str, *, dry_run: bool) -> bool:
     if not dry_run:
         opened.store.mkdir(opened.path)
     if session.out.json:
-        session.out.event("mkdir", {"path": opened.path, **({"dry_run": True} if dry_run else {})})
+        session.out.event("mkdir", {"path": text, **({"dry_run": True} if dry_run else {})})
     elif dry_run:
         session.out.line(f"mkdir {session.out.name(text)}")
     else:

@@ -25,7 +25,7 @@ def stat(session: Session, paths: Annotated[list[str], Argument(metavar="PATH...
             codes.append(session.report(error, text))
             continue
         if session.out.json:
-            session.out.event("entry", {**entry_fields(entry), "kind": entry.kind.value, "id": entry.id})
+            session.out.event("entry", {**entry_fields(entry), "path": text, "kind": entry.kind.value, "id": entry.id})
         else:
             _show(session, text, entry)
     return exits.worst(codes)

@@ -147,7 +147,7 @@ class TestMkdir:
         assert [(event["event"], event["dry_run"]) for event in ran.events] == [("mkdir", True)]
         assert run("mkdir", "x", "-n", code=10).lines == ["mkdir x"]
         assert not (work / "x").exists()
-        assert run("mkdir", "x", "--json").of("mkdir")[0]["path"].endswith("x")
+        assert [event["path"] for event in run("mkdir", "x", "./y/", "--json").of("mkdir")] == ["x", "./y/"]
 
 
 class TestCat:
@@ -188,6 +188,7 @@ class TestStat:
     def test_as_json(self, run, work):
         (event,) = run("stat", "f", "--json").events
         assert (event["event"], event["bytes"], event["kind"], event["name"]) == ("entry", 4, "file", "f")
+        assert [event["path"] for event in run("stat", "f", work / "a", "--json").events] == ["f", str(work / "a")]
         assert event["modified"].endswith("Z")
 
     def test_errors(self, run, work):

@@ -26,6 +26,16 @@ def test_a_remote_is_created_listed_shown_and_removed(run, config):
     assert run("config", "list").out == b""
 
 
+def test_changes_as_json(run, config):
+    created = run("config", "create", "work", "s3", "--json").events
+    assert created == [{"v": 1, "event": "config", "action": "created", "name": "work", "path": str(config)}]
+    assert run("ls", "--json").events == [{"v": 1, "event": "remote", "name": "work", "type": "s3"}]
+    assert run("ls", "-0").out == b"work:\0"
+    assert "did you mean 'work'?" in run("tree", "wrok:", code=2).err
+    removed = run("config", "remove", "work", "--json").events
+    assert [(event["action"], event["name"]) for event in removed] == [("removed", "work")]
+
+
 def test_a_secret_is_never_shown(run, config):
     ran = run("config", "create", "work", "s3", "access_key_id=AK", f"secret_access_key={SECRET}")
     assert "plain text" in ran.err

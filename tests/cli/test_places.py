@@ -252,6 +252,38 @@ class TestStandardStreams:
         assert "--offset" in run("cat", "-", "--offset", "-3", code=2).err
 
 
+@pytest.mark.parametrize(
+    ("words", "events"),
+    [
+        (["ls", "-R", "{}"], {"entry"}),
+        (["stat", "{}/f"], {"entry"}),
+        (["du", "{}"], {"du"}),
+        (["tree", "{}"], {"entry", "tree"}),
+        (["hash", "sha1", "{}/f"], {"hash"}),
+        (["touch", "{}/f"], {"touch"}),
+        (["put", "{}/new"], {"copy", "summary"}),
+        (["mkdir", "{}/empty"], {"mkdir"}),
+        (["rm", "{}/f"], {"delete", "summary"}),
+        (["cp", "{}/f", "{}/g"], {"copy", "summary"}),
+        (["rmdir", "{}/missing"], {"error"}),
+        (["touch", "{}/d"], {"error"}),
+        (["tree", "{}/missing"], {"error", "tree"}),
+        (["hash", "md5", "{}/missing"], {"error"}),
+        (["link", "{}/d"], {"error"}),
+        (["df", "nosuch:"], {"error"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_json_lines_have_their_version_and_event(run, place, stdin, words, events):
+    stdin(b"data")
+    place.put("f", b"x")
+    place.put("d/e", b"y")
+    ran = run(*(word.replace("{}", place.root) for word in words), "--json", code=None)
+    assert {event["event"] for event in ran.events} == events
+    assert {event["v"] for event in ran.events} == {1}
+    assert (ran.code != 0) == ("error" in events)
+
+
 def test_the_place_is_what_it_says(place):
     with pytest.raises(NotFound):
         place.get("nothing")

@@ -22,6 +22,18 @@ from cftool.cli import app
         (["ls", "-d", "-f"], "exclude each other"),
         (["ls", "--sort", "colour"], "name, size, time"),
         (["--nonsense"], "no option --nonsense"),
+        (["tre", "."], "'tre'; did you mean 'tree'?"),
+        (["touhc", "x"], "'touhc'; did you mean 'touch'?"),
+        (["rmdir"], "rmdir: missing argument 'PATH...'"),
+        (["touch", "x", "--no-creat"], "did you mean --no-create?"),
+        (["put"], "put: missing argument 'PATH'"),
+        (["put", "a", "b"], "put: got unexpected extra argument(s) (b)"),
+        (["df", "--humna"], "did you mean --human?"),
+        (["tree", "--depth", "x"], "--depth: 'x'"),
+        (["hash"], "hash: missing argument 'TYPE'"),
+        (["link", "x", "--expires", "soon"], "--expires"),
+        (["completion", "fsh"], "unknown shell 'fsh'; did you mean 'fish'?"),
+        (["df", "nosuch:"], "unknown remote 'nosuch'"),
         (["sync", "a", "b", "--max-delete", "many"], "--max-delete"),
         (["sync", "a", "b", "--max-delete", "101%"], "--max-delete"),
         (["sync", "a", "b", "--max-delete", "x%"], "--max-delete"),
@@ -75,6 +87,12 @@ def test_version_verbose_tells_what_it_runs_on(run):
 def test_version_as_json(run):
     (event,) = run("--json", "version").events
     assert (event["v"], event["event"], event["cftool"]) == (1, "version", __version__)
+
+
+def test_help_as_json(run):
+    (event,) = run("help", "config", "show", "--json").events
+    assert (event["event"], event["command"]) == ("help", "config show")
+    assert event["text"].startswith("Usage: cftool config show")
 
 
 def test_no_command_says_where_the_help_is(run):
