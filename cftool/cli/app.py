@@ -158,7 +158,7 @@ def _usage(error: typer.TyperException, arguments: list[str]) -> str:
     option = getattr(error, "option_name", None)
     near = getattr(error, "possibilities", None)
     if type(error).__name__ == "NoSuchOption":
-        text = f"no option {option}" + (f"; did you mean {_nearest(option, near)}?" if near else "")
+        text = f"no option {option}" + (f"; did you mean {_nearest(str(option), near)}?" if near else "")
     else:
         text = error.format_message().rstrip(".")
         text = text[:1].lower() + text[1:]
