@@ -53,6 +53,7 @@ _KINDS = {
     "A": "address",
     "B": "address",
     "REMOTE:": "address",
+    "REMOTE:PATH": "address",
     "REMOTE:[PATH]": "address",
     "FILE": "file",
     "SUMFILE": "file",
