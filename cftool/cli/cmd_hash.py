@@ -15,7 +15,7 @@ from cftool.cli.listing import Listing, Style
 from cftool.cli.options import Recursive, Text
 from cftool.cli.session import Session
 from cftool.core.errors import CftoolError, ConfigError, IsADirectory, NotADirectory
-from cftool.core.types import Entry, Kind
+from cftool.core.types import NO_HASHES, Entry, Kind
 
 if TYPE_CHECKING:
     from cftool.stack import Opened
@@ -88,11 +88,14 @@ def _below(session: Session, name: str, opened: "Opened", flags: Flags) -> int:
 
     def files() -> Iterator[Entry]:
         nonlocal skipped
+        believed = None  # whether the listing's hashes are: the first file shows it
         for entry in listing.below(opened):
-            if entry.kind is Kind.FILE:
-                yield entry
-            else:
+            if entry.kind is not Kind.FILE:
                 skipped += 1
+                continue
+            if believed is None and name in entry.hashes and not flags.download:
+                believed = not store.features.remote or hashes.agrees(store, entry, name)
+            yield entry if believed is not False else entry._replace(hashes=NO_HASHES)
 
     def one(entry: Entry) -> str | CftoolError | OSError:
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cftool.config.suggest import unknown
 from cftool.core import hashing
-from cftool.core.errors import ConfigError
+from cftool.core.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
     from cftool.core.store import Store
@@ -56,6 +56,17 @@ def of_file(store: "Store", entry: "Entry", name: str, *, download: bool = False
             return found
     with store.read(entry.path) as content:
         return of_chunks(name, content)
+
+
+def agrees(store: "Store", entry: "Entry", name: str) -> bool:
+    """Whether what a listing tells as the hash is what a request for the file tells.
+
+    A listing of S3 does not say how objects are encrypted: what looks like an MD5 there may be none, in a whole bucket.
+    """
+    try:
+        return store.stat(entry.path).hashes.get(name) == entry.hashes[name]
+    except NotFound:
+        return False  # gone meanwhile; of the others each tells for itself
 
 
 def of_chunks(name: str, chunks: Iterable[bytes]) -> str:

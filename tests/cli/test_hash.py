@@ -9,7 +9,7 @@ import pytest
 
 from cftool.cli import hashes
 from cftool.core import hashing
-from cftool.testing.fake_s3_pages import to_base64
+from cftool.testing.fake_s3_pages import Habits, to_base64
 from tests.cli.conftest import tree
 
 ABC = hashlib.sha256(b"abc").hexdigest()
@@ -87,7 +87,7 @@ class TestWhatTheServiceTells:
         md5 = hashlib.md5(b"abc").hexdigest()
         assert run("hash", "md5", "-r", "lab:bucket/d").lines == [f"{md5}  lab:bucket/d/{name}" for name in "ab"]
         assert "GetObject" not in fake_s3.ops
-        assert fake_s3.ops["HeadObject"] <= 1  # whether `d` is a file
+        assert fake_s3.ops["HeadObject"] == 2  # of `d`, and of the first file: whether the listing is to be believed
         run("hash", "md5", "-r", "lab:bucket/d", "--download")
         assert fake_s3.ops["GetObject"] == 2
 
@@ -99,6 +99,13 @@ class TestWhatTheServiceTells:
             f"{hashing.digest('crc64nvme', b'abc')}  lab:bucket/d/a"
         ]
         assert "GetObject" not in fake_s3.ops
+
+    def test_what_only_looks_like_an_md5_in_a_listing_is_not_believed(self, run, fake_s3):
+        fake_s3.habits = Habits(kms=True)
+        fake_s3.make("bucket", ["d/a", "d/b"], b"abc")
+        md5 = hashlib.md5(b"abc").hexdigest()
+        assert md5 not in {stored.etag for stored in fake_s3.buckets["bucket"].values()}
+        assert run("hash", "md5", "-r", "lab:bucket/d").lines == [f"{md5}  lab:bucket/d/{name}" for name in "ab"]
 
     def test_an_object_that_changed_its_bytes_on_the_way_is_an_error(self, run, fake_s3):
         from cftool.testing.http_fake import FakeResponse
