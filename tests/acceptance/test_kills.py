@@ -111,6 +111,9 @@ def test_upload_survives_kill_9(user: Cftool, server: S3Server, tmp_path: Path, 
     record_property("runs killed", killed)
     record_property("of these killed halfway", halfway)
     assert killed >= KILLS // 2
+    if server.kind == "moto":
+        # It dates every upload 2010, so that one whose maker was killed before it wrote the id down is nobody's.
+        lab.run("cleanup", f"lab:{bucket}", "--older-than", "1s")
     assert boto3_client(server).list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
 
