@@ -17,7 +17,7 @@ from cftool.config.file import Config, RemoteConfig
 from cftool.config.memory import FileMemory
 from cftool.core import paths
 from cftool.core.errors import ConfigError, InvalidName
-from cftool.core.provider import Context, Memory, NoMemory, never
+from cftool.core.provider import Context, Memory, NoMemory, Pace, never
 from cftool.core.store import Store
 from cftool.core.types import NameRules
 from cftool.wrap.check import CheckStore
@@ -39,6 +39,7 @@ class OpenContext:
     metadata_cache: float | None = None  # seconds, 0 = off; None: as the remote's configuration says, else off
     flags: Mapping[str, str] = field(default_factory=dict)
     cancelled: Callable[[], bool] = never  # whether what is under way is to end
+    pace: Pace | None = None  # what holds all transfers back
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ def _context(remote: str, provider: str, context: OpenContext) -> Context:
         connections=context.connections,
         cancelled=context.cancelled,
         transport=context.transport,
+        pace=context.pace,
     )
 
 

@@ -69,6 +69,22 @@ def never() -> bool:
     return False
 
 
+class Pace(Protocol):
+    """The pace of a run that is held back (--bwlimit). Each call returns when more may be moved; thread-safe."""
+
+    def piece(self) -> int:
+        """How many bytes to move at most between two calls."""
+        ...
+
+    def up(self, count: int) -> None:
+        """So many bytes were sent, or copied on this machine."""
+        ...
+
+    def down(self, count: int) -> None:
+        """So many bytes were received."""
+        ...
+
+
 class NoMemory:
     """Forgets everything: for tests and where there is no state directory."""
 
@@ -95,6 +111,7 @@ class Context:
     connections: int | None = None  # the user's --transfers, where given
     cancelled: Callable[[], bool] = never  # whether the run is to end: calls under way raise Interrupted soon
     transport: str | None = None  # "curl", "requests"; None: the best there is
+    pace: Pace | None = None  # None: as fast as it goes
 
 
 @dataclass(frozen=True, slots=True)

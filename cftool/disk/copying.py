@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable
 
 from cftool.core.errors import SourceChanged
+from cftool.core.provider import Pace
 
 _FICLONE = 0x40049409
 _CHUNK = 1 << 20
@@ -21,10 +22,11 @@ _NOT_HERE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, e
 Tick = Callable[[int], None]
 
 
-def copy(src: int, dst: int, size: int, tick: Tick = lambda _count: None) -> None:
+def copy(src: int, dst: int, size: int, tick: Tick = lambda _count: None, *, pace: Pace | None = None) -> None:
     """Make the empty file `dst` hold the `size` bytes of `src`. Raises OSError, and SourceChanged for a shorter one.
 
-    `tick` hears of every stretch of bytes that was copied; what it raises ends the copy.
+    `tick` hears of every stretch of bytes that was copied; what it raises ends the copy. `pace` holds back what is
+    really copied: a reflink moves nothing.
     """
     if size == 0:
         return
@@ -39,7 +41,10 @@ def copy(src: int, dst: int, size: int, tick: Tick = lambda _count: None) -> Non
         return
     os.ftruncate(dst, size)
     for start, end in _data(src, size):
-        _copy_range(src, dst, start, end, tick)
+        if pace is None:
+            _copy_range(src, dst, start, end, tick)
+        else:
+            _paced(src, dst, start, end, tick, pace)
 
 
 def is_regular(fd: int) -> bool:
@@ -81,6 +86,15 @@ def _copy_range(src: int, dst: int, start: int, end: int, tick: Tick) -> None:
             return
         position += count
         tick(count)
+
+
+def _paced(src: int, dst: int, start: int, end: int, tick: Tick, pace: Pace) -> None:
+    position = start
+    while position < end:
+        following = min(end, position + pace.piece())
+        _copy_range(src, dst, position, following, tick)
+        pace.up(following - position)
+        position = following
 
 
 def _read_and_write(src: int, dst: int, start: int, end: int, tick: Tick) -> None:

@@ -24,6 +24,7 @@ from cftool.http.messages import (
     encoding_problem,
     known_names,
     oversize_body,
+    paced_body,
     parse_head,
 )
 from cftool.http.types import Header, Request, Response, Sink, TransportOptions
@@ -180,7 +181,7 @@ class Handle:
 
     def _body(self, request: Request) -> None:
         """Set method and body; what the handle was set to before decides what must be undone."""
-        setopt, body, method = self._setopt, request.body, request.method
+        setopt, body, method = self._setopt, paced_body(request, self._options.pace), request.method
         if not isinstance(body, bytes):
             mode = _UPLOAD
         elif method == "HEAD":
@@ -221,9 +222,15 @@ class Handle:
             self._large = large
 
     def _reader(self, reader: BodyReader) -> Callable[[int], bytes | int]:
+        pace = self._options.pace
+
         def read(size: int) -> bytes | int:
             try:
-                return reader.read(size)
+                if pace is None:
+                    return reader.read(size)
+                data = reader.read(min(size, pace.piece()))
+                pace.up(len(data))
+                return data
             except BaseException as error:
                 self._keep(error)
                 return int(pycurl.READFUNC_ABORT)
@@ -268,6 +275,8 @@ class Handle:
                 self._batch.append(chunk)
                 if len(self._batch) >= _BATCH:
                     self._flush()
+            if self._options.pace is not None:
+                self._options.pace.down(len(chunk))
         except BaseException as error:
             self._keep(error)
             return 0

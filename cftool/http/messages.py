@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from cftool.core.errors import InvalidName, ProtocolError, SourceChanged
+from cftool.core.provider import Pace
 from cftool.http.types import Body, Header, Request, Sink
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -14,6 +15,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 SINK_STATUSES = frozenset({200, 206})
 # Headers that come several times and mean all of it; of any other the last one counts.
 REPEATED = frozenset({"set-cookie", "www-authenticate", "dav"})
+_AT_ONCE = 16 * 1024  # bytes of a body that are sent in one go whatever the pace
 HEADER_LIMIT = 300 * 1024  # of a whole block; libcurl's own
 
 
@@ -121,6 +123,17 @@ class BodyReader:
             )
         self.position += len(data)
         return data
+
+
+def paced_body(request: Request, pace: Pace | None) -> bytes | Body:
+    """The request's body, one that is not small as a Body: only what is asked for in pieces can be held back."""
+    body = request.body
+    if pace is None or not isinstance(body, bytes):
+        return body
+    if len(body) <= _AT_ONCE:
+        pace.up(len(body))
+        return body
+    return Body(len(body), lambda size, offset: body[offset : offset + size])
 
 
 def body_length(request: Request) -> int:

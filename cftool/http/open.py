@@ -44,6 +44,7 @@ def open_client(
         user_agent=f"cftool/{cftool.__version__}",
         policy=policy,
         cancelled=context.cancelled,
+        pace=context.pace,
     )
     return Client(
         open_transport(context.transport or context.env.get("CFTOOL_TRANSPORT") or None, options),

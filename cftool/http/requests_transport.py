@@ -31,6 +31,7 @@ from cftool.core.errors import (
     Unsupported,
 )
 from cftool.core.paths import printable
+from cftool.core.provider import Pace
 from cftool.http import env, urls
 from cftool.http.forks import renew_after_fork
 from cftool.http.messages import (
@@ -44,6 +45,7 @@ from cftool.http.messages import (
     encoding_problem,
     feed,
     oversize_body,
+    paced_body,
 )
 from cftool.http.types import Completion, Header, Request, Response, TransportOptions
 
@@ -77,8 +79,9 @@ def _adapter(connections: int) -> _Adapter:
 class _Upload:
     """A Body as the file that urllib3 reads."""
 
-    def __init__(self, reader: BodyReader, length: int, cancelled: Callable[[], bool]) -> None:
+    def __init__(self, reader: BodyReader, length: int, cancelled: Callable[[], bool], pace: Pace | None) -> None:
         self._reader = reader
+        self._pace = pace
         self._cancelled = cancelled
         self._length = length
         self.error: Exception | None = None  # what reading raised: urllib3 would take it for the network's
@@ -90,7 +93,11 @@ class _Upload:
         wanted = self._length if size is None or size < 0 else size
         try:
             _check(self._cancelled)
-            return self._reader.read(wanted)
+            if self._pace is None:
+                return self._reader.read(wanted)
+            data = self._reader.read(min(wanted, self._pace.piece()))
+            self._pace.up(len(data))
+            return data
         except Exception as error:
             self.error = error
             raise
@@ -102,6 +109,7 @@ class RequestsTransport:
     def __init__(self, options: TransportOptions) -> None:
         self._options = options
         self.cancelled = options.cancelled
+        self.pace = options.pace
         self._verify = options.ca_file or options.ca_path or True
         self._new()
         renew_after_fork(self)
@@ -146,7 +154,7 @@ class RequestsTransport:
         urls.check(request.url)
         check_headers(headers)
         scheme, authority, _ = urls.split(request.url)
-        body = request.body
+        body = paced_body(request, self._options.pace)
         lines: dict[str, str | bytes] = {"User-Agent": self._options.user_agent, "Accept": "*/*"}
         # http.client asks for identity by itself, but as a header that nobody signed; None keeps it silent.
         lines["Accept-Encoding"] = "identity"
@@ -157,7 +165,7 @@ class RequestsTransport:
         length = body_length(request)
         data: bytes | _Upload | None = None
         if not isinstance(body, bytes):
-            data = _Upload(BodyReader(body), body.length, self.cancelled)
+            data = _Upload(BodyReader(body), body.length, self.cancelled, self._options.pace)
         elif body:
             data = body
         if data is not None or request.method in {"PUT", "POST", "PATCH"}:
@@ -295,6 +303,8 @@ class RequestsStream:
         except _NETWORK as error:
             self._drop()
             raise self._transport._failure(error, self._place) from None  # noqa: SLF001 - one module, one mapping
+        if self._transport.pace is not None:
+            self._transport.pace.down(len(data))
         if self._left is not None:
             self._left -= len(data)
             if not data:

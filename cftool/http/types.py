@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cftool.core.provider import never
+from cftool.core.provider import Pace, never
 
 Header = tuple[str, str]
 
@@ -217,3 +217,4 @@ class TransportOptions:
     user_agent: str = "cftool"
     policy: Policy = field(default_factory=Policy)
     cancelled: Callable[[], bool] = never  # looked at while something is under way; then Interrupted is raised
+    pace: Pace | None = None  # hears of every body, both ways, and holds it back

@@ -17,7 +17,7 @@ def _open(options: Mapping[str, str | int | float | bool | Secret | None], conte
     root = options.get("root") or "/"
     if not isinstance(root, str) or not root.startswith("/"):
         raise ConfigError("the root of a local remote must be an absolute path")
-    return LocalStore(root, name=context.remote or "local", cancelled=context.cancelled)
+    return LocalStore(root, name=context.remote or "local", cancelled=context.cancelled, pace=context.pace)
 
 
 PROVIDER = Provider(

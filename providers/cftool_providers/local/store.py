@@ -20,7 +20,7 @@ from cftool.core.errors import (
     SourceChanged,
     StoreError,
 )
-from cftool.core.provider import never
+from cftool.core.provider import Pace, never
 from cftool.core.store import Optionals
 from cftool.core.types import (
     Cap,
@@ -65,8 +65,11 @@ _FEATURES = Features(
 class LocalStore(Optionals):
     """The tree at the absolute path `root`."""
 
-    def __init__(self, root: str, *, name: str = "local", cancelled: Callable[[], bool] = never) -> None:
+    def __init__(
+        self, root: str, *, name: str = "local", cancelled: Callable[[], bool] = never, pace: Pace | None = None
+    ) -> None:
         self.name = name
+        self._pace = pace
         self._cancelled = cancelled
         self._path = root
         self._lock = threading.Lock()
@@ -250,7 +253,7 @@ class LocalStore(Optionals):
                 if if_absent and writer.exists(one):
                     raise AlreadyExists("exists already")
                 if fd is not None and source.size is not None:
-                    copying.copy(fd, one.fd, source.size, tick)
+                    copying.copy(fd, one.fd, source.size, tick, pace=self._pace)
                     one.size = source.size
                 else:
                     while data := reader.read(_CHUNK):
