@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +28,7 @@ PREFIX = ".cftool-"
 SUFFIX = ".tmp"
 _NAME = re.compile(r"\.cftool-(?:[0-9a-f]{12}-[0-9a-f]{1,12}|[0-9a-f]{32}\.(?:part|map))\.tmp")
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL})
+_LINK_SECONDS = 3600.0  # a link cannot be locked, so its age has to tell that nobody works on it
 _counter = itertools.count()
 _log = logging.getLogger("cftool.disk")
 
@@ -73,6 +75,15 @@ def create(directory_fd: int, run_id: str, mode: int) -> tuple[str, int]:
             drop(name, fd, directory_fd)
             raise
         drop(name, fd, directory_fd)
+
+
+def link(directory_fd: int, run_id: str, target: bytes) -> str:
+    """A new temp that is a symbolic link: its name. It has no lock, and is for an instant only."""
+    while True:
+        name = f"{PREFIX}{run_id}-{next(_counter):x}{SUFFIX}"
+        with contextlib.suppress(FileExistsError):
+            os.symlink(target, os.fsencode(name), dir_fd=directory_fd)
+            return name
 
 
 def drop(name: str, fd: int, directory_fd: int) -> None:
@@ -135,6 +146,9 @@ def remove(root: "Root", path: str) -> bool:
         raise ValueError(f"{path!r} is no temporary file of ours")
     try:
         directory = root.directory(parent)
+        if _dead_link(name, directory.fd):
+            os.unlink(name, dir_fd=directory.fd)
+            return True
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory.fd)
     except (OSError, StoreError) as error:
         _log.debug("temporary file %s left: %s", paths.printable(path), error)
@@ -149,6 +163,11 @@ def remove(root: "Root", path: str) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _dead_link(name: str, directory_fd: int) -> bool:
+    status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+    return stat.S_ISLNK(status.st_mode) and time.time() - status.st_ctime > _LINK_SECONDS
 
 
 def _is_partial(name: str) -> bool:
