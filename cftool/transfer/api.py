@@ -5,6 +5,7 @@ copy_file(src, path, …)    one file to one exact destination
 sync(src, dst, …)          copy, then delete what src lacks, as far as the gate allows
 check(a, b, …)             compare only
 remove_tree(side, path, …) a file, or a directory with all below it
+remove_selected(side, …)   files that a filter takes
 cleanup(side, …)           what killed runs left behind
 
 All emit events while they work and return the Summary, which is also the last event. They raise only what concerns the
@@ -27,6 +28,7 @@ __all__ = [
     "cleanup",
     "copy",
     "copy_file",
+    "remove_selected",
     "remove_tree",
     "side",
     "sync",
@@ -76,6 +78,9 @@ def remove_tree(at: Side, path: "str | Entry", options: Options, around: Surroun
 
     entry = at.store.stat(path) if isinstance(path, str) else path
     tally = Tally(emit, now=around.now, dry_run=options.dry_run)
+    if options.select is not None and not entry.is_dir and not options.select.file(entry.at(entry.name)):
+        tally.skipped(entry.path, "excluded")
+        return tally.summary()
     remover = Remover(at.store, tally, dry_run=options.dry_run, cancelled=around.cancelled)
     if entry.kind is Kind.DIRECTORY:
         remover.remove_below(entry.path, spool_dir=None)
@@ -84,4 +89,20 @@ def remove_tree(at: Side, path: "str | Entry", options: Options, around: Surroun
             remover.remove_named(entry)
         else:
             remover.remove([(b"", entry)])
+    return tally.summary()
+
+
+def remove_selected(at: Side, options: Options, around: Surroundings, emit: Emit) -> Summary:
+    """Delete the files of the directory `at` that `options.select` takes; directories stay."""
+    from cftool.transfer.removal import Remover
+    from cftool.transfer.select import recorded, unmet
+    from cftool.transfer.tally import Tally
+
+    tally = Tally(emit, now=around.now, dry_run=options.dry_run)
+    selected = recorded(options.select)
+    remover = Remover(at.store, tally, dry_run=options.dry_run, cancelled=around.cancelled)
+    remover.remove_below("", spool_dir=None, select=selected)
+    if not tally.stopped and not tally.failures:
+        for error in unmet(selected):
+            tally.failed(error.path or "", error)
     return tally.summary()

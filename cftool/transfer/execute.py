@@ -30,6 +30,7 @@ from cftool.disk.root import Root
 from cftool.disk.source import LocalSource
 from cftool.transfer.events import Emit, Progress, Started
 from cftool.transfer.follow import FollowingStore
+from cftool.transfer.links import KeepingStore
 from cftool.transfer.options import Options, Side
 from cftool.transfer.plan import Action
 from cftool.transfer.threads import bounded
@@ -192,6 +193,7 @@ class Download:
         self._origin = src.key
         self._root = Root(dst.local_root, create=True)
         self._store = src.store
+        self._links = dst.store if isinstance(dst.store, KeepingStore) else None
 
     def run(self, actions: Iterable[Action]) -> Iterator[Outcome]:
         """As Executor says."""
@@ -217,7 +219,7 @@ class Download:
     def _items(self, actions: Iterable[Action], early: deque[Outcome]) -> Iterator[ReadItem]:
         for action in actions:
             try:
-                target = self._root.target(action.path, origin=self._origin)
+                target = self._target(action.path)
                 if (action.src.size or 0) >= LARGE:
                     self._emit(Started(action.src.path, action.src.size))
                     target = TellingTarget(target, self._emit)
@@ -226,6 +228,11 @@ class Download:
                 continue
             yield ReadItem(action.src, target, action)
 
+    def _target(self, path: str) -> Target:
+        if self._links is not None:
+            return self._links.target(self._root, path, self._origin)
+        return self._root.target(path, origin=self._origin)
+
     def _settle(self, done: list[Result]) -> Iterator[Outcome]:
         failures = dict(self._root.flush())
         for result in done:
@@ -233,7 +240,9 @@ class Download:
             error = failures.get(action.path)
             if error is None:
                 try:
-                    yield Outcome(action, local_entry(self._root, action.path))
+                    links = self._links
+                    entry = links.stat(action.path) if links else local_entry(self._root, action.path)
+                    yield Outcome(action, entry)
                     continue
                 except StoreError as caught:
                     error = caught
@@ -332,7 +341,7 @@ def _outcome(result: Result) -> Outcome:
 
 def _sources(src: Side, root: Root | None, emit: Emit, cancelled: Callable[[], bool]) -> Callable[[Entry], Source]:
     """How an entry of the listing becomes the source of exactly the file that the listing saw."""
-    if isinstance(src.store, FollowingStore):
+    if isinstance(src.store, FollowingStore | KeepingStore):
         return src.store.source
     if root is not None:
         return lambda entry: LocalSource(root, entry.path, version=entry.version)

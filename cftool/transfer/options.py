@@ -3,10 +3,13 @@
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cftool.core.store import Store
 from cftool.core.types import Entry
+
+if TYPE_CHECKING:
+    from cftool.transfer.limits import Budget
 
 
 class Select(Protocol):
@@ -84,9 +87,9 @@ class Options:
     links: Links = Links.SKIP
     verify: Verify = Verify.AUTO
     wait_lock: float = 0.0
-    bwlimit: int | None = None  # bytes per second
     max_transfer: int | None = None
     max_duration: float | None = None
+    budget: "Budget | None" = None  # what several runs of one command share of the two above
     # sync alone
     delete: bool = True
     max_delete: MaxDelete = field(default_factory=MaxDelete)

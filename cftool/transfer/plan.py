@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cftool.core import paths
-from cftool.core.errors import AlreadyExists, InvalidName, IsADirectory, TooLarge
+from cftool.core.errors import AlreadyExists, InvalidName, IsADirectory, StoreError, TooLarge
 from cftool.core.types import Cap, Entry, Kind
 from cftool.transfer.compare import Comparer, Finding, Verdict
 from cftool.transfer.merge import Twins
-from cftool.transfer.options import Options, Side
+from cftool.transfer.options import Links, Options, Side
 from cftool.transfer.scan import Scan, is_mark
+from cftool.transfer.select import chosen
 from cftool.transfer.spool import Spool
 from cftool.transfer.tally import Tally
 
@@ -123,6 +124,7 @@ class Plan:
         self._hooks = hooks
         self._accepted = hooks.accepted
         self._src_scan, self._dst_scan = scans
+        self._dst = dst.store
         self._spool_dir = spool_dir
         features = dst.store.features
         self._rules = features.names
@@ -269,9 +271,15 @@ class Plan:
             if dst is None:
                 self._empty = (key, src)
         else:
-            self._tally.skipped(src.path, "link" if src.kind is _LINK else "special")
+            self._no_file(src)
             if dst is None:
                 self._shadow(_Shadow(key + b"/"))
+
+    def _no_file(self, src: Entry) -> None:
+        if src.kind is _LINK and self._options.links is Links.FOLLOW:
+            self._tally.failed(src.path, StoreError("the link leads nowhere", op="read", path=src.path))
+        else:
+            self._tally.skipped(src.path, "link" if src.kind is _LINK else "special")
 
     def _count_destination(self, dst: Entry | None) -> None:
         if dst is not None:
@@ -296,6 +304,9 @@ class Plan:
         if dst.kind is _DIRECTORY:
             self._doom_directory(key, dst)
         elif dst.kind is _FILE:
+            if not self._options.delete_excluded and not chosen(self._dst, self._options.select, dst):
+                self._tally.skipped_by["excluded"] += 1  # by its size or age: its name is in the selection
+                return
             self._shadow(_Shadow(key + b"/", doomed=dst))
         else:
             self._keep(dst)

@@ -192,19 +192,29 @@ class Remover:
         return None
 
     def remove_below(
-        self, path: str, *, spool_dir: str | None, shown: Callable[[str], str] = lambda path: path
+        self,
+        path: str,
+        *,
+        spool_dir: str | None,
+        shown: Callable[[str], str] = lambda path: path,
+        select: Select | None = None,
     ) -> None:
-        """Delete all below the directory `path`, which stays; files while it is listed, directories at the end."""
+        """Delete all below the directory `path`, which stays; files while it is listed, directories at the end.
+
+        With `select` only the files that it takes, and no directory.
+        """
         implicit = Cap.IMPLICIT_DIRS in self._store.features.caps
         directories = Spool(spool_dir)
-        scan = Scan(self._store, How(root=path, spool_dir=spool_dir), name="to delete", cancelled=self._cancelled)
+        scan = Scan(
+            self._store, How(root=path, spool_dir=spool_dir, select=select), name="to delete", cancelled=self._cancelled
+        )
 
         def files() -> Iterator[Keyed]:
             try:
                 for key, entry in scan:
                     if entry.kind is not Kind.DIRECTORY:
                         yield key, entry
-                    elif not (implicit and entry.stored_ns is None):
+                    elif select is None and not (implicit and entry.stored_ns is None):
                         directories.append(key, entry)
             except Stopped:
                 self._tally.stopped = "interrupted"

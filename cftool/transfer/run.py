@@ -11,7 +11,6 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import chain
 
 from cftool.core import paths
@@ -38,7 +37,8 @@ from cftool.transfer.cleanup import Unfinished, after_run, forget_runs, killed_r
 from cftool.transfer.compare import Comparer
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.execute import Executor, Outcome, choose
-from cftool.transfer.follow import FollowingStore
+from cftool.transfer.limits import Budget
+from cftool.transfer.links import shown
 from cftool.transfer.merge import Folding, collapse, merge
 from cftool.transfer.options import Links, Options, Side, Surroundings, Verify
 from cftool.transfer.plan import Action, Hooks, Plan, Steps
@@ -46,6 +46,7 @@ from cftool.transfer.records import Records
 from cftool.transfer.removal import Remover, found_again
 from cftool.transfer.replace import Replacer
 from cftool.transfer.scan import How, Scan, Stopped, is_mark
+from cftool.transfer.select import by_name, recorded, unmet
 from cftool.transfer.tally import Tally
 from cftool.transfer.verify import same_bytes
 
@@ -78,8 +79,9 @@ class Run:
         self, src: Side, dst: Side, options: Options, around: Surroundings, emit: Emit, *, delete: bool
     ) -> None:
         sides.refuse(src, dst, options, delete=delete and options.delete)
-        if options.links is Links.FOLLOW and src.local_root is not None:
-            src = replace(src, store=FollowingStore(src.store, src.local_root))
+        src = shown(src, options.links)
+        if options.links is Links.KEEP:
+            dst = shown(dst, options.links)
         self.src, self.dst, self.options, self.around = src, dst, options, around
         self._exclusive = delete
         self._deletes = delete and options.delete
@@ -92,7 +94,8 @@ class Run:
         self._merged = False  # the merge has come to its end by itself
         self._hopeless = 0
         self._given_up = False
-        self._sent = 0  # bytes of transfers begun
+        self._budget = options.budget or Budget(options.max_transfer, options.max_duration)
+        self._budget.over(self.tally.started)
         self._retries: deque[Action] = deque()
         self._beside = Beside(src, dst, options, self.comparer, self.tally, stop=self._stop)
         self._opened: Executor | None = None
@@ -130,6 +133,7 @@ class Run:
                 for problem in scan.problems:
                     self.tally.failed(problem.path, problem.error)
                     self._incomplete = self._incomplete or scan.name
+            self._tell_missing()
             self.tally.scanned(complete=self._merged)
             if self._deletes:
                 self._finish_sync(plan)
@@ -138,6 +142,12 @@ class Run:
             )
             self._sweep()
         return self.tally.summary()
+
+    def _tell_missing(self) -> None:
+        """What --files-from names and the source has not, as far as the source was listed."""
+        if self._merged and self._listed[0].complete:
+            for error in unmet(self._selected):
+                self.tally.failed(error.path or "", error)
 
     def _clean(self) -> bool:
         return self._merged and not (self.tally.failures or self.tally.stopped)
@@ -170,9 +180,10 @@ class Run:
 
     def _scans(self) -> tuple[Scan, Scan]:
         key_of = self._folding.key_of()
-        select = self.options.select
+        select = self._selected = recorded(self.options.select)
         here = How(key_of=key_of, select=select, mark=True, spool_dir=self._spool_dir)
-        there = How(key_of=key_of, select=None if self.options.delete_excluded else select, spool_dir=self._spool_dir)
+        named = None if self.options.delete_excluded else by_name(select)
+        there = How(key_of=key_of, select=named, spool_dir=self._spool_dir)
         src = Scan(self.src.store, here, name="the source", cancelled=self._stop_now)
         dst = Scan(self.dst.store, there, name="the destination", cancelled=self._stop_now)
         self._listed = (src, dst)
@@ -326,12 +337,10 @@ class Run:
         return action
 
     def _may_send(self, size: int) -> bool:
-        limit = self.options.max_transfer
-        if limit is not None and self._sent + size > limit:
-            self.tally.stopped = "max-transfer"
-            return False
-        self._sent += size
-        return True
+        if self._budget.may_send(size):
+            return True
+        self.tally.stopped = "max-transfer"
+        return False
 
     def _stop_now(self) -> bool:
         """Whether the run ends early, for the threads as well."""
@@ -339,9 +348,7 @@ class Run:
             return True
         if self.around.cancelled():
             self.tally.stopped = "interrupted"
-        elif (
-            self.options.max_duration is not None and self.around.now() - self.tally.started > self.options.max_duration
-        ):
+        elif self._budget.over(self.around.now()):
             self.tally.stopped = "max-duration"
         return bool(self.tally.stopped)
 
@@ -404,6 +411,7 @@ class Run:
 
     def _finish_sync(self, plan: Plan) -> None:
         doomed = plan.doomed
+        self._stop_now()  # the time may have run out since the last file
         verdict = gate.judge(self._evidence(plan), self.options)
         why = verdict.why
         if verdict.allowed and doomed.entry_count:

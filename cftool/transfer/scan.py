@@ -19,6 +19,7 @@ from cftool.core.store import Store
 from cftool.core.types import Cap, Entry, Kind, WalkOrder
 from cftool.transfer.merge import KeyOf, exact_key
 from cftool.transfer.options import Select
+from cftool.transfer.select import prunes, timed
 from cftool.transfer.spool import Keyed, Sorter
 
 log = logging.getLogger("cftool.transfer.scan")
@@ -171,6 +172,8 @@ class Listing:
         self._how = how
         self._beside = beside
         self._memo: dict[str, bool] = {"": True}
+        # A recursive listing would look into directories that the filter leaves out.
+        self._walks = Cap.WALK in store.features.caps and not prunes(how.select)
 
     def batches(self) -> Iterator[list[Keyed]]:
         """Batches in rising order; raises ListingError where the order is broken."""
@@ -194,7 +197,7 @@ class Listing:
     def _ordered(self) -> Iterator[list[Keyed]]:
         if not _in_order(self._store, self._how):
             yield from self._sorted()
-        elif Cap.WALK in self._store.features.caps:
+        elif self._walks:
             yield from self._walk(isolate=not self._store.features.remote)
         else:
             yield from _batched(self._by_scan(None))
@@ -221,16 +224,24 @@ class Listing:
     def _filtered(self, keyed: list[Keyed]) -> list[Keyed]:
         if self._how.select is None:
             return keyed
-        return [(key, taken) for key, entry in keyed if (taken := self._taken(entry)) is not None]
+        taking_part = self._selected([entry for _key, entry in keyed])
+        return [(exact_key(entry.path, entry.kind), entry) for entry in taking_part]
+
+    def _selected(self, entries: list[Entry]) -> list[Entry]:
+        """Those that take part, and the marks of the others."""
+        if self._how.select is None:
+            return entries
+        entries = timed(self._store, self._how.select, entries)
+        return [taken for entry in entries if (taken := self._taken(entry)) is not None]
 
     def _sorted(self) -> Iterator[list[Keyed]]:
         key_of = self._how.key_of
         with Sorter(self._how.spool_dir, in_memory=self._how.in_memory) as sorter:
-            if Cap.WALK in self._store.features.caps:
-                for entry in self._store.walk(self._how.root):
-                    taken = self._taken(entry)
-                    if taken is not None:
-                        sorter.add(key_of(entry.path, entry.kind), taken)
+            if self._walks:
+                walk = self._store.walk(self._how.root)
+                while batch := list(islice(walk, _CHUNK)):
+                    for entry in self._selected(batch):
+                        sorter.add(key_of(entry.path, entry.kind), entry)
             else:
                 for _key, entry in self._by_scan(None):
                     sorter.add(key_of(entry.path, entry.kind), entry)
@@ -265,10 +276,8 @@ class Listing:
         """One directory, sorted; small ones are read to their end before the first entry is given out."""
         keyed: list[Keyed] = []
         entries = self._store.scan(path)
-        for entry in entries:
-            taken = self._taken(entry)
-            if taken is not None:
-                keyed.append((exact_key(entry.path, entry.kind), taken))
+        while batch := list(islice(entries, _CHUNK)):
+            keyed += [(exact_key(entry.path, entry.kind), entry) for entry in self._selected(batch)]
             if len(keyed) >= self._how.in_memory:
                 large = self._large(keyed, entries)
                 return chain((next(large),), large)  # the first step reads it to its end, and raises what there is
@@ -279,10 +288,9 @@ class Listing:
         with Sorter(self._how.spool_dir, in_memory=self._how.in_memory) as sorter:
             for key, entry in keyed:
                 sorter.add(key, entry)
-            for entry in rest:
-                taken = self._taken(entry)
-                if taken is not None:
-                    sorter.add(exact_key(entry.path, entry.kind), taken)
+            while batch := list(islice(rest, _CHUNK)):
+                for entry in self._selected(batch):
+                    sorter.add(exact_key(entry.path, entry.kind), entry)
             yield from sorter
 
     def _taken(self, entry: Entry) -> Entry | None:

@@ -35,9 +35,6 @@ def _moved_root(opened: "Opened", where: str) -> str | None:
 
 def refuse(src: Side, dst: Side, options: Options, *, delete: bool) -> None:
     """Raise ConfigError for what this engine cannot do, Refused where one side lies in the other."""
-    unsupported(options)
-    if options.links is Links.KEEP:
-        raise ConfigError("--links keep is not supported yet")
     if options.links is Links.FOLLOW and src.local_root is None:
         raise ConfigError("--links follow needs a local source")
     if (src.local_root is None) is not (dst.local_root is None):
@@ -54,9 +51,3 @@ def refuse(src: Side, dst: Side, options: Options, *, delete: bool) -> None:
         inside = a[len(b) + 1 :] if b else a.lstrip("/")
         if select is None or options.delete_excluded or select.directory(inside):
             raise Refused(f"{src.address} lies inside {dst.address}: sync would delete the source")
-
-
-def unsupported(options: Options) -> None:
-    """Flags that are known and not built yet are refused, never ignored."""
-    if options.bwlimit is not None:
-        raise ConfigError("--bwlimit is not supported yet")

@@ -19,12 +19,13 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Entry, Kind
 from cftool.disk import locks
-from cftool.transfer import sides
 from cftool.transfer.cleanup import Unfinished, after_run, forget_runs, killed_runs
 from cftool.transfer.compare import SIZE_ONLY, Comparer, Finding, Verdict
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.execute import Outcome, choose
-from cftool.transfer.options import Options, Side, Surroundings, Verify
+from cftool.transfer.limits import Budget
+from cftool.transfer.links import shown
+from cftool.transfer.options import Links, Options, Side, Surroundings, Verify
 from cftool.transfer.plan import Action
 from cftool.transfer.tally import Tally
 from cftool.transfer.verify import same_bytes
@@ -34,9 +35,10 @@ def copy_one(
     src: Side, src_path: str, dst: Side, dst_path: str, options: Options, around: Surroundings, emit: Emit
 ) -> Summary:
     """See `api.copy_file`."""
-    sides.unsupported(options)
     if _key(src, src_path) == _key(dst, dst_path):
         raise Refused(f"{src_path} and {dst_path} are the same file")
+    if options.links is Links.KEEP:
+        src, dst = shown(src, options.links), shown(dst, options.links)
     tally = Tally(emit, now=around.now, dry_run=options.dry_run)
     reason = paths.problem(dst_path, dst.store.features.names)
     if reason is not None:
@@ -46,6 +48,9 @@ def copy_one(
         raise IsADirectory("is a directory", op="read", path=src_path)
     if there.kind is not Kind.FILE:
         tally.skipped(src_path, "link" if there.kind is Kind.LINK else "special")
+        return tally.summary()
+    if options.select is not None and not options.select.file(there.at(there.name)):
+        tally.skipped(src_path, "excluded")
         return tally.summary()
     tally.files, tally.bytes_seen = 1, there.size or 0
     if around.state_dir is None or options.dry_run:
@@ -107,8 +112,9 @@ def _copy(
     else:
         action.dst, action.replaces = old, False
     size = there.size or 0
-    if options.max_transfer is not None and size > options.max_transfer:
-        tally.stopped = "max-transfer"
+    budget = options.budget or Budget(options.max_transfer, options.max_duration)
+    if budget.over(tally.now()) or not budget.may_send(size):
+        tally.stopped = "max-duration" if budget.over(tally.now()) else "max-transfer"
         return
     tally.to_copy, tally.to_copy_bytes = 1, size
     tally.scanned(complete=True)

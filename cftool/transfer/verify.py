@@ -7,14 +7,17 @@ network; where both are cheap to read, the bytes themselves. What only its size 
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from cftool.core.errors import CftoolError, Interrupted, NotFound, PreconditionFailed
+from cftool.core.errors import CftoolError, Interrupted, NotFound, PreconditionFailed, StoreError
 from cftool.core.store import Store
 from cftool.core.types import Download, Entry, Kind
 from cftool.transfer.compare import HASH, REQUEST, SIZE, SIZE_ONLY, best_hash, hash_of
 from cftool.transfer.events import Emit, Summary
+from cftool.transfer.limits import Budget
+from cftool.transfer.links import shown
 from cftool.transfer.merge import Folding, Twins, collapse, merge
-from cftool.transfer.options import Options, Side, Surroundings
-from cftool.transfer.scan import How, Scan, Stopped
+from cftool.transfer.options import Links, Options, Side, Surroundings
+from cftool.transfer.scan import How, Scan, Stopped, is_mark
+from cftool.transfer.select import by_name, chosen, recorded, unmet
 from cftool.transfer.tally import Tally
 from cftool.transfer.threads import bounded
 
@@ -50,18 +53,25 @@ class Check:
     """One run of check."""
 
     def __init__(self, a: Side, b: Side, options: Options, around: Surroundings, emit: Emit) -> None:
-        self._a, self._b, self._options, self._around = a, b, options, around
+        self._a, self._b = shown(a, options.links), shown(b, options.links)
+        self._options, self._around = options, around
+        self._selected = recorded(options.select)
+        self._budget = options.budget or Budget(None, options.max_duration)
         self._tally = Tally(emit, now=around.now)
         self._told = 0
+        self._budget.over(self._tally.started)
 
     def go(self) -> Summary:
         """Compare. Raises NotFound where A is not there."""
         folding = Folding.of(self._a.store.features, self._b.store.features)
         with ExitStack() as stack:
-            how = How(key_of=folding.key_of(), select=self._options.select)
+            key_of = folding.key_of()
             scans = [
                 Scan(side.store, how, name=name, cancelled=self._cancelled)
-                for side, name in ((self._a, "A"), (self._b, "B"))
+                for side, how, name in (
+                    (self._a, How(key_of=key_of, select=self._selected, mark=True), "A"),
+                    (self._b, How(key_of=key_of, select=by_name(self._selected)), "B"),
+                )
             ]
             for scan in scans:
                 stack.callback(scan.close)
@@ -71,7 +81,7 @@ class Check:
                 _CHECKERS, max(4, self._a.store.features.connections, self._b.store.features.connections)
             )
             there = () if missing else scans[1]
-            steps = merge(collapse(scans[0]), collapse(there), ()) if folding else merge(scans[0], there, ())
+            steps = merge(collapse(scans[0], is_mark), collapse(there), ()) if folding else merge(scans[0], there, ())
             for done in bounded(self._compare, self._pairs(steps, scans), threads=threads):
                 if done.error is not None:
                     self._error(done.item, done.error)
@@ -80,6 +90,9 @@ class Check:
             for scan in scans:
                 for problem in scan.problems:
                     self._tally.failed(problem.path, problem.error)
+            if scans[0].complete:
+                for error in unmet(self._selected):
+                    self._tally.failed(error.path or "", error)
         return self._tally.summary()
 
     def _begin(self, scans: list[Scan]) -> bool:
@@ -100,8 +113,7 @@ class Check:
     def _cancelled(self) -> bool:
         if self._around.cancelled():
             self._tally.stopped = "interrupted"
-        limit = self._options.max_duration
-        if limit is not None and self._around.now() - self._tally.started > limit:
+        if self._budget.over(self._around.now()):
             self._tally.stopped = self._tally.stopped or "max-duration"
         return bool(self._tally.stopped)
 
@@ -128,7 +140,14 @@ class Check:
                 for entry in twins.entries:
                     self._tally.differs(entry.path, "!", "several names that the other side cannot tell apart")
                 return None
+        if isinstance(a, Entry) and is_mark(a):
+            self._tally.skipped_by["excluded"] += 1
+            return None
         if isinstance(a, Entry) and a.kind in {Kind.LINK, Kind.OTHER}:
+            if a.kind is Kind.LINK and self._options.links is Links.FOLLOW:
+                self._tally.differs(a.path, "!", "the link leads nowhere")
+                self._tally.failed(a.path, StoreError("the link leads nowhere", op="read", path=a.path))
+                return None
             self._tally.skipped(a.path, "link" if a.kind is Kind.LINK else "special")
             return None
         if isinstance(a, Entry):
@@ -140,6 +159,9 @@ class Check:
             if a.kind is Kind.FILE:
                 return self._sized(a, b)
         elif isinstance(b, Entry) and b.kind is Kind.FILE and not self._options.one_way:
+            if not chosen(self._b.store, self._selected, b):
+                self._tally.skipped_by["excluded"] += 1
+                return None
             self._tally.differs(b.path, "-")
         return None
 

@@ -268,13 +268,21 @@ def test_links_are_followed_where_it_is_asked_for(up, tmp_path):
     make(here(up.src), {"f": b"0", "z": b"9"})
     os.symlink(tmp_path / "elsewhere", here(up.src) / "dir")
     os.symlink("f", here(up.src) / "file")
-    os.symlink("nowhere", here(up.src) / "broken")
-    summary = up.sync(links=Links.FOLLOW)
+    assert up.sync(links=Links.FOLLOW).copied == 5
     assert held(up.dst.store) == {"f": b"0", "z": b"9", "file": b"0", "dir/x": b"1", "dir/deep/y": b"2"}
-    assert summary.skipped == {"link": 1}
     assert up.sync(links=Links.FOLLOW).compared_by == {"state": 5}
     os.unlink(tmp_path / "elsewhere" / "x")
     assert up.sync(links=Links.FOLLOW).deleted == 1
+
+
+def test_a_followed_link_that_leads_nowhere_is_an_error_by_name_and_nothing_is_deleted(up):
+    make(here(up.src), {"f": b"0"})
+    os.symlink("nowhere", here(up.src) / "broken")
+    put(up.dst.store, "old")
+    summary = up.sync(links=Links.FOLLOW)
+    assert {(event.path, event.message) for event in up.told(Failed)} == {("broken", "the link leads nowhere")}
+    assert held(up.dst.store) == {"f": b"0", "old": b"x"}
+    assert (summary.withheld, summary.skipped) == (1, {})
 
 
 def test_followed_links_that_go_in_circles_are_one_error_and_nothing_is_deleted(up):
@@ -284,9 +292,9 @@ def test_followed_links_that_go_in_circles_are_one_error_and_nothing_is_deleted(
     os.symlink("loop", here(up.src) / "loop")
     put(up.dst.store, "old")
     summary = up.sync(links=Links.FOLLOW)
-    assert {event.path for event in up.told(Failed)} == {"d/self", "d/up"}
+    assert {event.path for event in up.told(Failed)} == {"d/self", "d/up", "loop"}
     assert held(up.dst.store) == {"d/f": b"0", "old": b"x"}
-    assert summary.skipped == {"link": 1}
+    assert summary.withheld == 1
 
 
 # ---- what killed runs leave

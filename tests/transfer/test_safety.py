@@ -21,7 +21,7 @@ from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, Kind, NameRules, WalkOrder
 from cftool.disk.locks import lock_tree
 from cftool.transfer.events import Copied, Deleted, Failed, Note, Skipped
-from cftool.transfer.options import Links, MaxDelete, Verify
+from cftool.transfer.options import MaxDelete, Verify
 from tests.transfer.kit import T0, Bench, Fitted, held, local, make, put, remote, tree
 
 
@@ -405,14 +405,6 @@ def test_a_second_run_on_the_same_destination_is_locked_out(up):
         with pytest.raises(Locked):
             up.sync()
         assert up.copy().copied == 1
-
-
-@pytest.mark.parametrize("option", [{"bwlimit": 1000}, {"links": Links.KEEP}])
-def test_flags_that_are_not_built_yet_are_refused(up, option):
-    from cftool.core.errors import ConfigError
-
-    with pytest.raises(ConfigError, match="not supported yet"):
-        up.sync(**option)
 
 
 def test_read_back_finds_what_was_stored_wrongly(up):
