@@ -5,21 +5,23 @@ from typing import Annotated
 from typer import Argument, Option
 
 from cftool.cli.run import execute
+from cftool.cli.selection import Selection
 from cftool.cli.session import Session
-from cftool.cli.transfer_flags import Transfer, options
+from cftool.cli.transfer_flags import Transfer, options, prepare
 
 
 def check(
     session: Session,
     flags: Transfer,
+    chosen: Selection,
     a: Annotated[str, Argument(metavar="A")],
     b: Annotated[str, Argument(metavar="B")],
     one_way: Annotated[bool, Option("--one-way", help="What only B has is no difference.")] = False,
     download: Annotated[bool, Option("--download", help="Compare the bytes themselves.")] = False,
 ) -> int:
     """Compare two directories: + only in A, - only in B, * differs, ! error."""
-    how = options(flags, one_way=one_way, download=download)
-    session.connections = how.transfers
+    how = options(flags, chosen, one_way=one_way, download=download)
+    prepare(session, flags)
     session.read_only = True
     left, right = session.open(a), session.open(b)
     session.needs_directory(left, "check compares directories")

@@ -12,11 +12,13 @@ from typer import Argument
 from cftool.cli import exits
 from cftool.cli.options import Recursive
 from cftool.cli.run import Step, execute
+from cftool.cli.selection import Selection
 from cftool.cli.session import Session
-from cftool.cli.transfer_flags import Transfer, options
+from cftool.cli.transfer_flags import Transfer, options, prepare
 from cftool.core import paths
 from cftool.core.errors import CftoolError, ConfigError, NotADirectory, NotFound
-from cftool.core.types import Entry
+from cftool.core.types import Entry, Kind
+from cftool.transfer.options import Links
 
 if TYPE_CHECKING:
     from cftool.stack import Opened
@@ -35,6 +37,7 @@ def cp(
     session: Session,
     which: Recursive,
     flags: Transfer,
+    chosen: Selection,
     sources: Annotated[list[str], Argument(metavar="SRC... DST")],
 ) -> int:
     """Copy files, and with -r directories. Deletes nothing at the destination."""
@@ -42,20 +45,24 @@ def cp(
         raise ConfigError("cp: say what to copy and where to: SRC... DST")
     *names, dst = sources
     if "-" in sources:
-        return _streamed(session, names, dst, options(flags))
-    how = options(flags)
-    session.connections = how.transfers
+        prepare(session, flags)
+        return _streamed(session, names, dst, options(flags, chosen))
+    how = options(flags, chosen)
+    prepare(session, flags)
+    follow = how.links is not Links.KEEP
     found: list[_Source] = []
     failed: list[BaseException] = []
     for name in names:
         try:
-            found.append(_find(session, name, recursive=which.recursive))
+            found.append(_find(session, name, recursive=which.recursive, follow=follow))
         except ConfigError:
             raise
         except (CftoolError, OSError) as error:
             session.report(error, name)
             failed.append(error)
-    target = session.open(dst)
+    # A link that is copied as one replaces the name; what it may lead to there is nobody's business.
+    link = len(found) == 1 and found[0].entry.kind is Kind.LINK
+    target = session.open(dst, follow=not link)
     entry = _look(target)
     inside = len(names) > 1 or target.address.trailing_slash
     if entry is not None and not entry.is_dir and (inside or any(source.entry.is_dir for source in found)):
@@ -65,8 +72,8 @@ def cp(
     return execute(session, steps, dry_run=how.dry_run, failed=failed)
 
 
-def _find(session: Session, name: str, *, recursive: bool) -> _Source:
-    opened = session.open(name)
+def _find(session: Session, name: str, *, recursive: bool, follow: bool) -> _Source:
+    opened = session.open(name, follow=follow)
     entry = opened.store.stat(opened.path)
     if entry.is_dir and not recursive:
         raise ConfigError(f"{name} is a directory; -r copies it with all below it")
@@ -91,6 +98,7 @@ def _name(opened: "Opened") -> str:
 def _step(source: _Source, target: "Opened", how: "Options", *, inside: bool) -> Step:
     """The call of the engine that copies one SRC, into the directory `target` or to exactly there."""
     from cftool.transfer import api
+    from cftool.transfer.links import SUFFIX
 
     src = source.opened
     if source.entry.is_dir:
@@ -98,6 +106,8 @@ def _step(source: _Source, target: "Opened", how: "Options", *, inside: bool) ->
         return lambda around, emit: api.copy(api.side(src), api.side(target, whole), how, around, emit)
     folder, name = paths.parent(src.path), src.path.rpartition("/")[2]
     path = paths.join(target.path, name) if inside else target.path
+    if source.entry.kind is Kind.LINK and how.links is Links.KEEP:
+        name, path = name + SUFFIX, path + SUFFIX
     return lambda around, emit: api.copy_file(
         api.side(src, folder),
         name,

@@ -9,6 +9,7 @@ from cftool.cli import formats
 from cftool.cli.each import each
 from cftool.cli.listing import Listing, Style
 from cftool.cli.options import Text
+from cftool.cli.selection import Selection, select
 from cftool.cli.session import Session
 from cftool.core.types import Entry, Kind
 
@@ -34,6 +35,7 @@ class _Count:
 
 def du(
     session: Session,
+    chosen: Selection,
     paths: Annotated[list[str] | None, Argument(metavar="[PATH]...")] = None,
     human: Annotated[bool, Option("-h", "--human", help="Sizes as 3.4 MiB.")] = False,
     plot: Annotated[Text, Option("--plot", metavar="FILE.svg", help="Draw what is below into FILE.svg.")] = None,
@@ -41,7 +43,7 @@ def du(
     """Count bytes and files below a path: lines of BYTES, FILES and PATH with tabs between."""
     session.read_only = True
     texts = paths or ["."]
-    listing = Listing(session, Style(depth=None))
+    listing = Listing(session, Style(depth=None, select=select(chosen)))
     tally = None if plot is None else _tally()
 
     def one(text: str) -> int:

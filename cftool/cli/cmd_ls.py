@@ -1,15 +1,19 @@
 """`cftool ls`: what is in a directory, in lines, columns or JSON. The order and the forms are in `listing`."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from cftool.cli import exits, formats
 from cftool.cli.listing import Listing, Style
 from cftool.cli.options import Text
+from cftool.cli.selection import Selection, select
 from cftool.cli.session import Session
 from cftool.core.errors import CftoolError, ConfigError
+
+if TYPE_CHECKING:
+    from cftool.transfer.select import Filter
 
 _SORTS = ("name", "size", "time")
 
@@ -30,10 +34,15 @@ class Flags:
     zero: Annotated[bool, Option("-0", "--null", help="End names with NUL, exact on terminals too.")] = False
 
 
-def ls(session: Session, flags: Flags, addr: Annotated[list[str] | None, Argument(metavar="[ADDR]...")] = None) -> int:
+def ls(
+    session: Session,
+    flags: Flags,
+    chosen: Selection,
+    addr: Annotated[list[str] | None, Argument(metavar="[ADDR]...")] = None,
+) -> int:
     """List files and directories; without ADDR the configured remotes."""
     session.read_only = True
-    style = _style(flags)
+    style = _style(flags, select(chosen))
     if not addr:
         _remotes(session, style)
         return exits.DONE
@@ -49,7 +58,7 @@ def ls(session: Session, flags: Flags, addr: Annotated[list[str] | None, Argumen
     return exits.worst(codes)
 
 
-def _style(flags: Flags) -> Style:
+def _style(flags: Flags, chosen: "Filter | None") -> Style:
     if flags.dirs and flags.files:
         raise ConfigError("-d and -f exclude each other")
     if flags.sort not in _SORTS:
@@ -67,6 +76,7 @@ def _style(flags: Flags) -> Style:
         sort=flags.sort,
         reverse=flags.reverse,
         end="\0" if flags.zero else "\n",
+        select=chosen,
     )
 
 

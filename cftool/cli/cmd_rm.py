@@ -6,8 +6,10 @@ from typer import Argument, Option
 
 from cftool.cli.options import DryRun, Recursive
 from cftool.cli.run import Step, execute
+from cftool.cli.selection import Selection, select
 from cftool.cli.session import Session
 from cftool.core.errors import CftoolError, ConfigError, NotADirectory, NotFound, Refused
+from cftool.transfer.options import Options
 
 if TYPE_CHECKING:
     from cftool.stack import Opened
@@ -17,15 +19,17 @@ def rm(
     session: Session,
     which: Recursive,
     flags: DryRun,
+    chosen: Selection,
     paths: Annotated[list[str], Argument(metavar="PATH...")],
     force: Annotated[bool, Option("-f", "--force", help="No error where nothing is there.")] = False,
 ) -> int:
     """Remove files, and with -r trees."""
+    how = Options(dry_run=flags.dry_run, select=select(chosen))
     steps: list[Step] = []
     failed: list[BaseException] = []
     for text in paths:
         try:
-            steps.append(_step(session.open(text, follow=False), recursive=which.recursive, dry_run=flags.dry_run))
+            steps.append(_step(session.open(text, follow=False), recursive=which.recursive, how=how))
         except (CftoolError, OSError) as error:
             if force and isinstance(error, NotFound):
                 continue
@@ -34,9 +38,8 @@ def rm(
     return execute(session, steps, dry_run=flags.dry_run, verb="deleted", failed=failed)
 
 
-def _step(opened: "Opened", *, recursive: bool, dry_run: bool) -> Step:
+def _step(opened: "Opened", *, recursive: bool, how: Options) -> Step:
     from cftool.transfer import api
-    from cftool.transfer.options import Options
 
     shown = opened.address.text
     if not opened.path:
@@ -48,6 +51,7 @@ def _step(opened: "Opened", *, recursive: bool, dry_run: bool) -> Step:
         raise ConfigError(f"{shown} is a directory; -r removes it with all below it")
     if opened.address.trailing_slash and not entry.is_dir:
         raise NotADirectory("not a directory", op="delete", path=opened.path, store=opened.store.name)
-    how = Options(dry_run=dry_run)
+    if how.select is not None and entry.is_dir:
+        return lambda around, emit: api.remove_selected(api.side(opened), how, around, emit)
     folder, _, name = opened.path.rpartition("/")
     return lambda around, emit: api.remove_tree(api.side(opened, folder), entry.at(name), how, around, emit)

@@ -13,11 +13,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
+from typer import Context
 from typer.core import TyperCommand
 from typer.main import get_command_from_info
 from typer.models import CommandInfo
 
 from cftool.cli.options import Common
+
+ORDER = "cftool.order"
 
 
 class _AsTyped:
@@ -40,7 +43,23 @@ def unvalidated(params: Any) -> Any:
 
 
 class _Command(TyperCommand):
-    """A command without validation by pydantic, and with the arguments in its help as their metavars write them."""
+    """A command without validation by pydantic, and with the arguments in its help as their metavars write them.
+
+    Where flags work in the order in which they stand (filters), the group of flags has a field `order`: it gets the
+    names of the options as they came, one for each value.
+    """
+
+    def make_parser(self, ctx: Any) -> Any:
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def noting(args: list[str]) -> Any:
+            options, rest, order = parse(args)
+            ctx.meta[ORDER] = tuple(param.name for param in order)
+            return options, rest, order
+
+        parser.parse_args = noting  # type: ignore[method-assign] # each parser is made for one command line
+        return parser
 
     def get_params(self, ctx: Any) -> Any:
         return unvalidated(super().get_params(ctx))
@@ -82,7 +101,10 @@ def _flatten(function: Callable[..., int | None]) -> Callable[..., int]:
     for group in reversed(groups.values()):
         flat.extend(_spread(group))
 
+    flat.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=Context))
+
     def run(**values: Any) -> int:
+        values["order"] = values.pop("context").meta.get(ORDER, ())
         from cftool.cli.session import Session
 
         taken = {name: group(**{f: values[f] for f in _fields(group)}) for name, group in groups.items()}
@@ -102,6 +124,12 @@ def _fields(group: type[Any]) -> list[str]:
 
 def _spread(group: type[Any]) -> list[inspect.Parameter]:
     return [
-        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None if field.default is dataclasses.MISSING else field.default,
+            annotation=field.type,
+        )
         for field in dataclasses.fields(group)
+        if field.name != "order"
     ]

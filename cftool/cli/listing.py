@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cftool.cli.session import Session
     from cftool.core.store import Store
     from cftool.stack import Opened
+    from cftool.transfer.options import Select
+    from cftool.transfer.select import Filter
 
 _IN_MEMORY = 50_000  # entries sorted without a file
 
@@ -34,6 +36,7 @@ class Style:
     sort: str = "name"
     reverse: bool = False
     end: str = "\n"
+    select: "Filter | None" = None
 
 
 class Listing:
@@ -46,6 +49,7 @@ class Listing:
         self.codes: list[int] = []  # of what failed on the way without ending the last listing
         self._where = ""
         self._store: Store | None = None
+        self._select: Select | None = None
         self._unhashed = 0
         self.is_file = False  # whether the last address was that of a file
 
@@ -90,6 +94,7 @@ class Listing:
             if self._style.hash is not None:
                 self._check_hash(self._style.hash, store)
             yield from self._in_order(store)
+            self._tell_unmet()
         except (NotFound, NotADirectory):
             # Asking first whether it is a file would cost every listing of a directory one request more.
             entry = self._file(opened)
@@ -111,10 +116,14 @@ class Listing:
 
     def _in_order(self, store: "Store") -> Iterator[Entry]:
         style = self._style
+        if style.select is not None:
+            from cftool.transfer.select import recorded
+
+            self._select = recorded(style.select)
         if style.depth is None:
             entries = self._chosen(self._all_below(store))
         elif style.depth == 1:
-            entries = _sorted(self._chosen(store.scan("")), _by_name)
+            entries = _sorted(self._chosen(self._scanned(store, "")), _by_name)
         else:
             entries = self._chosen(self._levels(store, "", style.depth))
         if style.sort == "name" and not style.reverse:
@@ -127,19 +136,35 @@ class Listing:
             return entries
         return (entry for entry in entries if (style.dirs if entry.kind is Kind.DIRECTORY else style.files))
 
+    def _scanned(self, store: "Store", path: str) -> Iterator[Entry]:
+        """One directory, as far as it is selected."""
+        select = self._select
+        if select is None:
+            return store.scan(path)
+        from cftool.transfer.select import timed
+
+        entries = timed(store, select, list(store.scan(path)))
+        return (one for one in entries if (select.directory(one.path) if one.is_dir else select.file(one)))
+
+    def _tell_unmet(self) -> None:
+        if self._select is not None:
+            from cftool.transfer.select import unmet
+
+            self._codes += [self._session.report(error, self._where) for error in unmet(self._select)]
+
     def _all_below(self, store: "Store") -> Iterator[Entry]:
         """All in the order of names; a directory that cannot be listed is told of and left out."""
         from cftool.transfer import scan
 
         beside = scan.Chunk()
-        for batch in scan.Listing(store, scan.How(), beside).batches():
+        for batch in scan.Listing(store, scan.How(select=self._select), beside).batches():
             for _key, entry in batch:
                 yield entry
         for problem in beside.problems:
             self.codes.append(self._session.report(problem.error, self._where))
 
     def _levels(self, store: "Store", path: str, depth: int) -> Iterator[Entry]:
-        for entry in _sorted(store.scan(path), _by_name):
+        for entry in _sorted(self._scanned(store, path), _by_name):
             yield entry
             if entry.kind is Kind.DIRECTORY and depth > 1:
                 try:

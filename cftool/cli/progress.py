@@ -7,17 +7,14 @@ Events come from the engine's threads and only add to counters; a thread of rich
 import os
 import sys
 import threading
-import time
-from collections import deque
 from typing import Any
 
 from cftool.cli import formats
 from cftool.cli.session import Session
+from cftool.cli.totals import Totals
 from cftool.core.paths import printable
-from cftool.transfer import events
 
 _DELAY = 0.3  # seconds; what is over by then needs no display
-_WINDOW = 15.0  # seconds over which the rate is taken
 _ROWS = 6  # active transfers shown
 
 
@@ -31,18 +28,12 @@ def wanted(session: Session) -> bool:
         return False
 
 
-class Progress:
+class Progress(Totals):
     """The display of one run, as a context manager; `update` takes the engine's events."""
 
     def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
-        self._lock = threading.Lock()
-        self._active: dict[str, list[int | None]] = {}  # path: [bytes done, size]
-        self._bytes = 0
-        self._files = 0
-        self._errors = 0
-        self._scanned = events.Scanned(0, 0, 0, 0, complete=False)
-        self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._live: Any = None
         self._timer = threading.Timer(_DELAY, self._start)
         self._timer.daemon = True
@@ -61,25 +52,6 @@ class Progress:
         self._session.on_leave = None
         if live is not None:
             live.stop()
-
-    def update(self, event: Any) -> None:
-        """Count one event."""
-        with self._lock:
-            if isinstance(event, events.Progress):
-                self._bytes += event.bytes
-                row = self._active.get(event.path)
-                if row is not None:
-                    row[0] = (row[0] or 0) + event.bytes
-            elif isinstance(event, events.Copied):
-                self._files += 1
-                self._active.pop(event.path, None)
-            elif isinstance(event, events.Started):
-                self._active[event.path] = [0, event.bytes]
-            elif isinstance(event, events.Scanned):
-                self._scanned = event
-            elif isinstance(event, events.Failed):
-                self._errors += 1
-                self._active.pop(event.path, None)
 
     def _start(self) -> None:
         from rich.console import Console
@@ -118,34 +90,6 @@ class Progress:
         )
         texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
         return Group(texts[0], Padding(bar, 0), *texts[1:])  # a bare bar ends no line
-
-    def _totals(self) -> tuple[str, str]:
-        scanned, done = self._scanned, self._bytes
-        rate = self._rate(done)
-        speed = f"{formats.size(int(rate))}/s"
-        if not scanned.complete:
-            return (
-                f"{formats.size(done)}  {speed}  scanning…",
-                f"{formats.plural(self._files, 'file')} copied, {formats.number(scanned.files)} seen{self._trouble()}",
-            )
-        total = max(scanned.to_copy_bytes, done)
-        share = f"{100 * done // total}%" if total else "100%"
-        left = f"{formats.duration((total - done) / rate)} left" if rate and total > done else ""
-        return (
-            f"{formats.size(done)} of {formats.size(total)}  {share}  {speed}  {left}".rstrip(),
-            f"{formats.number(self._files)} of {formats.plural(scanned.to_copy, 'file')}{self._trouble()}",
-        )
-
-    def _trouble(self) -> str:
-        return f", {formats.plural(self._errors, 'error')}" if self._errors else ""
-
-    def _rate(self, done: int) -> float:
-        now = time.monotonic()
-        self._samples.append((now, done))
-        while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW:
-            self._samples.popleft()
-        start, before = self._samples[0]
-        return (done - before) / (now - start) if now > start else 0.0
 
 
 def _row(path: str, done: int, size: int | None) -> str:

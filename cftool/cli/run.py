@@ -12,9 +12,12 @@ from typing import Any
 
 from cftool.cli import exits, formats
 from cftool.cli.session import Session
-from cftool.core.errors import CftoolError, Interrupted
+from cftool.cli.totals import Totals
+from cftool.core.errors import CftoolError, ConfigError, Interrupted
 from cftool.transfer import events
 from cftool.transfer.options import Surroundings
+
+_NAMED = 5  # links that are named without -v
 
 Step = Callable[[Surroundings, events.Emit], events.Summary]
 
@@ -56,10 +59,26 @@ class Run:
         self._stack = ExitStack()
         self._show: Callable[[Any], None] = self._show_json if session.out.json else self._show_text
         self._progress: Any = None
+        self._totals = Totals()
+        self._metrics: Any = None
+        self._linked: list[str] = []  # the first links that were passed over
+        self._links = 0
+        self._ended = threading.Event()
 
     def __enter__(self) -> "Run":
         from cftool.cli import progress
 
+        session = self._session
+        if session.metrics_file is not None:
+            from cftool.cli.metrics import Metrics
+
+            self._metrics = Metrics(session.metrics_file, self._verb)
+            self._metrics.write(self._totals.summary(), session.requests, code=None)
+        if session.stats is not None:
+            timer = threading.Thread(target=self._tell_now_and_then, args=(session.stats,), name="stats", daemon=True)
+            timer.start()
+            self._stack.callback(timer.join)
+            self._stack.callback(self._ended.set)
         self._stack.enter_context(self._session.interrupts.graceful())
         if not self._dry_run and progress.wanted(self._session):
             self._progress = self._stack.enter_context(progress.Progress(self._session))
@@ -67,6 +86,23 @@ class Run:
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
+
+    def _tell_now_and_then(self, interval: float) -> None:
+        while not self._ended.wait(interval):
+            self._session.messages.info(self._totals.line())
+            self._measure(None)
+
+    def _measure(self, code: int | None) -> bool:
+        """Write the metrics file; whether that worked, where there is one."""
+        if self._metrics is None:
+            return True
+        summary = self._totals.summary() if code is None else self._summary
+        try:
+            self._metrics.write(summary, dict(self._session.requests), code=code)
+        except ConfigError as error:
+            self._session.messages.error(str(error))
+            return False
+        return True
 
     def step(self, step: Step) -> None:
         """One call of the engine; what it raises is told and counted, and the next step goes on."""
@@ -93,6 +129,7 @@ class Run:
 
     def emit(self, event: events.Event) -> None:
         """What the engine calls."""
+        self._totals.update(event)
         if self._progress is not None:
             self._progress.update(event)
         kind = type(event)
@@ -104,10 +141,21 @@ class Run:
     def finish(self) -> int:
         """Tell the summary; the exit code."""
         code = exits.worst(self._codes)
+        self._tell_links()
+        if not self._measure(code):
+            code = exits.worst((code, exits.FAILED))
         if not self._steps and code and not self._session.out.json:
             return code  # nothing was begun, and why has been told
         tell(self._session, self._summary, code=code, verb=self._verb, dry_run=self._dry_run)
         return code
+
+    def _tell_links(self) -> None:
+        """Name what was not copied although most people think it was."""
+        if self._links:
+            names = ", ".join(self._linked) + (", …" if self._links > len(self._linked) else "")
+            self._session.messages.warn(
+                f"{formats.plural(self._links, 'symbolic link')} skipped (see --links): {names}"
+            )
 
     # ---- one event
 
@@ -137,6 +185,10 @@ class Run:
         elif isinstance(event, events.Differs):
             session.out.line(f"{event.sign} {session.out.name(event.path)}")
         elif isinstance(event, events.Skipped):
+            if event.reason == "link":
+                self._links += 1
+                if len(self._linked) < _NAMED:
+                    self._linked.append(event.path)
             session.messages.detail(f"skip {event.path} ({event.reason})")
         elif self._dry_run:
             session.out.line(_action(event, session.out.name))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cftool.config.address import Address
     from cftool.config.file import Config, KnownNames
+    from cftool.core.provider import Pace
     from cftool.stack import Opened
     from cftool.transfer.options import Surroundings
 
@@ -38,6 +39,9 @@ class Session:
         self.requests: Counter[str] = Counter()
         self.read_only = False
         self.connections: int | None = None
+        self.pace: Pace | None = None
+        self.stats: float | None = None  # seconds between two lines of --stats
+        self.metrics_file: str | None = None
         self.interrupts = Interrupts(self.messages.info, self._leave)
         self.on_leave: Callable[[], object] | None = None
         self._closing = ExitStack()
@@ -84,6 +88,7 @@ class Session:
             read_only=self.read_only,
             transport=None,
             cancelled=self.interrupts.stopping,
+            pace=self.pace,
         )
         opened = stack.open_address(parsed, config, context=context, follow=follow)
         self._closing.callback(opened.store.close)

@@ -1,7 +1,7 @@
 """The flags that cp, sync and check share, and their translation into the engine's Options.
 
 Every value is a bool or a text here; `options()` reads the texts and names the flag where one is wrong. Flags of later
-versions are absent, never accepted and ignored; --bwlimit is known, and refused by the engine until it can do it.
+versions are absent, never accepted and ignored.
 """
 
 import enum
@@ -12,11 +12,15 @@ from typer import Option
 
 from cftool.cli import formats
 from cftool.cli.options import Text
+from cftool.cli.selection import Selection, select
 from cftool.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cftool.cli.session import Session
     from cftool.transfer.options import MaxDelete, Options
 
+_FULL_SPEED = 1 << 20  # bytes a second below which fewer connections are opened: each must get on
+_PER_CONNECTION = 64 << 10
 _E = TypeVar("_E", bound=enum.Enum)
 
 
@@ -35,13 +39,17 @@ class Transfer:
     ignore_times: Annotated[bool, Option("--ignore-times", help="Copy every file, equal or not.")] = False
     transfers: Annotated[Text, Option("--transfers", metavar="N", help="Files or parts in flight at once.")] = None
     checkers: Annotated[Text, Option("--checkers", metavar="N", help="Comparisons in flight at once.")] = None
-    bwlimit: Annotated[Text, Option("--bwlimit", metavar="RATE", hidden=True)] = None
+    bwlimit: Annotated[
+        Text, Option("--bwlimit", metavar="RATE", help="10M, UP:DOWN, or a timetable '08:00,512k 19:00,off'.")
+    ] = None
     max_transfer: Annotated[Text, Option("--max-transfer", metavar="SIZE", help="Stop after SIZE.")] = None
     max_duration: Annotated[Text, Option("--max-duration", metavar="T", help="Start nothing new after T.")] = None
     retries: Annotated[Text, Option("--retries", metavar="N", help="Attempts at a file that changed or failed.")] = None
-    links: Annotated[Text, Option("--links", metavar="skip|follow", help="Symbolic links of the source.")] = None
+    links: Annotated[Text, Option("--links", metavar="skip|follow|keep", help="Symbolic links of local trees.")] = None
     verify: Annotated[Text, Option("--verify", metavar="auto|readback|none", help="How copies are verified.")] = None
     wait_lock: Annotated[Text, Option("--wait-lock", metavar="T", help="Wait for another run to end.")] = None
+    stats: Annotated[Text, Option("--stats", metavar="T", help="A line of what is done so far, every T.")] = None
+    metrics_file: Annotated[Text, Option("--metrics-file", metavar="F", help="Figures for Prometheus, in F.")] = None
 
 
 @dataclass(frozen=True)
@@ -52,10 +60,14 @@ class Deletion:
     max_delete: Annotated[Text, Option("--max-delete", metavar="N|P%", help="Delete no more than this.")] = None
     force_delete: Annotated[bool, Option("--force-delete", help="Delete although the source is another one.")] = False
     allow_empty_source: Annotated[bool, Option("--allow-empty-source", help="An empty source may empty DST.")] = False
+    delete_excluded: Annotated[bool, Option("--delete-excluded", help="Delete what the filters leave out, too.")] = (
+        False
+    )
 
 
-def options(flags: Transfer, deletion: Deletion | None = None, **more: Any) -> "Options":
+def options(flags: Transfer, chosen: Selection, deletion: Deletion | None = None, **more: Any) -> "Options":
     """The engine's Options of these flags; ConfigError names the flag that is wrong."""
+    from cftool.transfer.limits import Budget
     from cftool.transfer.options import Links, Options, Verify
 
     if flags.size_only and flags.checksum:
@@ -73,21 +85,47 @@ def options(flags: Transfer, deletion: Deletion | None = None, **more: Any) -> "
         values["retries"] = formats.parse_count(flags.retries, "--retries")
     values["links"] = choice(Links, flags.links, "--links", default.links)
     values["verify"] = choice(Verify, flags.verify, "--verify", default.verify)
-    if flags.bwlimit is not None:
-        values["bwlimit"] = formats.parse_size(flags.bwlimit.removesuffix("/s"), "--bwlimit") or None
+    values["select"] = select(chosen)
     if flags.max_transfer is not None:
         values["max_transfer"] = formats.parse_size(flags.max_transfer, "--max-transfer")
     if flags.max_duration is not None:
         values["max_duration"] = formats.parse_duration(flags.max_duration, "--max-duration")
+    values["budget"] = Budget(values.get("max_transfer"), values.get("max_duration"))
     if flags.wait_lock is not None:
         values["wait_lock"] = formats.parse_duration(flags.wait_lock, "--wait-lock")
     if deletion is not None:
         values["delete"] = not deletion.no_delete
         values["force_delete"] = deletion.force_delete
         values["allow_empty_source"] = deletion.allow_empty_source
+        values["delete_excluded"] = deletion.delete_excluded
         if deletion.max_delete is not None:
             values["max_delete"] = _max_delete(deletion.max_delete)
     return Options(**values, **more)
+
+
+def prepare(session: "Session", flags: Transfer) -> None:
+    """Set the session up before anything is opened: connections, what is reported, and the pace of --bwlimit.
+
+    Of a slow pace no more connections are opened than it can feed.
+    """
+    session.metrics_file = flags.metrics_file
+    if flags.stats is not None:
+        session.stats = formats.parse_duration(flags.stats, "--stats") or None
+    session.connections = _optional(flags.transfers, "--transfers", least=1)
+    if flags.bwlimit is None:
+        return
+    from cftool.transfer import limits
+
+    try:
+        table = limits.parse(flags.bwlimit)
+    except ValueError as error:
+        raise ConfigError(f"--bwlimit: {error}") from error
+    slowest = table.slowest()
+    if slowest is None:
+        return
+    session.pace = limits.Throttle(table, cancelled=session.interrupts.stopping)
+    if session.connections is None and slowest < _FULL_SPEED:
+        session.connections = max(1, slowest // _PER_CONNECTION)
 
 
 def choice(kind: type[_E], text: str | None, flag: str, default: _E) -> _E:

@@ -11,7 +11,7 @@ import termios
 
 import pytest
 
-from cftool.cli import progress
+from cftool.cli import progress, totals
 from cftool.cli.options import Common
 from cftool.cli.session import Session
 from cftool.transfer import events
@@ -155,7 +155,7 @@ def test_small_files_count_together(display):
 
 def test_rate_and_time_left_are_of_the_last_seconds(display, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(totals.time, "monotonic", lambda: now[0])
     display._samples.clear()
     display._samples.append((100.0, 0))
     display.update(events.Scanned(2, 3000 * 1024, 2, 3000 * 1024, complete=True))
