@@ -184,23 +184,24 @@ class Automaton:
 
     def takes_all(self, state: State, rule: int) -> bool:
         """Whether the pattern matches every text that goes on from here by at least a character; False: not proven."""
-        todo = [(frozenset(place for place in state.places if self._owner[place.number] == rule), state.before)]
-        seen = set(todo)
-        first = True
+        begin = (frozenset(place for place in state.places if self._owner[place.number] == rule), state.before)
+        todo = [begin]
+        seen: set[tuple[frozenset[Place], int]] = set()  # not with `begin`: whether that matches does not count
         while todo:
             places, before = todo.pop()
-            if not places or len(seen) > _PROOF_MOST:
-                return False
-            if not first and not any(place.rule == rule for place in _closure(places, before, None)):
-                return False
-            first = False
             for char in _representatives(places):
                 moved = _moved(_closure(places, before, char), ord(char))
                 following = (moved, self._before(char))
-                if following not in seen:
-                    seen.add(following)
-                    todo.append(following)
+                if following in seen:
+                    continue
+                seen.add(following)
+                if len(seen) > _PROOF_MOST or not self._matches(following, rule):
+                    return False
+                todo.append(following)
         return True
+
+    def _matches(self, state: tuple[frozenset[Place], int], rule: int) -> bool:
+        return any(place.rule == rule for place in _closure(*state, None))
 
 
 def _owners(starts: Sequence[Place]) -> dict[int, int]:

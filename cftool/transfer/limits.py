@@ -14,6 +14,7 @@ from cftool.config import sizes
 
 _BURST = 0.1  # seconds of the rate that may be taken at once after a pause
 _NAP = 0.25  # seconds between two looks at the stop flag and at the timetable
+_SHORTEST = 0.0005  # seconds not worth a nap: they stay owed
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _WEEK = 7 * 24 * 60
@@ -83,6 +84,8 @@ def _minutes(text: str) -> list[int]:
 
 def _rate(text: str) -> Rate:
     up, colon, down = text.partition(":")
+    if colon and len(up) == len(down) == 2 and (up + down).isdigit():
+        raise ValueError(f"{text!r} is a time of day without a rate; write it as {text},10M")
     first = _bytes(up)
     return Rate(first, _bytes(down) if colon else first)
 
@@ -160,7 +163,8 @@ class Throttle:
         if bucket.rate is None:
             return 0.0
         bucket.balance -= count
-        return max(0.0, -bucket.balance / bucket.rate)
+        wait = -bucket.balance / bucket.rate
+        return wait if wait > _SHORTEST else 0.0
 
     def _now(self) -> Rate:
         now = self._monotonic()
