@@ -137,7 +137,7 @@ def test_what_no_link_can_hold_is_an_error_by_name(down, data):
 
 
 def test_a_directory_in_the_way_is_an_error_and_stays(down):
-    make(here(down.dst) if here(down.dst).exists() else here(down.dst), {"d/f": b"1"})
+    make(here(down.dst), {"d/f": b"1"})
     put(down.src.store, "d.rclonelink", b"t")
     assert down.copy(**KEEP).errors == {"is_a_directory": 1}
     assert (here(down.dst) / "d" / "f").read_bytes() == b"1"
