@@ -5,6 +5,7 @@ reaches a terminal or a log. Installed once a command, removed at its end.
 """
 
 import logging
+import sys
 import time
 
 from cftool.cli import formats
@@ -61,6 +62,36 @@ class _Terminal(logging.Handler):
         self._messages.write(f"cftool: {text}" if record.levelno >= logging.WARNING else f"{record.name}: {text}")
 
 
+class _File(logging.FileHandler):
+    """A log file that says once that it cannot be written, and then is silent; `failed` tells of it."""
+
+    def __init__(self, path: str, messages: Messages) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self._messages = messages
+        self._path = path
+        self.failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.failed:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self._fail(sys.exc_info()[1])
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException | None) -> None:
+        if not self.failed:
+            self.failed = True
+            reason = getattr(error, "strerror", None) or error
+            # Not as a message, which would be logged.
+            self._messages.write(printable(f"cftool: --log-file {self._path}: {reason}; nothing more is logged"))
+
+
 class Logs:
     """The handlers of one command, as a context manager."""
 
@@ -70,6 +101,7 @@ class Logs:
         self._logger = logging.getLogger("cftool")
         self._messages = messages
         self._handlers: list[logging.Handler] = []
+        self._log_file: _File | None = None
         terminal = _Terminal(messages)
         terminal.setLevel(_LEVELS[messages.level])
         self._handlers.append(terminal)
@@ -79,6 +111,11 @@ class Logs:
             own.setLevel(logging.INFO)
             own.propagate = False
             messages.log = lambda kind, text: own.log(_NAMES[kind], "%s", text)
+
+    @property
+    def failed(self) -> bool:
+        """Whether something that was to be logged is not in the file."""
+        return self._log_file is not None and self._log_file.failed
 
     def __enter__(self) -> "Logs":
         for handler in self._handlers:
@@ -102,7 +139,7 @@ class Logs:
 
     def _file(self, path: str, form: str | None) -> logging.Handler:
         try:
-            handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+            handler = self._log_file = _File(path, self._messages)
         except OSError as error:
             raise ConfigError(f"--log-file {path}: {error.strerror}") from error
         handler.setFormatter(_Json() if form == "json" else _Text())

@@ -54,12 +54,12 @@ def select(flags: Selection) -> "Filter | None":
         None if text is None or text == "off" else _moment(text, flag)
         for text, flag in ((flags.min_age, "--min-age"), (flags.max_age, "--max-age"))
     ]
-    listed = None if not flags.files_from else frozenset(_listed(flags.files_from))
     measured = any(value is not None for value in (*sizes, *ages))
-    if not _given(flags) and listed is None and not measured:
+    if not _given(flags) and not flags.files_from and not measured:
         return None
-    if listed is not None and (_given(flags) or measured):
+    if flags.files_from and (_given(flags) or measured):
         raise ConfigError("--files-from names the files; it cannot be used together with other filters")
+    listed = frozenset(_listed(flags.files_from)) if flags.files_from else None
     if None not in ages and ages[0] < ages[1]:  # type: ignore[operator] # both are there
         raise ConfigError("--min-age is larger than --max-age: nothing can be selected")
     from cftool.transfer.select import Filter, Names
@@ -128,7 +128,7 @@ def _lines(path: str, flag: str) -> Iterator[tuple[str, str]]:
             with open(path, "rb") as file:
                 data = file.read()
     except OSError as error:
-        raise ConfigError(f"{flag} {shown}: {error.strerror}") from error
+        raise ConfigError(f"{flag} {shown}: {error.strerror or error}") from error
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()

@@ -21,6 +21,7 @@ from cftool.core.errors import CftoolError, ConfigError, Interrupted, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cftool.cli.logs import Logs
     from cftool.config.address import Address
     from cftool.config.file import Config, KnownNames
     from cftool.core.provider import Pace
@@ -46,6 +47,7 @@ class Session:
         self.on_leave: Callable[[], object] | None = None
         self._closing = ExitStack()
         self._config: Config | None = None
+        self._logs: Logs | None = None
 
     @classmethod
     def run(cls, common: Common, call: "Callable[[Session], int | None]") -> int:
@@ -58,6 +60,8 @@ class Session:
                 gc.enable()
                 code = call(session) or exits.DONE
             session.out.flush()
+            if session._logs is not None and session._logs.failed:
+                code = exits.worst((code, exits.FAILED))
         except BaseException as error:
             code = session._failed(error)
         return code
@@ -185,7 +189,8 @@ class Session:
     def _start_log(self) -> None:
         from cftool.cli.logs import Logs
 
-        self._closing.enter_context(Logs(self.messages, path=self.common.log_file, form=self.common.log_format))
+        self._logs = Logs(self.messages, path=self.common.log_file, form=self.common.log_format)
+        self._closing.enter_context(self._logs)
 
     def _leave(self) -> None:
         if self.on_leave is not None:
