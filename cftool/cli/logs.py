@@ -75,7 +75,7 @@ class _File(logging.FileHandler):
         if not self.failed:
             super().emit(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging calls it so
         self._fail(sys.exc_info()[1])
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ class Totals:
         self._active: dict[str, list[int | None]] = {}  # path: [bytes done, size]
         self._bytes = 0
         self._copied_bytes = 0
+        self._loose = 0  # bytes on their way of files that are not in `_active`
         self._files = 0
         self._errors = 0
         self._counts: Counter[type[Any]] = Counter()
@@ -40,12 +41,16 @@ class Totals:
                 row = self._active.get(event.path)
                 if row is not None:
                     row[0] = (row[0] or 0) + event.bytes
+                else:
+                    self._loose += event.bytes
             elif isinstance(event, events.Copied):
                 self._files += 1
                 self._copied_bytes += event.bytes
                 row = self._active.pop(event.path, None)
                 if row is None:
-                    self._bytes += event.bytes  # small ones are not told of on their way
+                    counted = min(self._loose, event.bytes)  # most small ones are not told of on their way
+                    self._loose -= counted
+                    self._bytes += event.bytes - counted
                 elif row[0] is not None and row[0] < event.bytes:
                     self._bytes += event.bytes - row[0]
             elif isinstance(event, events.Started):

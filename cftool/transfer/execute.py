@@ -38,6 +38,7 @@ from cftool.transfer.threads import bounded
 log = logging.getLogger("cftool.transfer")
 
 LARGE = 8 << 20  # bytes from which a file is told of while it is under way
+_NOTICED = 256 << 10  # bytes from which a smaller one counts on its way, where it is told of late
 _FLUSH = 512  # downloads between two group commits: the price of a report that is too late, not of durability
 _CONDITIONS = 128  # writes between two looks at the capabilities
 _THREADS = 16  # where the store names no number of its own
@@ -150,6 +151,7 @@ class Upload:
         self._root = Root(src.local_root)
         self._source = _sources(src, self._root, emit, never)  # stores that take many look for themselves
         self._store = dst.store
+        self._slow = not dst.store.features.remote  # files of this machine are told of by the batch
         self._conditions = Conditions(dst.store, options)
         self._early: deque[Outcome] = deque()
 
@@ -174,6 +176,8 @@ class Upload:
             if (src.size or 0) >= LARGE:
                 self._emit(Started(src.path, src.size))
                 progress = partial(_tell, self._emit, src.path)
+            elif self._slow and (src.size or 0) >= _NOTICED:
+                progress = partial(_tell, self._emit, "")
             if_version, if_absent = self._conditions.of(action)
             yield WriteItem(action.path, source, src.modified_ns, if_version, if_absent, action, progress)
 

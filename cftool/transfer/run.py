@@ -54,6 +54,8 @@ log = logging.getLogger("cftool.transfer")
 
 _HOPELESS = 64  # temporary failures in a row, each after its full retry budget: the service is away
 
+_CHECKING = 512  # comparisons under way beyond which the plan looks no further ahead
+
 # After one of these every further file would fail alike.
 _FATAL = (LoginRequired, QuotaExceeded, ReadOnly)
 _ANEW = (SourceChanged, IntegrityError)
@@ -92,11 +94,13 @@ class Run:
         self._records = Records(src, dst, self._folding, around.state_dir, self.tally, self.comparer)
         self._incomplete = ""
         self._merged = False  # the merge has come to its end by itself
+        self._total_told = False
         self._hopeless = 0
         self._given_up = False
         self._budget = options.budget or Budget(options.max_transfer, options.max_duration)
         self._budget.over(self.tally.started)
         self._retries: deque[Action] = deque()
+        self._ahead: deque[Action] = deque()  # planned, when all was listed
         self._beside = Beside(src, dst, options, self.comparer, self.tally, stop=self._stop)
         self._opened: Executor | None = None
         self._mark: Unfinished | None = None
@@ -306,8 +310,13 @@ class Run:
         while not self._stop():
             self._beside.take_found(wait=False)
             self._beside.take_made(wait=False)
+            if not self._merged and all(scan.listed for scan in self._listed):
+                self._look_ahead(actions)
+            self._tell_total()
             if self._retries:
                 action = self._retries.popleft()
+            elif self._ahead:
+                action = self._ahead.popleft()
             elif plan.ready:
                 action = plan.ready.popleft()
             else:
@@ -320,6 +329,14 @@ class Run:
             if not self._may_send(action.src.size or 0):
                 return
             yield action
+
+    def _look_ahead(self, actions: Iterator[Action]) -> None:
+        """Plan all that is listed, so that the total is known while the last files are copied; a queue's worth."""
+        while self._beside.checking < _CHECKING and not self._stop():
+            action = self._next(actions)
+            if action is None:
+                return
+            self._ahead.append(action)
 
     def _next(self, actions: Iterator[Action]) -> Action | None:
         """The plan's next; a listing that failed ends the plan."""
@@ -334,7 +351,14 @@ class Run:
             return None
         if action is None and not self._incomplete:
             self._merged = True
+            self._tell_total()
         return action
+
+    def _tell_total(self) -> None:
+        """As soon as both listings have ended and everything in them is compared, while the last files are copied."""
+        if self._merged and not self._total_told and not self._beside.checking:
+            self._total_told = True
+            self.tally.scanned(complete=True)
 
     def _may_send(self, size: int) -> bool:
         if self._budget.may_send(size):

@@ -86,6 +86,7 @@ class Scan:
     def __init__(self, store: Store, how: How, *, name: str, cancelled: Callable[[], bool] = lambda: False) -> None:
         self.name = name
         self.complete = False  # ended by itself, with every directory read
+        self.listed = False  # nothing more is asked for: what is left waits in the queue
         self.failed: BaseException | None = None
         self.problems: list[Problem] = []
         self._store = store
@@ -159,6 +160,7 @@ class Scan:
                     return
                 beside.problems = []
             beside.entries = []
+            self.listed = True
             self._put(replace(beside, last=True))
         except BaseException as error:
             self._put(Chunk(error=error))

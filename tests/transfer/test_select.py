@@ -279,3 +279,18 @@ def test_removal_of_selected_files_leaves_directories(up):
         lambda src, _dst, *more: api.remove_selected(src, *more), select=Filter(listed=frozenset({"a", "x"}))
     )
     assert (summary.deleted, summary.errors) == (1, {"not_found": 1})
+
+
+def test_the_total_is_told_before_the_last_files_are_there(between):
+    """So that the display does not say that it is scanning while hours of copying are left."""
+    from cftool.transfer.events import Copied, Scanned
+
+    for number in range(3):
+        put(between.src.store, f"f{number}")
+    between.copy(transfers=1)
+    kinds = [
+        "total" if isinstance(event, Scanned) and event.complete else "copied"
+        for event in between.events
+        if isinstance(event, Copied) or (isinstance(event, Scanned) and event.complete)
+    ]
+    assert kinds.index("total") < len(kinds) - kinds[::-1].index("copied") - 1
