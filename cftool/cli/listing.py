@@ -150,7 +150,7 @@ class Listing:
         if self._select is not None:
             from cftool.transfer.select import unmet
 
-            self._codes += [self._session.report(error, self._where) for error in unmet(self._select)]
+            self.codes += [self._session.report(error, self._where) for error in unmet(self._select)]
 
     def _all_below(self, store: "Store") -> Iterator[Entry]:
         """All in the order of names; a directory that cannot be listed is told of and left out."""

@@ -116,7 +116,7 @@ def test_totals_are_told_while_it_goes_on(up, monkeypatch):
     monkeypatch.setattr(plan, "_TELL", 2)
     make(here(up.src), {f"f{number}": b"1" for number in range(6)})
     up.sync()
-    assert [event.complete for event in up.told(Scanned)] == [False, False, False, True, True]  # when all is listed, and at the end
+    assert [event.complete for event in up.told(Scanned)] == [False, False, False, True, True]
 
 
 def test_directories_that_exist_by_themselves_cost_no_request(up):
