@@ -8,25 +8,31 @@ iterates; only a listing that ended by itself is complete.
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from cftool.core import paths
 from cftool.core.errors import Interrupted, ListingError, LoginRequired, StoreError, TemporaryError
 from cftool.core.store import Store
-from cftool.core.types import Cap, Entry, Kind, WalkOrder
+from cftool.core.types import Cap, Entry, Features, Kind, WalkOrder
 from cftool.transfer.merge import KeyOf, exact_key
 from cftool.transfer.options import Select
 from cftool.transfer.select import prunes, timed
 from cftool.transfer.spool import Keyed, Sorter
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 log = logging.getLogger("cftool.transfer.scan")
 
 _CHUNK = 512  # entries a queue item: a hand-over between threads costs as much as 50 entries
 _AHEAD = 16  # chunks that wait in the queue
 _POLL = 0.1  # seconds between looks at the stop flag while waiting
+_DIRECTORIES = 8  # read at once, at most
 _MEMO = 4096  # directories whose selection is remembered
 
 # These concern the whole service: asking for the next directory would only fail again.
@@ -251,6 +257,13 @@ class Listing:
 
     def _by_scan(self, after: bytes | None) -> Iterator[Keyed]:
         """Directory by directory, depth first, in byte order; only what comes behind `after`."""
+        ahead = Ahead(self._directory, self._store.features)
+        try:
+            yield from self._descend(ahead, after)
+        finally:
+            ahead.close()
+
+    def _descend(self, ahead: "Ahead", after: bytes | None) -> Iterator[Keyed]:
         stack = [self._directory(self._how.root)]
         while stack:
             item = next(stack[-1], None)
@@ -267,14 +280,16 @@ class Listing:
             if len(stack) >= paths.MAX_DEPTH:
                 raise ListingError(f"deeper than {paths.MAX_DEPTH} directories", op="scan", path=entry.path)
             try:
-                stack.append(self._directory(entry.path))
+                ahead.expect(stack[-1])
+                stack.append(ahead.take(entry.path))
+                ahead.expect(stack[-1])
             except _GENERAL:
                 raise
             except StoreError as error:
                 where = self._how.key_of(entry.path, Kind.DIRECTORY)
                 self._beside.problems.append(Problem(where, entry.path, error))
 
-    def _directory(self, path: str) -> Iterator[Keyed]:
+    def _directory(self, path: str) -> "Level":
         """One directory, sorted; small ones are read to their end before the first entry is given out."""
         keyed: list[Keyed] = []
         entries = self._store.scan(path)
@@ -282,9 +297,10 @@ class Listing:
             keyed += [(exact_key(entry.path, entry.kind), entry) for entry in self._selected(batch)]
             if len(keyed) >= self._how.in_memory:
                 large = self._large(keyed, entries)
-                return chain((next(large),), large)  # the first step reads it to its end, and raises what there is
+                # The first step reads it to its end, and raises what there is.
+                return Level(chain((next(large),), large), ())
         keyed.sort(key=itemgetter(0))
-        return iter(keyed)
+        return Level(iter(keyed), [entry.path for _key, entry in keyed if entry.kind is Kind.DIRECTORY])
 
     def _large(self, keyed: list[Keyed], rest: Iterator[Entry]) -> Iterator[Keyed]:
         with Sorter(self._how.spool_dir, in_memory=self._how.in_memory) as sorter:
@@ -319,6 +335,57 @@ class Listing:
                 self._memo = {"": True}
             self._memo[path] = known
         return known
+
+
+class Level:
+    """One directory of a listing: an iterator of what is in it, and the directories among that, if they are known."""
+
+    def __init__(self, entries: Iterator[Keyed], directories: Sequence[str]) -> None:
+        self._entries = entries
+        self.directories = deque(directories)
+
+    def __iter__(self) -> Iterator[Keyed]:
+        return self
+
+    def __next__(self) -> Keyed:
+        item = next(self._entries)
+        if self.directories and item[1].path == self.directories[0]:
+            self.directories.popleft()
+        return item
+
+
+class Ahead:
+    """Reads directories of a service before it is their turn, some at once: each costs a round trip. In order."""
+
+    def __init__(self, read: Callable[[str], Level], features: Features) -> None:
+        self._read = read
+        self._threads = min(_DIRECTORIES, features.connections) if features.remote else 1
+        self._pool: ThreadPoolExecutor | None = None
+        self._under_way: dict[str, Future[Level]] = {}
+
+    def expect(self, level: Level) -> None:
+        """The directories of this level come soon, unless there is enough to do."""
+        if self._threads < 2 or not level.directories:
+            return
+        for path in islice(level.directories, 2 * self._threads):
+            if len(self._under_way) >= 2 * self._threads:
+                return
+            if path not in self._under_way:
+                if self._pool is None:
+                    from concurrent.futures import ThreadPoolExecutor
+
+                    self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="scan ahead")
+                self._under_way[path] = self._pool.submit(self._read, path)
+
+    def take(self, path: str) -> Level:
+        """The directory, whose turn it is. Raises what reading it raised."""
+        under_way = self._under_way.pop(path, None)
+        return self._read(path) if under_way is None else under_way.result()
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _batched(items: Iterator[Keyed]) -> Iterator[list[Keyed]]:

@@ -294,3 +294,53 @@ def test_the_total_is_told_before_the_last_files_are_there(between):
         if isinstance(event, Copied) or (isinstance(event, Scanned) and event.complete)
     ]
     assert kinds.index("total") < len(kinds) - kinds[::-1].index("copied") - 1
+
+
+def test_directories_of_a_service_are_read_several_at_once_and_told_in_order(between):
+    """Two listings wait for each other: one after the other they would never end."""
+    import threading
+
+    from cftool.transfer import scan
+
+    store = between.src.store
+    for number in range(40):
+        for name in ("f", "x/g", "y/z/h"):
+            put(store, f"d{number:02}/{name}")
+    plain = list(scan.Listing(store, scan.How(), scan.Chunk()).batches())
+    together = threading.Barrier(2, timeout=30)
+    store.before = lambda op, path: together.wait() if op == "scan" and path in {"d00", "d01"} else None
+    store.log.clear()
+    store._features = store.features.__class__(**{**_fields(store.features), "connections": 4})
+    select = by("- /never/**")
+    found = list(scan.Listing(store, scan.How(select=select), scan.Chunk()).batches())
+    assert [key for batch in found for key, _ in batch] == [key for batch in plain for key, _ in batch]
+    assert len(scans(store)) == sum(op == "scan" for op, _ in store.log) == 1 + 40 * 4
+
+
+def test_a_directory_that_fails_ahead_of_its_turn_is_told_in_its_turn(between):
+    from cftool.core.errors import PermissionDenied, TemporaryError
+    from cftool.transfer import scan
+
+    store = between.src.store
+    for number in range(20):
+        put(store, f"d{number:02}/f")
+    store._features = store.features.__class__(**{**_fields(store.features), "connections": 4})
+
+    def refuse(kind):
+        def before(op, path):
+            if (op, path) == ("scan", "d07"):
+                raise kind("no", path=path)
+
+        return before
+
+    chunk = scan.Chunk()
+    store.before = refuse(PermissionDenied)
+    found = list(scan.Listing(store, scan.How(select=by("- /never/**")), chunk).batches())
+    assert ([problem.path for problem in chunk.problems], sum(map(len, found))) == (["d07"], 39)
+    store.before = refuse(TemporaryError)
+    with pytest.raises(TemporaryError):
+        list(scan.Listing(store, scan.How(select=by("- /never/**")), scan.Chunk()).batches())
+
+
+def _fields(features):
+    return {name: getattr(features, name) for name in features.__dataclass_fields__}
