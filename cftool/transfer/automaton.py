@@ -7,7 +7,6 @@ Thread-safe: states only grow, and two threads that make the same one make equal
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 
 from cftool.transfer import regex
 from cftool.transfer.regex import Chars, Either, Look, Node, PatternError, Ranges, Repeat
@@ -116,18 +115,13 @@ class Automaton:
 
     # ---- running
 
-    def step(self, state: State, char: str) -> State:
-        """Where `char` leads to from there."""
-        following = state.after.get(char)
-        if following is None:
-            following = state.after[char] = self._made(state, char)
-        return following
-
     def run(self, state: State, text: str) -> State:
         """Where all of `text` leads to from there."""
         for char in text:
             following = state.after.get(char)
-            state = self.step(state, char) if following is None else following
+            if following is None:
+                following = state.after[char] = self._made(state, char)
+            state = following
         return state
 
     def matched(self, state: State) -> int:
@@ -268,6 +262,4 @@ def _representatives(places: Iterable[Place]) -> Iterator[str]:
         todo += place.after
         for low, high in place.ranges or ():
             cuts |= {low, high + 1}
-    for low, high in pairwise(sorted(cuts)):
-        if low < high:
-            yield chr(low)
+    yield from map(chr, sorted(cuts - {regex.LAST + 1}))

@@ -218,6 +218,65 @@ def test_times_are_the_links_own(store, source):
     assert store.set_modified("f", T0 + 8).modified_ns == T0 + 8
 
 
+def test_what_a_link_gives_must_be_as_long_as_listed(store, monkeypatch):
+    from cftool.transfer import links as module
+
+    entry = store.stat("rel.rclonelink")
+    monkeypatch.setattr(module.disk_links, "read", lambda root, path: b"other than listed")
+    with pytest.raises(SourceChanged):
+        store.source(entry).load()
+
+
+def test_a_source_that_is_too_long_for_a_link_is_not_even_read(store):
+    with pytest.raises(InvalidName, match="longer"):
+        store.write("new.rclonelink", BytesSource(b"x" * 5000))
+
+
+def test_a_link_that_vanishes_while_it_is_listed_is_left_out(store, source, monkeypatch):
+    fine = store.inner.scan
+
+    def scan(path):
+        for entry in list(fine(path)):
+            if entry.path == "rel":
+                os.unlink(source / "rel")
+            yield entry
+
+    monkeypatch.setattr(store.inner, "scan", scan)
+    assert "rel.rclonelink" not in {entry.path for entry in store.scan("")}
+
+
+def test_what_cannot_be_asked_is_no_link(store, monkeypatch):
+    from cftool.core.errors import PermissionDenied
+
+    def refuse(path):
+        raise PermissionDenied("no", path=path)
+
+    monkeypatch.setattr(store.inner, "stat", refuse)
+    assert not store._stands_for_link("rel.rclonelink")
+
+
+def test_batches_answer_for_links_and_files_alike(store, source):
+    from cftool.core.types import WriteItem
+
+    os.mkdir(source / "dir2")
+    items = [
+        WriteItem("new.rclonelink", BytesSource(b"t"), T0),
+        WriteItem("plain", BytesSource(b"1"), T0),
+        WriteItem("dir2.rclonelink", BytesSource(b"t"), T0),
+    ]
+    results = {result.path: result for result in store.write_many(items)}
+    assert {path: type(result.error).__name__ for path, result in results.items()} == {
+        "new.rclonelink": "NoneType", "plain": "NoneType", "dir2.rclonelink": "IsADirectory",
+    }  # fmt: skip
+    assert results["new.rclonelink"].entry.modified_ns == T0
+    assert os.readlink(source / "new") == "t"
+    assert store.write("also", BytesSource(b"2")).size == 1
+    store.close()
+    with Root(str(source)) as root:
+        disk_links.place(root, "timeless", b"t", None)
+    assert os.readlink(source / "timeless") == "t"
+
+
 def test_moving_is_not_supported(store):
     with pytest.raises(Unsupported):
         store.move("rel.rclonelink", "x")

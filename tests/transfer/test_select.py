@@ -250,8 +250,28 @@ def test_check_compares_what_is_selected(up):
         put(up.dst.store, path, data)
     up.check(select=by("- no/", max_size=50))
     assert [(event.sign, event.path) for event in up.told(Differs)] == [("*", "other")]
-    up.check(select=Filter(listed=frozenset({"same", "missing"})))
-    assert [(event.path, event.kind) for event in up.told(Failed)] == [("missing", "not_found")]
+    up.check(select=Filter(listed=frozenset({"same", "missing", "no/y"})))
+    assert [(event.path, event.kind) for event in up.told(Failed)] == [("missing", "not_found"), ("no/y", "not_found")]
+    assert [(event.sign, event.path) for event in up.told(Differs)] == [("-", "no/y")]
+
+
+class Odd:
+    """A selection of another make: two methods are all that is asked for."""
+
+    def file(self, entry):
+        return not entry.path.endswith("1")
+
+    def directory(self, path):
+        return path != "no"
+
+
+def test_a_selection_of_another_make_is_obeyed(between):
+    for path in ("f1", "f2", "no/f2", "d/f2"):
+        put(between.src.store, path)
+    put(between.dst.store, "old1")
+    put(between.dst.store, "old2")
+    between.sync(select=Odd())
+    assert sorted(held(between.dst.store)) == ["d/f2", "f2", "old1"]
 
 
 def test_a_single_file_is_selected_by_its_name(across):
@@ -340,6 +360,60 @@ def test_a_directory_that_fails_ahead_of_its_turn_is_told_in_its_turn(between):
     store.before = refuse(TemporaryError)
     with pytest.raises(TemporaryError):
         list(scan.Listing(store, scan.How(select=by("- /never/**")), scan.Chunk()).batches())
+
+
+def test_a_file_whose_time_is_asked_for_may_be_gone_and_any_other_error_counts(down):
+    from cftool.core.errors import NotFound, PermissionDenied
+
+    for name in ("a", "b"):
+        put(down.src.store, name)
+
+    def refuse(kind):
+        def before(op, path):
+            if (op, path) == ("stat", "a"):
+                raise kind("no", path=path)
+
+        return before
+
+    down.src.store.before = refuse(NotFound)
+    summary = down.copy(select=by(newest_ns=T0))
+    assert (summary.errors, [path.name for path in here(down.dst).iterdir()]) == ({}, ["b"])  # by the service's time
+    down.src.store.before = refuse(PermissionDenied)
+    assert down.sync(select=by(newest_ns=T0)).errors == {"permission_denied": 1}
+
+
+def test_a_single_file_that_is_left_out_is_not_removed(up):
+    from cftool.transfer import api
+
+    put(up.dst.store, "f.tmp")
+    for texts, left in ((["- *.tmp"], 1), (["- x"], 0)):
+        summary = up.run(lambda _src, dst, *more: api.remove_tree(dst, "f.tmp", *more), select=by(*texts))
+        assert (len(held(up.dst.store)), sum(summary.skipped.values())) == (left, left)
+
+
+def test_removal_by_a_list_that_is_interrupted_says_nothing_of_what_is_missing(up):
+    from cftool.transfer import api
+
+    put(up.dst.store, "a")
+    up.cancelled = lambda: True
+    summary = up.run(
+        lambda _src, dst, *more: api.remove_selected(dst, *more), select=Filter(listed=frozenset({"a", "gone"}))
+    )
+    assert (summary.stopped, summary.errors) == ("interrupted", {})
+
+
+def test_a_list_protects_what_else_the_destination_has_from_deletion(down):
+    put(down.src.store, "a")
+    make(here(down.dst), {"a": b"old", "gone": b"1", "other": b"2"})
+    summary = down.sync(select=Filter(listed=frozenset({"a", "gone"})))
+    assert (summary.errors, summary.withheld) == ({"not_found": 1}, 1)
+
+
+def test_a_rule_of_many_states_is_taken_for_one_that_may_close_directories():
+    names = rules("- {{(a|b)*a(a|b){9}}}", "- /x/**")
+    assert names.prunes
+    assert names.directory("y")
+    assert not names.directory("x")
 
 
 def _fields(features):
