@@ -39,7 +39,8 @@ def create(
     path = dirs.config_path(session.env, session.common.config)
     edit.create(path, name, type_, given)
     _event(session, "created", name, path)
-    session.messages.info(f"created {name}: in {path}; cftool config test {name} tries it")
+    follows = f"cftool config {'test' if provider.login is None else 'login'} {name}"
+    session.messages.info(f"created {name}: in {path}; {follows} {'tries it' if provider.login is None else 'is next'}")
     if plain:
         session.messages.info(f"{', '.join(plain)} stands there in plain text; see cftool help config create")
 
