@@ -105,6 +105,7 @@ class Lister:
         if cursor is None:
             return ChangeSet((), self._latest())
         changed: dict[str, None] = {}
+        names: dict[str, str | None] = {}  # of directories, by path as the service compares it; None: gone
         seen = set()
         while True:
             seen.add(cursor)
@@ -116,17 +117,36 @@ class Lister:
                 return ChangeSet((), self._latest(), reset=True)
             found = answer(response, None)
             page = _entries.page(found, "")
+            for item in page.items:
+                if item.entry.is_dir and not item.deleted:
+                    names[item.lower] = item.name
             for item, raw in zip(page.items, found["entries"], strict=True):
-                shown = raw.get("path_display")
-                path = (shown if isinstance(shown, str) else item.lower).removeprefix("/")
-                if paths.problem(path) is not None:
-                    raise ListingError("the changes hold a path that is none", op="changes")
-                changed[path] = None
+                changed[self._shown(item, raw, names)] = None
             if page.more and page.cursor in seen:
                 raise ListingError("the changes come back to where they were", op="changes")
             cursor = page.cursor
             if not page.more:
                 return ChangeSet(tuple(changed), cursor)
+
+    def _shown(self, item: Item, raw: dict[str, Any], names: dict[str, str | None]) -> str:
+        """The path with the case that its parents really have; of what is gone, as the service tells it."""
+        found = [item.name]
+        up = item.lower
+        while up := up.rpartition("/")[0]:
+            if up not in names:
+                there = self._service.client.send(self._service.request("files/get_metadata", {"path": up}))
+                gone = there.status == 409 and "not_found" in _errors.tags(_errors.body_error(there.body))
+                names[up] = None if gone else str(answer(there, None).get("name"))
+            name = names[up]
+            if name is None:
+                shown = raw.get("path_display")
+                found = [(shown if isinstance(shown, str) else item.lower).removeprefix("/")]
+                break
+            found.insert(0, name)
+        path = "/".join(found)
+        if paths.problem(path) is not None:
+            raise ListingError("the changes hold a path that is none", op="changes")
+        return path
 
     def _latest(self) -> str:
         arg = {"path": "", "recursive": True}
