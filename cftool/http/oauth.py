@@ -30,7 +30,6 @@ from cftool.http.types import Header, NoAuth, Policy, Request, Response, Stream,
 _log = logging.getLogger("cftool.http")
 _EARLY = 60.0  # seconds before its end from which a token is no longer used
 _WAIT = 60.0  # seconds for another process that is refreshing
-_YOUNG = 60.0  # seconds for which a refusal may still be of a request that bore the token before
 _LARGEST = 64 * 1024
 
 
@@ -138,7 +137,6 @@ class Tokens:
         self._token: Token | None = None
         self._unsaved: Token | None = None  # newer than the file: it could not be written
         self._refused: Secret | None = None  # an access token that the service did not take
-        self._granted_at = -math.inf
 
     # ---- http.types.Auth
 
@@ -148,14 +146,14 @@ class Tokens:
         return (self._header(self.token().access),)
 
     def rejected(self, response: Response | Stream) -> bool:
-        """The token that is in use was refused: the next one is another.
+        """A token was refused: the next one is another.
 
-        Of many requests that are refused together the first has it renewed; the others come just after that, and the
-        new token is not what they bore.
+        Of many requests that are refused together the first has it renewed; what the others bore is not in use any
+        more.
         """
-        del response
+        bore = tuple(getattr(response, "credentials", ()))
         with self._lock:
-            if self._token is not None and self._wall() - self._granted_at >= _YOUNG:
+            if self._token is not None and bore in {(), (self._header(self._token.access),)}:
                 self._refused = self._token.access
                 self._token = None
         return True
@@ -200,7 +198,6 @@ class Tokens:
                 # Raised anew for its message alone: what it came from may hold what was sent.
                 raise LoginRequired(f"{error.message}; run {self._login}") from None
             raise
-        self._granted_at = self._wall()
         return Token(token.access, token.expires, token.refresh or refresh)
 
 

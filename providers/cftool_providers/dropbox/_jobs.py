@@ -7,7 +7,7 @@ of the remote keeps (`patience`); the number of rounds is bounded.
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cftool.core.errors import Interrupted, LoginRequired, ProtocolError, RateLimited, TemporaryError
+from cftool.core.errors import Interrupted, ProtocolError, RateLimited, TemporaryError
 from cftool_providers.dropbox import _errors
 from cftool_providers.dropbox._api import Service
 
@@ -84,5 +84,5 @@ def interrupted_by(error: Exception) -> bool:
 
 
 def ends_all(error: Exception) -> bool:
-    """Whether nothing more of a batch makes sense: the run is to end, or nobody is logged in."""
-    return isinstance(error, (Interrupted, LoginRequired))
+    """Whether it is no item's failure: the run is to end."""
+    return isinstance(error, Interrupted)

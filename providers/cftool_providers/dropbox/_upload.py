@@ -129,8 +129,14 @@ class Uploader:
                 good.append(one)
             else:
                 one.error = InvalidName(f"the name {problem}", op="write", path=one.item.path)
-        self._begin(good)
-        _Appends(self._service, good).run()
+        try:
+            self._begin(good)
+            _Appends(self._service, [one for one in good if one.error is None]).run()
+        except StoreError as error:
+            if _jobs.ends_all(error):
+                raise
+            for one in good:
+                one.error = one.error or _own(error)
         ready = [one for one in good if one.ready and one.error is None]
         if ready:
             self._committer.finish(ready)

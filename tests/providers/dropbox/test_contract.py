@@ -18,7 +18,7 @@ class DropboxContract(StoreContract):
     @pytest.fixture
     def store(self, new_lab):
         lab = new_lab(self.habits, transport=self.transport)
-        yield lab.open()
+        return lab.open()
 
     def test_time_changes_when_the_same_content_is_written_with_another(self, store):
         """Dropbox does not write what is there already: the old time stays, and the entry says so."""
@@ -56,7 +56,7 @@ class TestThroughTheStack(DropboxContract):
     def store(self, new_lab):
         lab = new_lab(self.habits, transport=self.transport)
         lab.fake.put("My Folder/sub", None)
-        yield stack.build(lab.open(), root="My Folder/sub", metadata_cache=60)
+        return stack.build(lab.open(), root="My Folder/sub", metadata_cache=60)
 
 
 def test_what_is_declared(quick):
