@@ -56,7 +56,8 @@ class Service:
         self.context = context
         self._namespace = _text(values, "namespace")
         self._root: str | None = None  # the header, once it is known
-        self._making = threading.Lock()
+        self._making = threading.Lock()  # of clients
+        self._asking = threading.Lock()  # for the root, which may need a client
         self._token_client: Client | None = None
         self.identity = _identity(values, self.name)
         self.client = open_client(
@@ -139,7 +140,7 @@ class Service:
         """The header that says what paths are relative to; none for the user's own space."""
         if not self._namespace:
             return ()
-        with self._making:
+        with self._asking:
             if self._root is None:
                 self._root = self._team_root() if self._namespace == "root" else self._namespace
         kind = "root" if self._namespace == "root" else "namespace_id"
