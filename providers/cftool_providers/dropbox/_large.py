@@ -147,9 +147,10 @@ class Large:
                     while len(running) > PARALLEL:
                         done, running = wait(running, return_when=FIRST_COMPLETED)
                         _all(list(done))
-            finally:
+            except BaseException:
                 for future in running:
                     future.cancel()
+                raise
             _all(list(running))
         own = blocks_of(data)
         size = offset + len(data)
