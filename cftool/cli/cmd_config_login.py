@@ -57,7 +57,7 @@ def login(
         client = remote.text(how.client_id)
     else:
         token = _password(session, remote, how)
-        client = remote.text(how.client_id) if how.client_id else ""
+        client = remote.text(how.client_id or remote.provider.options[0].name)
     _save(remote, client, token)
     if session.out.json:
         session.out.event("login", {"name": remote.name, "ok": True})

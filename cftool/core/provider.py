@@ -124,7 +124,7 @@ class PasswordLogin:
     """How `config login` gets a refresh token where user and password are traded for one; neither is kept.
 
     `ask` are the questions; `trade(values, answers, context)` sends them and returns the refresh token. `client_id` is
-    the option whose value is `Tokens.client`; "" where that is empty.
+    the option whose value is `Tokens.client`; "": the provider's first one.
     """
 
     ask: tuple[Option, ...]

@@ -312,7 +312,7 @@ def test_user_and_password_are_traded_and_not_kept(run, lab, type_in, monkeypatc
         return Secret(lab.oauth.grant())
 
     questions = (Option("user", "E-mail address"), Option("password", "Password", secret=True))
-    lab.provider = replace(lab.provider, login=PasswordLogin(questions, trade, client_id="app_key"))
+    lab.provider = replace(lab.provider, login=PasswordLogin(questions, trade))
     run("config", "create", "work", "fake", "app_key=app", "region=x")
     typed = ["s3cr3t-password"]
     monkeypatch.setattr("getpass.getpass", lambda prompt: typed.pop())
