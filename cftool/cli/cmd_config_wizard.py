@@ -28,7 +28,7 @@ def wizard(
     no_browser: Annotated[bool, Option("--no-browser", help="Log in without a browser on this machine.")] = False,
 ) -> int:
     """Define a remote by questions and answers, log in to it and test it."""
-    from cftool.cli import cmd_config_login, cmd_config_test
+    from cftool.cli import cmd_config, cmd_config_login, cmd_config_test
     from cftool.config import dirs, edit
 
     path = dirs.config_path(session.env, session.common.config)
@@ -44,7 +44,7 @@ def wizard(
     edit.create(path, chosen, provider.name, values)
     session.messages.info(f"created {chosen}: in {path}")
     session.reload()
-    if provider.login is not None and "refresh_token" not in values:
+    if cmd_config.needs_login(provider, values):
         cmd_config_login.login(session, chosen, no_browser=no_browser)
     return cmd_config_test.probe(session, chosen, write=False)
 

@@ -77,6 +77,8 @@ class Committer:
                     found = self._send(todo)
                     break
                 except StoreError as error:
+                    if _jobs.ends_all(error):
+                        raise
                     lost += 1
                     if not _jobs.interrupted_by(error) or lost >= ATTEMPTS:
                         self._all(todo, error)

@@ -9,8 +9,8 @@ import logging
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from cftool.core import hashing
 from cftool.core.download import VerifiedDownload
@@ -29,10 +29,13 @@ from cftool_providers.dropbox._api import Service, api_path, decoded
 from cftool_providers.dropbox._listing import Lister
 from cftool_providers.dropbox._reader import joined
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 log = logging.getLogger("cftool.dropbox")
 
 SMALL = 8 * 1024 * 1024  # up to this a file is collected in memory
-MEMORY = 64 * 1024 * 1024  # of files in flight
+MEMORY = 32 * 1024 * 1024  # of files in flight
 PART = 16 * 1024 * 1024  # a multiple of the blocks of the hash
 PARALLEL = 4
 LARGE_AT_ONCE = 8  # large files that wait while small ones pass them
@@ -217,6 +220,8 @@ class _Ranges:
 
     def run(self) -> Entry:
         """Fetch what is missing, verify, publish."""
+        from concurrent.futures import ThreadPoolExecutor  # only large files need it
+
         item = self._item
         entry = self._entry = self._current()
         partial = item.target.begin(entry)
@@ -244,7 +249,7 @@ class _Ranges:
         _require_same(listed, found)
         return found
 
-    def _fetch_all(self, pool: ThreadPoolExecutor, partial: Partial) -> None:
+    def _fetch_all(self, pool: "ThreadPoolExecutor", partial: Partial) -> None:
         futures = [pool.submit(self._fetch, partial, start, end) for start, end in partial.missing(PART)]
         try:
             for future in futures:

@@ -8,7 +8,7 @@ in a later run (`_sessions`): a part counts as stored only where its hash is sti
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
 
 from cftool.core.errors import Interrupted, ProtocolError, SourceChanged, TemporaryError, TooLarge
 from cftool.core.types import Entry, WriteItem
@@ -18,6 +18,9 @@ from cftool_providers.dropbox._api import Service, answer
 from cftool_providers.dropbox._commit import Committer, Pending, SessionLost
 from cftool_providers.dropbox._reader import Reader, blocks_of, joined
 from cftool_providers.dropbox._sessions import Record, Sessions, fingerprint
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 log = logging.getLogger("cftool.dropbox")
 
@@ -113,7 +116,7 @@ class Large:
                     record.stored(start, digest)
 
         starts = list(range(0, size, PART))
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="cftool-dropbox") as pool:
+        with _pool() as pool:
             _all([pool.submit(send, start) for start in starts[:-1]])
         send(starts[-1])
         reader.require_end(size)
@@ -132,7 +135,7 @@ class Large:
         offset = 0
         rest = first
         running: set[Future[None]] = set()
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="cftool-dropbox") as pool:
+        with _pool() as pool:
             try:
                 while True:
                     data = rest + reader.take(PART + 1 - len(rest))
@@ -145,8 +148,7 @@ class Large:
                     running.add(pool.submit(self._piece, item, session, offset, data, joined(own)))
                     offset += len(data)
                     while len(running) > PARALLEL:
-                        done, running = wait(running, return_when=FIRST_COMPLETED)
-                        _all(list(done))
+                        running = _fewer(running)
             except BaseException:
                 for future in running:
                     future.cancel()
@@ -204,7 +206,22 @@ class Large:
         return one.entry
 
 
-def _all(futures: list[Future[None]]) -> None:
+def _pool() -> "ThreadPoolExecutor":
+    from concurrent.futures import ThreadPoolExecutor  # only large files need it
+
+    return ThreadPoolExecutor(PARALLEL, thread_name_prefix="cftool-dropbox")
+
+
+def _fewer(futures: "set[Future[None]]") -> "set[Future[None]]":
+    """Wait until one is done; its failure is raised. Those that still run."""
+    from concurrent.futures import FIRST_COMPLETED, wait
+
+    done, running = wait(futures, return_when=FIRST_COMPLETED)
+    _all(list(done))
+    return running
+
+
+def _all(futures: "list[Future[None]]") -> None:
     """Wait for all; the first failure keeps what has not begun from beginning, and is raised."""
     failed: BaseException | None = None
     try:

@@ -27,8 +27,8 @@ SMALL = 8 * 1024 * 1024  # up to this a file is loaded into memory
 ROUND = 500  # files that are committed together; the service takes 1,000, but an interruption would cost as many
 LARGE_AT_ONCE = 8  # large files that wait while small ones are gathered
 FILES = 100  # of one append_batch; the header of the argument has some 17 KB then
-GROUP = 16 * 1024 * 1024  # bytes of one append_batch
-MEMORY = 64 * 1024 * 1024  # bytes of all that are under way
+GROUP = 8 * 1024 * 1024  # bytes after which an append_batch takes no further file
+MEMORY = 24 * 1024 * 1024  # bytes under way after which nothing more is loaded
 _POLL = 0.05
 _SMALLER = frozenset({400, 413, 431})  # what an edge answers that does not take so long a header
 _KEY = "files-per-append"
@@ -39,12 +39,8 @@ class _Group:
     """One append_batch: files with their content."""
 
     files: list[Pending]
-    contents: list[bytes]
+    body: bytes
     attempts: int = 0
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.contents))
 
 
 class Uploader:
@@ -191,9 +187,10 @@ class _Appends:
 
     def _load(self) -> _Group | None:
         """The next files, with what they hold; those whose source fails are told and left out."""
-        group = _Group([], [])
+        files: list[Pending] = []
+        contents: list[bytes] = []
         size = 0
-        while self._waiting and len(group.files) < self._most and size < GROUP:
+        while self._waiting and len(files) < self._most and size < GROUP:
             one = self._waiting.popleft()
             try:
                 data = _load(one.item, one.item.source.size)
@@ -203,26 +200,25 @@ class _Appends:
                 one.error = error
                 continue
             one.size, one.digest = len(data), hashing.digest("dropbox", data)
-            group.files.append(one)
-            group.contents.append(data)
+            files.append(one)
+            contents.append(data)
             size += len(data)
-        return group if group.files else None
+        return _Group(files, b"".join(contents)) if files else None
 
     def _request(self, group: _Group) -> Request:
-        body = b"".join(group.contents)
-        self._bytes += len(body)
+        self._bytes += len(group.body)
         entries = [
-            {"cursor": {"session_id": one.session, "offset": 0}, "length": len(data), "close": True}
-            for one, data in zip(group.files, group.contents, strict=True)
+            {"cursor": {"session_id": one.session, "offset": 0}, "length": one.size, "close": True}
+            for one in group.files
         ]
-        arg = {"entries": entries, "content_hash": hashing.digest("dropbox", body)}
+        arg = {"entries": entries, "content_hash": hashing.digest("dropbox", group.body)}
         group.attempts += 1
-        return self._service.upload("files/upload_session/append_batch", arg, body, tag=group)
+        return self._service.upload("files/upload_session/append_batch", arg, group.body, tag=group)
 
     def _answered(self, completion: Completion) -> None:
         group = completion.request.tag
         assert isinstance(group, _Group)
-        self._bytes -= group.size
+        self._bytes -= len(group.body)
         response = completion.response
         try:
             if response is None:
@@ -248,8 +244,9 @@ class _Appends:
 
     def _halve(self, group: _Group) -> None:
         half = len(group.files) // 2
-        self._again.append(_Group(group.files[:half], group.contents[:half]))
-        self._again.append(_Group(group.files[half:], group.contents[half:]))
+        cut = sum(one.size for one in group.files[:half])
+        self._again.append(_Group(group.files[:half], group.body[:cut]))
+        self._again.append(_Group(group.files[half:], group.body[cut:]))
         if half < self._most:
             self._most = half
             log.info("Dropbox does not take %d files in one request; %d from now on", len(group.files), half)
