@@ -45,6 +45,8 @@ CONFIG: dict[str, tuple[str, str, str]] = {
     "list": ("cmd_config", "list_", "List the remotes."),
     "show": ("cmd_config", "show", "Show a remote, secrets hidden."),
     "remove": ("cmd_config", "remove", "Remove a remote."),
+    "wizard": ("cmd_config_wizard", "wizard", "Define a remote by questions and answers."),
+    "login": ("cmd_config_login", "login", "Log in to a remote, in the browser or by a code."),
     "test": ("cmd_config_test", "probe", "Log in to a remote and tell what works."),
     "path": ("cmd_config", "path", "Show where the configuration file is."),
 }

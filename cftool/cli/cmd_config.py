@@ -7,8 +7,11 @@ from typer import Argument
 from cftool.cli.session import Session
 from cftool.config import suggest
 from cftool.core.errors import ConfigError
+from cftool.core.provider import OAuthLogin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cftool.config.file import RemoteConfig
     from cftool.core.provider import Provider
 
@@ -39,9 +42,20 @@ def create(
     path = dirs.config_path(session.env, session.common.config)
     edit.create(path, name, type_, given)
     _event(session, "created", name, path)
-    session.messages.info(f"created {name}: in {path}; cftool config test {name} tries it")
+    follows = (
+        f"cftool config login {name} is next" if needs_login(provider, given) else f"cftool config test {name} tries it"
+    )
+    session.messages.info(f"created {name}: in {path}; {follows}")
     if plain:
         session.messages.info(f"{', '.join(plain)} stands there in plain text; see cftool help config create")
+
+
+def needs_login(provider: "Provider", given: "Mapping[str, object]") -> bool:
+    """Whether `config login` comes next: the provider has one, and no other credentials were given."""
+    how = provider.login
+    if how is None or given.keys() & {"refresh_token", "access_token"}:
+        return False
+    return not given or not isinstance(how, OAuthLogin) or how.client_id in given
 
 
 def list_(session: Session) -> None:

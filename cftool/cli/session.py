@@ -77,6 +77,10 @@ class Session:
             self._config = file.load(self.common.config, self.env)
         return self._config
 
+    def reload(self) -> None:
+        """The configuration was changed: read it anew."""
+        self._config = None
+
     def open(self, text: str, *, follow: bool = True) -> "Opened":
         """The store and path of an address; closed at the end of the session. `follow` a link that it may be itself."""
         from cftool import stack

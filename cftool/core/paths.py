@@ -69,6 +69,9 @@ def problem(path: str, rules: NameRules = HIERARCHICAL) -> str | None:
     for char in rules.forbidden:
         if char in path:
             return f"contains {char!r}"
+    for char in rules.no_end:
+        if path.endswith(char) or f"{char}/" in path:
+            return f"has a component that ends with {char!r}"
     if path.isascii():
         size = len(path)
     elif rules.utf8:

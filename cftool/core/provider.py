@@ -121,6 +121,8 @@ class OAuthLogin:
     `client_id` and `client_secret` name the provider's options. `parameters` are added to the address that the browser
     opens. `register` tells how to register an application; the loopback redirect is `http://127.0.0.1:PORT/` (a free
     port), or `http://localhost:PORT/` with the first of `ports` that is free where the service wants it registered.
+    `shows_code`: asked without a redirect, the service shows the user a code to paste. What comes of it is in the
+    remote's `http.oauth.TokenFile`, under the application's id and the option `refresh_token`, where that is set.
     """
 
     authorize_url: str
@@ -131,17 +133,20 @@ class OAuthLogin:
     parameters: tuple[tuple[str, str], ...] = ()
     ports: tuple[int, ...] = ()
     register: str = ""
+    shows_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordLogin:
     """How `config login` gets a refresh token where user and password are traded for one; neither is kept.
 
-    `ask` are the questions; `trade(values, answers, context)` sends them and returns the refresh token.
+    `ask` are the questions; `trade(values, answers, context)` sends them and returns the refresh token. `client_id` is
+    the option whose value is `Tokens.client`; "": the provider's first one.
     """
 
     ask: tuple[Option, ...]
     trade: Callable[[Mapping[str, str | int | float | bool | Secret | None], Mapping[str, Secret], Context], Secret]
+    client_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,7 @@ class NameRules:
     component_bytes: int | None = None
     path_bytes: int | None = None
     forbidden: str = ""  # characters, besides `/` and NUL
+    no_end: str = ""  # characters with which no component ends
     case_sensitive: bool = True
     unicode_form: str | None = None  # the form under which two names are one: "NFC", or None
 

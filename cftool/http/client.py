@@ -208,7 +208,7 @@ class Client:
 
     def begin(self, request: Request, operation: Operation) -> Iterable[Header]:
         """The headers of an attempt that starts now; it is counted."""
-        headers = self.auth.headers(request)
+        headers = operation.credentials = self.auth.headers(request)
         operation.attempts += 1
         operation.began = self.clock.monotonic()
         with _counting.lock:
@@ -242,6 +242,7 @@ class Client:
                 raise LoginRequired(f"the proxy on the way to {_place(request)} wants a user name and password (407)")
             return None
         if verdict is Verdict.AUTH:
+            response.credentials = operation.credentials
             if operation.auth_attempts < AUTH_ATTEMPTS and self.auth.rejected(response):
                 operation.auth_attempts += 1
                 return 0.0

@@ -13,17 +13,19 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from cftool.core.errors import LoginRequired, ProtocolError, StoreError, TemporaryError
 from cftool.core.paths import printable
-from cftool.core.provider import Secret
+from cftool.core.provider import Context, Secret
 from cftool.disk.atomic import write_file
 from cftool.disk.locks import Lock
 from cftool.http.client import Client
-from cftool.http.types import Header, Request, Response, Stream
+from cftool.http.open import open_client
+from cftool.http.redact import redact
+from cftool.http.types import Header, NoAuth, Policy, Request, Response, Stream, Verdict
 
 _log = logging.getLogger("cftool.http")
 _EARLY = 60.0  # seconds before its end from which a token is no longer used
@@ -74,7 +76,7 @@ class TokenFile:
             return Token(Secret(str(found["access_token"])), expires, None if refresh is None else Secret(str(refresh)))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             _log.warning("the tokens in %s cannot be read (%s)", printable(self.path), type(error).__name__)
             return None
 
@@ -133,6 +135,7 @@ class Tokens:
         self._header = header
         self._lock = threading.Lock()
         self._token: Token | None = None
+        self._unsaved: Token | None = None  # newer than the file: it could not be written
         self._refused: Secret | None = None  # an access token that the service did not take
 
     # ---- http.types.Auth
@@ -143,13 +146,16 @@ class Tokens:
         return (self._header(self.token().access),)
 
     def rejected(self, response: Response | Stream) -> bool:
-        """The token that is in use now was refused: the next one is another."""
-        del response
+        """A token was refused: the next one is another.
+
+        Of many requests that are refused together the first has it renewed; what the others bore is not in use any
+        more.
+        """
+        bore = tuple(getattr(response, "credentials", ()))
         with self._lock:
-            if self._token is None:
-                return False
-            self._refused = self._token.access
-            self._token = None
+            if self._token is not None and bore in {(), (self._header(self._token.access),)}:
+                self._refused = self._token.access
+                self._token = None
         return True
 
     # ---- for providers that need the token itself
@@ -174,20 +180,43 @@ class Tokens:
             saved = self._file.load(self._source)  # another process may have been at it meanwhile
             if saved is not None and self._good(saved):
                 return saved
-            token = self._granted(saved)
+            token = self._unsaved
+            if token is None or not self._good(token):
+                token = self._unsaved = self._granted(saved)
             self._file.save(self._source, token)
+            self._unsaved = None
             return token
 
     def _granted(self, saved: Token | None) -> Token:
-        newest = self._token or saved
+        # The file before our own: another process may have used ours up, and saved what it got for it.
+        newest = self._unsaved or saved or self._token
         refresh = (newest.refresh if newest is not None else None) or self._refresh
         try:
             token = self._grant(refresh)
         except LoginRequired as error:
             if self._login and self._login not in error.message:
-                raise LoginRequired(f"{error.message}; run {self._login}") from error
+                # Raised anew for its message alone: what it came from may hold what was sent.
+                raise LoginRequired(f"{error.message}; run {self._login}") from None
             raise
         return Token(token.access, token.expires, token.refresh or refresh)
+
+
+def open_token_client(context: Context, *, ca_bundle: str | None = None) -> Client:
+    """A client for token endpoints. Its pace is its own: a request of the remote waits for what is sent here."""
+    return open_client(
+        context,
+        auth=NoAuth(),
+        classify=_classify,
+        ca_bundle=ca_bundle,
+        policy=Policy(budget=120.0, attempts=6),
+        connections=2,
+        name=f"{context.remote} login",
+    )
+
+
+def _classify(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+    del headers, body
+    return Verdict.RETRY if status == 429 or status >= 500 else Verdict.ANSWER
 
 
 def refresh_grant(
@@ -227,14 +256,14 @@ def decode_token(response: Response, now: float) -> Token:
     """The token in the answer of a token endpoint (RFC 6749 section 5.1)."""
     try:
         found = json.loads(response.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         if response.status >= 500:
             raise TemporaryError(f"the login service answered {response.status}")
         raise ProtocolError(f"the login service answered {response.status}, and no JSON")
     if response.status >= 400 or "error" in found:
-        said = printable(str(found.get("error_description") or found.get("error") or response.status))
+        said = printable(redact(str(found.get("error_description") or found.get("error") or response.status)))
         if response.status >= 500 or response.status == 429:
             raise TemporaryError(f"the login service answered {response.status}: {said[:200]}")
         raise LoginRequired(f"the login is not valid any more: {said[:200]}")

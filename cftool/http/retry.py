@@ -5,11 +5,11 @@ clock, the sleep and the dice are in `Clock`, so that tests need no real time.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cftool.http.dates import parse_http_date
-from cftool.http.types import Policy
+from cftool.http.types import Header, Policy
 
 # A host that has never answered is more likely misspelt than restarting: about three seconds instead of the budget.
 FIRST_CONTACT_ATTEMPTS = 5
@@ -35,13 +35,14 @@ class Clock:
 class Operation:
     """The bookkeeping of one request through its attempts."""
 
-    __slots__ = ("attempts", "auth_attempts", "began", "started")
+    __slots__ = ("attempts", "auth_attempts", "began", "credentials", "started")
 
     def __init__(self, now: float) -> None:
         self.started = now  # of the first attempt
         self.began = now  # of the latest attempt
         self.attempts = 0
         self.auth_attempts = 0
+        self.credentials: Iterable[Header] = ()  # of the latest attempt
 
 
 def retry_after(value: str | None, now: float) -> float | None:

@@ -74,14 +74,18 @@ class Request:
 
 
 class Response:
-    """Status, headers (names in lower case, last one wins but for repeated Set-Cookie), and the collected body."""
+    """Status, headers (names in lower case, last one wins but for repeated Set-Cookie), and the collected body.
 
-    __slots__ = ("body", "headers", "status")
+    `credentials`: what `Auth.headers` gave for the attempt, set before `Auth.rejected` is asked.
+    """
+
+    __slots__ = ("body", "credentials", "headers", "status")
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
         self.status = status
         self.headers = headers
         self.body = body
+        self.credentials: Iterable[Header] = ()
 
     def header(self, name: str) -> str | None:
         """A header's value by lower-case name, or None."""

@@ -46,6 +46,13 @@ def test_opaque_keys_may_be_anything_but_nul(path):
     assert "NUL" in paths.problem(path + "\0", OPAQUE)
 
 
+def test_characters_at_the_end_of_a_component():
+    rules = NameRules(no_end=" .")
+    assert paths.problem("a b/c.d/ e", rules) is None
+    for path in ("a ", "a /b", "b/a.", "a./b"):
+        assert "ends with" in (paths.problem(path, rules) or "")
+
+
 def test_forbidden_characters():
     rules = NameRules(forbidden=':"')
     assert paths.problem("a:b", rules) == "contains ':'"
