@@ -10,6 +10,7 @@ Quirks that the code knows:
 * DELETE of a collection is recursive; with `T` or without a slash as well. Kind and emptiness are asked first.
 * Conditions count where this server was seen to refuse one: `rclone serve webdav` ignores them on PUT.
 * Apache's ETags are weak for a second after a change and then match no If-Match; versions are compared here.
+* wsgidav's ETags count whole seconds: two contents of one size within a second look alike.
 * sabre (Nextcloud) answers depth infinity with depth 1 and does not say so: a directory without entries is asked again.
 * Times are kept where X-OC-Mtime or a PROPPATCH was seen to have an effect; Apache stores such a property beside.
 * Hosts of their own kind: GMX (types missing, quota untrue), T-Online (400 on quota), box.com and Yandex (404 for what

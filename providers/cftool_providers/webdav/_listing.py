@@ -64,17 +64,19 @@ class Lister:
         stream = api.client.stream(replace(request, idempotent=False) if once else request)
         try:
             if stream.status >= 300:
-                raise self._refused(stream, path, stream.read_all())
+                raise self._refused(stream, path, stream.read_all(), depth)
             _multistatus.check_answer(stream.status, stream.headers, api.host)
         except BaseException:
             stream.close()
             raise
         return stream
 
-    def _refused(self, stream: Stream, path: str, body: bytes) -> StoreError:
+    def _refused(self, stream: Stream, path: str, body: bytes, depth: str) -> StoreError:
         """Why a directory was not listed: perhaps it is none."""
         api = self._api
         error = api.error(stream, path, body)
+        if depth == "infinity" and stream.status == 403:
+            return error  # of the depth, most likely; asked with depth 1 it will say so where there is more to it
         if path and stream.status in {400, 403, 404, 405, 409}:
             try:
                 if not api.find(path).is_dir:

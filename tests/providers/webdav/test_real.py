@@ -1,6 +1,5 @@
 """The conformance suite, and what else only a server of somebody else's making can show."""
 
-import itertools
 import os
 
 import pytest
@@ -10,10 +9,9 @@ from cftool.core.errors import InvalidName
 from cftool.core.provider import Context
 from cftool.testing.contract import StoreContract
 from cftool_providers.webdav import PROVIDER
-from tests.providers.webdav import dav_servers
+from tests.dav_servers import new_folder
 
 pytestmark = pytest.mark.real
-_numbers = itertools.count(1)
 
 
 class Remember:
@@ -29,27 +27,6 @@ class Remember:
         self.known[key] = value
 
 
-@pytest.fixture(scope="module")
-def rclone(tmp_path_factory):
-    with dav_servers.rclone(tmp_path_factory.mktemp("rclone")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def wsgidav(tmp_path_factory):
-    with dav_servers.wsgidav(tmp_path_factory.mktemp("wsgidav")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def apache():
-    reason = dav_servers.missing_apache()
-    if reason:
-        pytest.skip(reason)
-    with dav_servers.apache() as server:
-        yield server
-
-
 MEMORY = {}
 
 
@@ -63,7 +40,7 @@ def opened(server, path="", **context):
 
 def fresh(server, **context):
     """A store over a new directory of the server, probed."""
-    name = f"t{next(_numbers)}"
+    name = new_folder()
     top = opened(server)
     top.mkdir(name)
     top.close()
@@ -80,8 +57,8 @@ class RealContract(StoreContract):
 
 class TestRclone(RealContract):
     @pytest.fixture
-    def store(self, rclone):
-        store = fresh(rclone)
+    def store(self, dav_server_of):
+        store = fresh(dav_server_of("rclone"))
         yield store
         store.close()
 
@@ -122,16 +99,16 @@ class TestWsgidav(RealContract):
         pass
 
     @pytest.fixture
-    def store(self, wsgidav):
-        store = fresh(wsgidav)
+    def store(self, dav_server_of):
+        store = fresh(dav_server_of("wsgidav"))
         yield store
         store.close()
 
 
 class TestApache(RealContract):
     @pytest.fixture
-    def store(self, apache):
-        store = fresh(apache)
+    def store(self, dav_server_of):
+        store = fresh(dav_server_of("apache"))
         yield store
         store.close()
 
@@ -140,7 +117,7 @@ class TestApacheOverRequests(RealContract):
     many = 50
 
     @pytest.fixture
-    def store(self, apache):
-        store = fresh(apache, transport="requests")
+    def store(self, dav_server_of):
+        store = fresh(dav_server_of("apache"), transport="requests")
         yield store
         store.close()
