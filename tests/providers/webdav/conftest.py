@@ -85,3 +85,9 @@ def new_lab(tmp_path) -> Iterator[Callable[..., Lab]]:
             return lab
 
         yield make
+
+
+@pytest.fixture(params=["curl", "requests"])
+def lab(request, new_lab) -> Lab:
+    """A plain server, on either transport."""
+    return new_lab(transport=request.param)
