@@ -54,7 +54,7 @@ class Habits:
     types: bool = True  # GMX leaves them out of some answers
     deletes_directories: bool = True
     late: int = 0  # looks for which something new is not there yet
-    quota: tuple[int, int] | None = (1_000_000, 5_000)
+    quota: tuple[int, int] | None = (1_000_000, 5_000)  # used and free
     missing_parent: int = 409
 
 
