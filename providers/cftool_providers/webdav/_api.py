@@ -37,6 +37,7 @@ _HASHES = {"MD5": ("md5", 32), "SHA1": ("sha1", 40), "SHA256": ("sha256", 64)}
 _LATE = (0.3, 0.6, 1.2)  # seconds between looks for what was written a moment ago
 _LOOKS = frozenset({"OPTIONS", "PROPFIND"})  # only these may turn out to be about a directory
 _LOCK_ATTEMPTS = 8
+_NO_TOP = frozenset({404, 405, 410, 501})  # of the top directory: the address is not the right one
 _SLASH = frozenset({301, 302, 303, 307, 308})
 
 
@@ -230,6 +231,8 @@ class Api:
 
     def error(self, response: Response | Stream, path: str | None = None, body: bytes = b"") -> StoreError:
         """The exception for an answer that is no success."""
+        if path == "" and response.status in _NO_TOP:
+            return _errors.no_top(response.status, self._top)
         return _errors.error(response, body, host=self.host, path=path)
 
     # ---- one entry
@@ -267,7 +270,7 @@ class Api:
 
     def found(self, response: Response, path: str) -> Entry:
         """The entry in the answer to `find_request` with depth 0."""
-        if response.status in {404, 410}:
+        if response.status in {404, 410} and path:
             raise NotFound("no such file or directory", path=path)
         if response.status != 207 and response.status >= 300:
             raise self.error(response, path)

@@ -81,10 +81,12 @@ def error(response: Response | Stream, body: bytes = b"", *, host: str, path: st
     return kind(text, path=path, retry_after=_retry_after(response))
 
 
-def of_row(status: int, path: str | None) -> StoreError:
-    """The exception for a status inside of a multistatus."""
-    kind, text = _KINDS.get(status, (TemporaryError if status >= 500 else ProtocolError, f"the server said {status}"))
-    return kind(text, path=path)
+def no_top(status: int, top: str) -> StoreError:
+    """The exception where the top directory itself is not there, or no WebDAV: the option `url` is wrong."""
+    hint = "check url; Nextcloud's ends in /remote.php/dav/files/USER"
+    if status in {404, 410}:
+        return NotFound(f"there is no directory {safe_url(top)} ({hint})", path="")
+    return Unsupported(f"{safe_url(top)} does not speak WebDAV, it answers {status} ({hint})", path="")
 
 
 def is_checksum_refusal(response: Response) -> bool:

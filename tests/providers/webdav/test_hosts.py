@@ -146,3 +146,13 @@ def test_space_is_told_where_the_server_does(new_lab):
     store = new_lab(quota=None, state_dir=None).open()
     with pytest.raises(Unsupported):
         store.usage()
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 501])
+def test_an_address_that_is_not_the_right_one_is_told_so(new_lab, status):
+    lab = new_lab()
+    for call in (lambda store: store.stat(""), lambda store: list(store.scan("")), lambda store: list(store.walk(""))):
+        store = lab.open(path="/elsewhere")
+        lab.fake.rule("*", times=99, instead=FakeResponse(status))
+        with pytest.raises((NotFound, Unsupported), match="check url"):
+            call(store)
