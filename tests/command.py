@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.dav_servers import DavServer
 from tests.servers import S3Server, tool
 
 PATIENCE = 600  # seconds; a command that takes longer hangs
@@ -71,7 +72,7 @@ class Cftool:
             **self.settings,
         }
 
-    def with_server(self, server: S3Server, remote: str = "lab") -> "Cftool":
+    def with_server(self, server: S3Server | DavServer, remote: str = "lab") -> "Cftool":
         """The same user with the server as a remote more."""
         return Cftool(self.home, {**self.settings, **server.cftool_environment(remote)})
 

@@ -1,11 +1,14 @@
 """Fixtures that every test may use: the real servers, and an environment without the user's own settings."""
 
+import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests import dav_servers
+from tests.dav_servers import DavServer
 from tests.servers import S3Server, moto_s3, rclone_s3
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -33,6 +36,30 @@ def moto_server() -> Iterator[S3Server]:
     """moto's S3 server."""
     with moto_s3() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def dav_server_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], DavServer]]:
+    """Gives the session's WebDAV server of a kind, started when it is asked for first; skips where it cannot be had."""
+    started: dict[str, DavServer] = {}
+    with contextlib.ExitStack() as stack:
+
+        def of(kind: str) -> DavServer:
+            reason = dav_servers.missing_apache() if kind == "apache" else None
+            if reason is not None:
+                pytest.skip(reason)
+            if kind not in started:
+                place = tmp_path_factory.mktemp(f"dav-{kind}")
+                started[kind] = stack.enter_context(dav_servers.KINDS[kind](place))
+            return started[kind]
+
+        yield of
+
+
+@pytest.fixture(params=list(dav_servers.KINDS))
+def dav_server(request: pytest.FixtureRequest, dav_server_of: Callable[[str], DavServer]) -> DavServer:
+    """Each of the WebDAV servers, in a test of its own."""
+    return dav_server_of(request.param)
 
 
 @pytest.fixture(autouse=True)

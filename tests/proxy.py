@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
+from tests.dav_servers import DavServer
 from tests.servers import S3Server
 
 PIECE = 256 * 1024
@@ -45,7 +46,9 @@ class Exchange:
 
     @property
     def is_listing(self) -> bool:
-        """Whether objects of a bucket are listed."""
+        """Whether objects of a bucket, or entries of a collection, are listed."""
+        if self.method == "PROPFIND":
+            return self.headers.get("depth") != "0"
         return self.method == "GET" and "list-type" in self.query
 
     @property
@@ -146,7 +149,7 @@ class _Wire:
 class Proxy:
     """A running proxy; `server` is what clients are given in the place of the real one."""
 
-    def __init__(self, upstream: S3Server) -> None:
+    def __init__(self, upstream: S3Server | DavServer) -> None:
         target = urlsplit(upstream.url)
         assert target.hostname is not None
         assert target.port is not None
@@ -162,7 +165,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self._closed = False
         port = self._listener.getsockname()[1]
-        self.server = dataclasses.replace(upstream, url=f"http://127.0.0.1:{port}")
+        self.server = dataclasses.replace(upstream, url=f"http://127.0.0.1:{port}{target.path}")
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> "Proxy":

@@ -1,4 +1,4 @@
-"""The server of a benchmark: one that is given, a measuring stand-in, or `rclone serve s3`.
+"""The server of a benchmark: one that is given, a measuring stand-in, `rclone serve s3` or `rclone serve webdav`.
 
 A measuring stand-in (`--s3lab PATH`) counts requests, makes a million objects at once, adds latency and speaks TLS; its
 control plane is below `/_lab/`. Elsewhere requests are counted only by who counts its own, and there is no latency.
@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import ssl
+import subprocess
 import tempfile
 import urllib.error
 import urllib.request
@@ -17,14 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.servers import S3Server, free_port, rclone_s3, running
+from tests.dav_servers import DavServer, rclone_dav
+from tests.servers import S3Server, free_port, rclone_s3, running, tool
 
 
 @dataclass(slots=True)
 class Lab:
     """A server with what it can do; `tls` is the same over HTTPS, with the certificate to trust."""
 
-    server: S3Server
+    server: S3Server | DavServer
     name: str
     control: bool = False
     certificate: str | None = None
@@ -118,3 +120,23 @@ def local_rclone(scratch: Path) -> Iterator[Lab]:
     directory.mkdir()
     with rclone_s3(directory) as server:
         yield Lab(server, "rclone serve s3")
+
+
+class DavLab(Lab):
+    """Without buckets; emptied through the server, which keeps what it knows of its directories."""
+
+    def reset(self, *, data: bool = False) -> None:
+        """Nothing is counted; with `data` empty the store."""
+        if data:
+            env = {"PATH": os.environ["PATH"], **self.server.rclone_environment()}
+            subprocess.run([tool("rclone"), "purge", "lab:bench"], env=env, capture_output=True, check=False)
+
+    def make_bucket(self, bucket: str) -> None:
+        """Directories are made by whoever writes into them."""
+
+
+@contextlib.contextmanager
+def local_webdav(scratch: Path) -> Iterator[Lab]:
+    """`rclone serve webdav` over a directory below `scratch`."""
+    with rclone_dav(scratch / "served") as server:
+        yield DavLab(server, "rclone serve webdav")

@@ -10,11 +10,13 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from tests.bench.clients import Client
 from tests.bench.lab import Lab
-from tests.bench.measure import Cost, median, run
+from tests.bench.measure import Cost, apart, median, run
+from tests.dav_servers import DavServer
 from tests.proxy import Proxy
 from tests.servers import tool
 
@@ -90,7 +92,7 @@ class Bench:
         rows = {name: median(costs[name]) for name in clients}
         if not lab.control:
             rows = {
-                name: replace(cost, requests=self._count(lab, name, work, local, remote, prepare))
+                name: replace(cost, requests=apart(partial(self._count, lab, name, work, local, remote, prepare)))
                 for name, cost in rows.items()
             }
         self.tables.append(Table(title, rows, bars, rounds))
@@ -309,3 +311,56 @@ class Bench:
         self.compare("print the version", lab, "version", clients, local=Path(), bars=bars, rounds=runs)
         bars = (Bar("cpu", 2.0, "rclone"),)
         self.compare("list a local directory", lab, "list local", clients[:2], local=Path(), bars=bars, rounds=runs)
+
+    def webdav(self, lab: Lab) -> None:
+        """The small files over WebDAV; rclone at its best flags."""
+        root, target = self.small_files(), self.scratch / "down"
+        clients, half = ("cftool", "rclone"), (Bar("cpu", 0.5, "rclone"), Bar("rss", 80))
+
+        def empty(client: Client) -> None:
+            lab.reset(data=True)
+
+        def arrived(client: Client) -> None:
+            found = sum(len(names) for _, _, names in os.walk(target))
+            if found != FILES:
+                raise SystemExit(f"{client.name}: {found} of {FILES} files arrived")
+
+        def same(client: Client) -> None:
+            arrived(client)
+            subprocess.run(["diff", "-r", root, target], check=True)
+
+        def synced(client: Client) -> None:
+            command = client.command("no-op", root, REMOTE)
+            assert command is not None
+            run(command, client.environment())
+
+        def gone(client: Client) -> None:
+            assert isinstance(lab.server, DavServer)
+            if left := sum(len(names) for _, _, names in os.walk(lab.server.root)):
+                raise SystemExit(f"{client.name}: {left} files were not deleted")
+
+        title = f"upload {FILES:,} x 4 KiB"
+        check = self.expect_remote(lab, FILES)
+        self.compare(title, lab, "upload", clients, local=root, prepare=empty, check=check, bars=half)
+        self.compare(
+            f"download {FILES:,} x 4 KiB",
+            lab,
+            "download",
+            clients,
+            local=target,
+            prepare=lambda client: shutil.rmtree(target, ignore_errors=True),
+            check=same,
+            bars=half,
+        )
+        title = f"sync of {FILES:,} with nothing to do"
+        self.compare(title, lab, "no-op", clients, local=root, prepare=synced, bars=(Bar("rss", 80),))
+        self.compare(
+            f"delete {FILES:,}",
+            lab,
+            "delete",
+            clients,
+            local=Path(),
+            prepare=synced,
+            check=gone,
+            bars=half,
+        )

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.bench.measure import Cost, median, run
+from tests.bench.measure import Cost, apart, median, run
 from tests.bench.tables import Bar
 
 
@@ -36,3 +36,9 @@ def test_a_bar_holds_up_to_its_limit():
 
 def test_a_bar_on_what_was_not_counted_does_not_hold():
     assert Bar("requests", 10).judge({"cftool": Cost(1.0, 1.0, 1.0)}) == ("not counted", "≤ 10 requests", False)
+
+
+def test_what_is_counted_apart_comes_back_or_ends_the_benchmark():
+    assert apart(lambda: 42) == 42
+    with pytest.raises(SystemExit, match="counted"):
+        apart(lambda: sys.exit("no such thing"))

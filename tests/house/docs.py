@@ -55,6 +55,7 @@ PARTS = {
     "commands": commands,
     "s3-options": lambda: options("s3"),
     "dropbox-options": lambda: options("dropbox"),
+    "webdav-options": lambda: options("webdav"),
     "measured": measured,
 }
 
