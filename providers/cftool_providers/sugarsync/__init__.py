@@ -4,9 +4,9 @@ API: https://www.sugarsync.com/dev/api/resource-ref.html. Paths are `SYNC FOLDER
 
 Quirks that the code knows:
 * Files and folders have ids (links); names are only labels. Two files of one folder may have the same name: the newest
-  keeps it, each other is shown with its number, `name (duplicate 6552993_17252).txt`, so that nothing is lost or merged.
+  keeps it, each other is shown with its number, `name (duplicate 6552993_17252).txt`: nothing is lost or merged.
 * A new file is made without content, then its content is sent. Until that has arrived it is not `presentOnServer`, its
-  size is -1, and it is shown to nobody; the next upload of that name fills it. What others are uploading looks the same.
+  size is -1, and it is shown to nobody. What others are uploading looks the same: only after an hour it is ours to fill.
 * A replacement goes to a temporary name, is looked at there, and takes the name before the old file leaves it.
 * There are no hashes and no times of the file's own; `lastModified` is when the service got the content.
 * Pages are counted by offset, so a change in between would move entries past us: each page begins with the last entry
@@ -23,17 +23,19 @@ from cftool.core.provider import Context, Option, PasswordLogin, Provider, Secre
 from cftool.core.store import Store
 
 OPTIONS = (
-    Option("app_id", "Application id, such as `/sc/10061/3_21053`, of https://www.sugarsync.com/developer", required=True),
+    Option(
+        "app_id", "Application id, such as `/sc/10061/3_21053` (https://www.sugarsync.com/developer)", required=True
+    ),
     Option("access_key_id", "Access key of the developer account", required=True),
     Option("private_access_key", "Private access key that belongs to the access key", required=True, secret=True),
-    Option("refresh_token", "Refresh token; default: what `cftool config login` left in the state directory", secret=True),
+    Option("refresh_token", "Refresh token; default: what `config login` left in the state directory", secret=True),
     Option(
         "hard_delete",
         "Delete for good, instead of moving to the Deleted Files, from where it can be restored",
         default=False,
         type="bool",
     ),
-)  # fmt: skip
+)
 
 _ASK = (
     Option("user", "User name of SugarSync, an e-mail address", required=True),

@@ -42,7 +42,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
 
 def said(body: bytes) -> str:
     """What an error page says, as one short line; "" where it says nothing."""
-    found = _SAID.search(body[:64 * 1024])
+    found = _SAID.search(body[: 64 * 1024])
     if found is None:
         return ""
     text = html.unescape(_TAGS.sub(" ", found[1].decode("utf-8", "replace")))

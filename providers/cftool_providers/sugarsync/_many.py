@@ -52,9 +52,8 @@ class Reader:
 
     def found(self, path: str, *, max_age: float) -> Entry:
         """The file at `path`."""
-        if "/" not in path:
-            if not path or self._tree.item(path):
-                raise IsADirectory("is a directory", op="read", path=path)
+        if "/" not in path and (not path or self._tree.item(path)):
+            raise IsADirectory("is a directory", op="read", path=path)
         item = self._tree.item(path, max_age=max_age)
         if item.is_dir:
             raise IsADirectory("is a directory", op="read", path=path)
@@ -80,7 +79,9 @@ class Reader:
     def _check(stream: Stream, entry: Entry, start: int, end: int, *, whole: bool) -> None:
         length = stream.header("content-length")
         if length is not None and not (length.isascii() and length.isdigit() and int(length) == end - start):
-            raise IntegrityError(f"{end - start} bytes were expected, {length[:20]} announced", op="read", path=entry.path)
+            raise IntegrityError(
+                f"{end - start} bytes were expected, {length[:20]} announced", op="read", path=entry.path
+            )
         said = _RANGE.fullmatch((stream.header("content-range") or "").strip())
         if whole:
             if stream.status != 200 or stream.header("content-range") is not None:
@@ -89,7 +90,9 @@ class Reader:
             raise ProtocolError("a part of the file was asked for; the whole came", op="read", path=entry.path)
         elif (int(said[1]), int(said[2]) + 1) != (start, end) or int(said[3]) != entry.size:
             raise ProtocolError(
-                f"bytes {start}-{end - 1} of {entry.size} were asked for; {said[0][:60]} came", op="read", path=entry.path
+                f"bytes {start}-{end - 1} of {entry.size} were asked for; {said[0][:60]} came",
+                op="read",
+                path=entry.path,
             )
 
     # ---- many

@@ -1,8 +1,8 @@
 """Decoders of what the service says: pages of contents, files, folders, the account, tokens. No I/O.
 
 A page is believed only where it proves itself: status and type, the root element, the start that was asked for, a clear
-`hasMore`, as many entries as `start` and `end` make, every name fit to be one, and links that lead to this very service,
-because credentials are sent there. Everything else is a ListingError.
+`hasMore`, as many entries as `start` and `end` make, every name fit to be one, and links that lead to this very
+service, because credentials are sent there. Everything else is a ListingError.
 """
 
 import calendar

@@ -214,4 +214,3 @@ class Service:
 
 class Unsure(TemporaryError):
     """Something was to be made, and no answer says whether it was: a listing has to tell."""
-

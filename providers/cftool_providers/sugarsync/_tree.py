@@ -54,7 +54,11 @@ class Contents:
 
     def drop(self, item: Item) -> None:
         """Note what we took away."""
-        self.shown = {name: each for name, each in self.shown.items() if each.ref != item.ref}
+        there = self.shown.get(item.name)
+        names = [item.name] if there is not None and there.ref == item.ref else list(self.shown)
+        for name in names:
+            if self.shown[name].ref == item.ref:
+                del self.shown[name]
         self._folded = None
 
 

@@ -63,17 +63,22 @@ class Uploader:
         self._service = service
         self._tree = tree
         self._wall = wall
-        self._paths = [threading.Lock() for _ in range(_STRIPES)]
+        self._paths = [threading.RLock() for _ in range(_STRIPES)]
         self._folders = [threading.Lock() for _ in range(_STRIPES)]
+
+    def _path(self, path: str) -> threading.RLock:
+        """The lock of all that write to this path."""
+        return self._paths[hash(path.casefold()) % _STRIPES]
 
     # ---- write and write_many
 
     def one(self, item: WriteItem) -> Entry:
         """Write one file. Raises what went wrong."""
-        sent = self._send(item, max_age=0.0)
-        if sent.error is not None:
-            raise sent.error
-        [result] = self._look(paths.parent(item.path), [sent])
+        with self._path(item.path):  # until it was seen, no other thread may replace it
+            sent = self._send(item, max_age=0.0)
+            if sent.error is not None:
+                raise sent.error
+            [result] = self._look(paths.parent(item.path), [sent])
         if result.error is not None:
             raise result.error
         assert result.entry is not None
@@ -126,7 +131,7 @@ class Uploader:
                 raise InvalidName(
                     "cannot be a file: the root of SugarSync holds sync folders only", op="write", path=item.path
                 )
-            with self._paths[hash(item.path.casefold()) % _STRIPES]:
+            with self._path(item.path):
                 folder, contents = self._place(place, max_age)
                 old = contents.find(name)
                 if old is not None and old.is_dir:
@@ -240,18 +245,20 @@ class Uploader:
         except StoreError as error:
             return [Result(sent.item.path, error=_again(error, sent.item.path), tag=sent.item.tag) for sent in files]
         by_ref = {item.ref: (name, item) for name, item in contents.shown.items()}
-        unseen = {item.ref for item in contents.hidden}
-        return [self._seen(sent, by_ref.get(sent.ref), hidden=sent.ref in unseen) for sent in files]
+        return [self._seen(sent, by_ref.get(sent.ref), contents) for sent in files]
 
-    def _seen(self, sent: _Sent, found: tuple[str, Item] | None, *, hidden: bool) -> Result:
+    @staticmethod
+    def _seen(sent: _Sent, found: tuple[str, Item] | None, contents: Contents) -> Result:
         path, tag = sent.item.path, sent.item.tag
+        name = path.rpartition("/")[2]
         error: StoreError
         if found is None:
-            text = "was sent, and is not whole at the service" if hidden else "was sent, and the folder does not list it"
-            error = IntegrityError(text, op="write", path=path)
+            error = IntegrityError("was sent, and is not there whole", op="write", path=path)
+            if name in contents.shown and sent.ref not in {item.ref for item in contents.hidden}:
+                error = PreconditionFailed("somebody else replaced it meanwhile", op="write", path=path)
         elif found[1].size != sent.size:
             error = IntegrityError(f"{sent.size} bytes were sent, {found[1].size} are there", op="write", path=path)
-        elif found[0] != path.rpartition("/")[2]:
+        elif found[0] != name:
             error = PreconditionFailed(
                 f"somebody else wrote it meanwhile; ours is kept as {paths.printable(found[0])}", op="write", path=path
             )
@@ -265,7 +272,7 @@ class Uploader:
         """One request where nothing is at `dst`; else under a temporary name first."""
         item = self._source(src, "copy")
         place, name = self._target(dst, "copy")
-        with self._paths[hash(dst.casefold()) % _STRIPES]:
+        with self._path(dst):
             folder, contents = self._place(place, 0.0)
             old = self._replaced(contents, name, dst)
             ref = self._copied(item, place, folder, contents, name if old is None else temp_name())
@@ -296,7 +303,7 @@ class Uploader:
         if item is None or "/" not in src:
             raise _not_movable("move", src)
         place, name = self._target(dst, "move")
-        with self._paths[hash(dst.casefold()) % _STRIPES]:
+        with self._path(dst):
             folder, contents = self._place(place, 0.0)
             old = contents.find(name)
             if old is not None and old.ref == item.ref:

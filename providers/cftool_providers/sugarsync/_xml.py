@@ -13,7 +13,7 @@ from cftool.core.errors import ProtocolError
 MAX_DEPTH = 12
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#9;"}
-_SPECIAL = re.compile("[&<>\"\r\n\t]")
+_SPECIAL = re.compile('[&<>"\r\n\t]')
 
 
 class Node:

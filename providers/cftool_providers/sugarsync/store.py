@@ -22,7 +22,6 @@ from cftool.core.types import (
     WalkOrder,
     WriteItem,
 )
-from cftool.disk.temps import is_temp
 from cftool_providers.sugarsync._login import settings
 from cftool_providers.sugarsync._many import Deleter, Reader, Rmdir
 from cftool_providers.sugarsync._service import CONNECTIONS, Service
@@ -180,7 +179,7 @@ class SugarSyncStore(Optionals):
         horizon = time.time_ns() - int(older_than * 1e9)
         for place, contents in self._tree.walk(path):
             for item in contents.hidden:
-                if item.stored_ns is not None and item.stored_ns <= horizon and (is_temp(item.name) or not item.present):
+                if item.stored_ns is not None and item.stored_ns <= horizon:
                     size = item.size if item.present else None
                     yield Leftover(paths.join(place, item.name), item.ref, item.stored_ns, size)
 

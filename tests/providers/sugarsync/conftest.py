@@ -1,5 +1,6 @@
 """Stores over the fake SugarSync service, on both transports, under the real host name."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -79,6 +80,10 @@ class Lab:
         assert isinstance(store, SugarSyncStore)
         self._stack.callback(store.close)
         return store
+
+    def forget_token(self) -> None:
+        """As if the last run were more than an hour ago: the account is remembered, the access token is not."""
+        shutil.rmtree(f"{self.state_dir}/tokens")
 
     def close(self) -> None:
         self._stack.close()

@@ -38,7 +38,7 @@ class TestInTheSyncFolderItself(SugarSyncContract):
     def store(self, new_lab):
         lab = new_lab(self.habits, transport=self.transport)
         lab.fake.folder("Top")
-        yield PrefixStore(lab.open(), "Top")
+        return PrefixStore(lab.open(), "Top")
 
 
 class TestWithoutDuplicates(SugarSyncContract):
