@@ -124,8 +124,9 @@ class Service:
             stream.close()
 
     def content(self, ref: str, size: int) -> Response:
-        """The whole content of a small file."""
-        return self._ok(self.client.send(Request("GET", f"{ref}/data", op="GET data", max_body=size + 1)))
+        """The whole content of a small file; an error page may be larger than it."""
+        most = max(size, 64 * 1024) + 1
+        return self._ok(self.client.send(Request("GET", f"{ref}/data", op="GET data", max_body=most)))
 
     # ---- writing
 
