@@ -105,4 +105,5 @@ def test_no_secret_is_in_any_file_but_the_token_file(user, tmp_path):
                 found.append(os.path.join(directory, name))
     assert [os.path.basename(os.path.dirname(path)) for path in found] == ["tokens"]
     assert os.stat(found[0]).st_mode & 0o777 == 0o600
-    assert json.loads(open(found[0]).read())["refresh_token"] == REFRESH  # noqa: SIM115 - a test
+    with open(found[0]) as file:
+        assert json.load(file)["refresh_token"] == REFRESH

@@ -51,7 +51,12 @@ def measured() -> str:
     )
 
 
-PARTS = {"commands": commands, "s3-options": lambda: options("s3"), "measured": measured}
+PARTS = {
+    "commands": commands,
+    "s3-options": lambda: options("s3"),
+    "sugarsync-options": lambda: options("sugarsync"),
+    "measured": measured,
+}
 
 
 def renewed(text: str) -> str:

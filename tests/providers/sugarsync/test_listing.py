@@ -221,4 +221,3 @@ def test_a_storm_of_503_ends_as_a_temporary_error(served):
     hasten(store)
     with pytest.raises(TemporaryError):
         list(store.scan("Top"))
-

@@ -146,7 +146,16 @@ def faults(fake):
     """What the service may do, and how often, without hurting."""
     reset = FakeResponse(200, fault=Fault(Wire.RESET))
     short = FakeResponse(200, (("Content-Type", "application/xml"),), b"<x", fault=Fault(Wire.CLOSE))
-    for op in ("POST file", "PUT data", "PUT file", "GET contents", "GET data", "POST folder", "GET folder", "GET file"):
+    for op in (
+        "POST file",
+        "PUT data",
+        "PUT file",
+        "GET contents",
+        "GET data",
+        "POST folder",
+        "GET folder",
+        "GET file",
+    ):
         yield f"{op}: reset", lambda op=op: fake.fail(op, reset, skip=2, times=2)
         yield f"{op}: closed", lambda op=op: fake.fail(op, short, skip=1, times=2)
         yield f"{op}: the answer lost", lambda op=op: fake.lose(op, skip=2, times=2)
