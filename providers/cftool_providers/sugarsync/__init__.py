@@ -6,7 +6,7 @@ Quirks that the code knows:
 * Files and folders have ids (links); names are only labels. Two files of one folder may have the same name: the newest
   keeps it, each other is shown with its number, `name (duplicate 6552993_17252).txt`: nothing is lost or merged.
 * A new file is made without content, then its content is sent. Until that has arrived it is not `presentOnServer`, its
-  size is -1, and it is shown to nobody. What others are uploading looks the same: only after an hour it is ours to fill.
+  size is -1, and it is shown to nobody. What others are uploading looks the same: after an hour it is ours to fill.
 * A replacement goes to a temporary name, is looked at there, and takes the name before the old file leaves it.
 * There are no hashes and no times of the file's own; `lastModified` is when the service got the content.
 * Pages are counted by offset, so a change in between would move entries past us: each page begins with the last entry

@@ -171,7 +171,7 @@ NAMES = [name for name, _ in faults(None)]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_recovers_from_what_passes(pair, name):
-    make(pair.path, {path: data for path, data in list(many(60).items())[:30]})
+    make(pair.path, dict(list(many(60).items())[:30]))
     assert pair.up().failures == ()
     make(pair.path, {**many(60), "dir0/file0000": b"changed", "dir1/file0001": b"changed too"})
     (pair.path / "dir2/file0002").unlink()
