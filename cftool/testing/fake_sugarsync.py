@@ -110,6 +110,7 @@ class FakeSugarSync:
         self.files: dict[str, File] = {}
         self.ops: Counter[str] = Counter()
         self.log: list[tuple[str, str]] = []
+        self.keys = (ACCESS_KEY, PRIVATE_KEY)
         self.refresh_tokens = {REFRESH}
         self.tokens: dict[str, int] = {}  # access token: its end, ms
         self.clock = _START
@@ -329,7 +330,7 @@ class FakeSugarSync:
         found = self._fields(call, "appAuthorization", "username", "password", "application", "accessKeyId", "privateAccessKey")  # fmt: skip # noqa: E501
         if (found["username"], found["password"]) != (USER, PASSWORD):
             raise _Refused(401, "Invalid username or password")
-        if (found["application"], found["accessKeyId"], found["privateAccessKey"]) != (APP_ID, ACCESS_KEY, PRIVATE_KEY):
+        if (found["application"], found["accessKeyId"], found["privateAccessKey"]) != (APP_ID, *self.keys):
             raise _Refused(403, "The application is not known")
         token = f"{BASE}/app-authorization/A{self._tick()}"
         self.refresh_tokens.add(token)
@@ -338,7 +339,7 @@ class FakeSugarSync:
     def _op_token(self, request: FakeRequest, call: _Call) -> FakeResponse:
         del request
         found = self._fields(call, "tokenAuthRequest", "accessKeyId", "privateAccessKey", "refreshToken")
-        if (found["accessKeyId"], found["privateAccessKey"]) != (ACCESS_KEY, PRIVATE_KEY):
+        if (found["accessKeyId"], found["privateAccessKey"]) != self.keys:
             raise _Refused(401, "The keys are not known")
         if found["refreshToken"] not in self.refresh_tokens:
             raise _Refused(401, "The refresh token was revoked")
