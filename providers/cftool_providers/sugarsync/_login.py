@@ -135,7 +135,7 @@ def tokens(client: Client, own: Settings, context: Context) -> Tokens:
     return Tokens(
         grant(client, own),
         file=file,
-        client=own.app_id,
+        client="",  # a login is of the account, whatever application asked for it
         refresh=own.refresh_token,
         login=f"cftool config login {context.remote or 'sugarsync'}",
         header=lambda token: ("Authorization", token.reveal()),

@@ -199,7 +199,7 @@ class Deleter:
 
 
 class Rmdir:
-    """Removes empty folders."""
+    """Removes folders: empty ones, and whole ones into the Deleted Files."""
 
     def __init__(self, service: Service, tree: Tree) -> None:
         self._service = service
@@ -222,4 +222,10 @@ class Rmdir:
             for item in contents.hidden:
                 self._service.trash(item)
             self._service.remove(ref)
+        self._tree.forget(path)
+
+    def whole(self, path: str) -> None:
+        """See Store.delete_dir. Removing it for good would orphan what is in it, so that it always can come back."""
+        ref = self._tree.folder(path)
+        self._service.trash(Item(path.rpartition("/")[2], ref, is_dir=True))
         self._tree.forget(path)

@@ -213,5 +213,10 @@ class Service:
         return response
 
 
-class Unsure(TemporaryError):
-    """Something was to be made, and no answer says whether it was: a listing has to tell."""
+class Unsure(Exception):
+    """Something was to be made, and no answer says whether it was: a listing has to tell. It never leaves the store."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after

@@ -30,7 +30,7 @@ from cftool_providers.sugarsync._upload import Uploader
 
 _CAPS = (
     Cap.WALK | Cap.COPY | Cap.MOVE | Cap.MOVE_DIR | Cap.WRITE_MANY | Cap.READ_MANY | Cap.DELETE_MANY | Cap.USAGE
-    | Cap.EMPTY_DIRS | Cap.RANGES | Cap.LEFTOVERS | Cap.LINK
+    | Cap.DELETE_DIR | Cap.EMPTY_DIRS | Cap.RANGES | Cap.LEFTOVERS | Cap.LINK
 )  # fmt: skip
 # What XML cannot carry, and line ends and tabs, which the service's own clients do not take.
 _FORBIDDEN = "".join(map(chr, range(1, 32))) + "\ufffe\uffff"
@@ -154,6 +154,12 @@ class SugarSyncStore(Optionals):
     def read_many(self, items: Iterable[ReadItem]) -> Iterator[Result]:
         """One request a file, and a listing of its folder where the last one is too old."""
         return self._reader.run(items)
+
+    def delete_dir(self, path: str) -> None:
+        """One request: the folder goes to the Deleted Files with all that is in it. A sync folder cannot."""
+        if "/" not in path:
+            raise Unsupported("a sync folder cannot be moved to the Deleted Files", op="delete_dir", path=path)
+        self._rmdir.whole(path)
 
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """One request a file, and a listing of its folder where the last one is too old."""

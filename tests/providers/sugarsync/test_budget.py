@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from cftool.testing.fake_sugarsync import REFRESH
-from cftool.transfer.options import MaxDelete
+from cftool.transfer import api
+from cftool.transfer.options import MaxDelete, Options
 from cftool.wrap.prefix import PrefixStore
 from tests.transfer.kit import Bench, local, make, remote
 
@@ -68,6 +69,33 @@ def test_a_thousand_new_files_a_second_run_and_their_deletion(budget):
     assert budget.ops["PUT file"] == 1000
     assert budget.total <= 1013, budget.ops
     assert len(budget.lab.fake.trashed()) == 1000
+
+
+def test_a_whole_folder_is_deleted_by_one_request(budget):
+    for path, data in files(1000).items():
+        budget.lab.fake.put(f"Folder/tree/{path}", data)
+    budget.run(lambda bench: bench.dst.store.stat("tree"))
+
+    def remove(bench):
+        entry = bench.dst.store.stat("tree")
+        budget.lab.fake.ops.clear()
+        return api.remove_tree(bench.dst, entry, Options(), bench.around(), bench.events.append)
+
+    summary = budget.run(remove)
+    assert (summary.deleted, summary.failures) == (1, ())
+    assert {op: count for op, count in budget.ops.items() if not op.startswith("GET")} == {"PUT folder": 1}
+    assert budget.ops.total() <= 3, budget.ops  # two looks: that the folder is where its path says
+    assert budget.lab.fake.trashed() == ["tree"]
+
+
+def test_a_sync_folder_is_removed_entry_by_entry(quick):
+    quick.fake.put("Folder/sub/file")
+    store = quick.open()
+    bench = Bench(remote(store, "sugarsync:566494"), remote(store, "sugarsync:566494"), None)
+    summary = api.remove_tree(bench.dst, "Folder", Options(), bench.around(), bench.events.append)
+    assert (summary.deleted, summary.failures) == (3, ())
+    assert quick.fake.tree() == {}
+    assert quick.fake.trashed() == ["file"]
 
 
 def test_a_listing_of_ten_thousand_files_in_a_hundred_folders(budget):
