@@ -1,5 +1,6 @@
 """What SugarSync does differently from a file system, one test each."""
 
+import io
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from cftool.core.errors import (
     ProtocolError,
     QuotaExceeded,
     RateLimited,
+    SourceChanged,
     StoreError,
     TemporaryError,
     TooLarge,
@@ -25,7 +27,6 @@ from cftool.core.provider import PasswordLogin, Secret
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, Entry, Kind, ReadItem, WriteItem
 from cftool.http.types import Response, Verdict
-from cftool.testing.cases.base import OddSource
 from cftool.testing.fake_sugarsync import BASE, PASSWORD, REFRESH, USER, Habits
 from cftool.testing.http_fake import FakeResponse, Fault, Wire
 from cftool.testing.targets import MemoryTarget
@@ -37,6 +38,17 @@ BIG = bytes(range(256)) * 24_000  # more than is collected in memory
 
 def write(store, path, data=b"content"):
     return store.write(path, BytesSource(data))
+
+
+class Failing(BytesSource):
+    """A source that cannot be read to its end."""
+
+    def open(self):
+        class Reader(io.BytesIO):
+            def read(self, size=-1):
+                raise SourceChanged("changed while it was read")
+
+        return Reader(super().load())
 
 
 def read(store, path, **how):
@@ -324,7 +336,7 @@ def test_where_a_second_name_is_refused_the_old_file_comes_back_if_the_new_one_c
 def test_a_source_that_fails_leaves_nothing_behind(quick):
     store = quick.open()
     with pytest.raises(StoreError):
-        store.write("Top/file", OddSource(BIG, size=len(BIG), fail_at=100))
+        store.write("Top/file", Failing(BIG))
     assert (quick.fake.tree(), quick.fake.placeholders()) == ({"Top": None}, [])
 
 
