@@ -62,6 +62,17 @@ def test_a_tree_goes_there_and_back_and_a_second_run_copies_nothing(user, fake, 
     assert fake.trashed() == ["one"]
 
 
+def test_link_df_and_rm_of_a_whole_folder(user, fake, tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    user.run("cp", tmp_path / "file", "sugar:Top/sub/file")
+    assert user.run("link", "sugar:Top/sub/file").out.startswith(b"https://www.sugarsync.com/pf/")
+    assert b"5" in user.run("df", "sugar:").out
+    fake.ops.clear()
+    user.run("rm", "-r", "sugar:Top/sub")
+    assert fake.trashed() == ["sub"]
+    assert fake.ops["PUT folder"] == 1
+
+
 def test_a_file_for_the_root_is_refused_by_name(user, fake, tmp_path):
     (tmp_path / "file").write_bytes(b"x")
     done = user.run("cp", tmp_path / "file", "sugar:file", code=1)

@@ -18,6 +18,7 @@ from cftool.core import paths
 from cftool.core.errors import ConfigError, ListingError, LoginRequired, ProtocolError, StoreError
 from cftool.core.provider import Secret
 from cftool.core.types import Entry, Kind
+from cftool.disk import partial
 from cftool.http import dates, messages, oauth, redact, retry, urls
 from cftool.http.types import Response
 from cftool.testing import fake_sugarsync
@@ -281,6 +282,20 @@ def learnt(data: bytes) -> None:
     assert found.get("key") is None or isinstance(found.get("key"), str)
 
 
+_MAP_HEADER = "cftool-map 1 1000 77"
+_MAP = b"".join(partial._sealed(line) for line in (_MAP_HEADER, "b boot", "w 0 10", "d 0 10", "d 20 30"))
+
+
+def partial_map(data: bytes) -> None:
+    """What is there of a download: every line has its own checksum, so nearly all that is bad ends the log."""
+    fd = os.open(_written("map", data), os.O_RDWR | os.O_APPEND)
+    try:
+        for start, end in partial._Log(fd, _MAP_HEADER).load():
+            assert 0 <= start < end <= 30
+    finally:
+        os.close(fd)
+
+
 def spool(data: bytes) -> None:
     """Not foreign, but it must give back exactly what it got, whatever names are like."""
     names = [part.decode("utf-8", "surrogateescape") for part in data.split(b"\n")][:200]
@@ -359,6 +374,7 @@ TARGETS = (
         (b'{"access_token": "a", "expires_in": 3600, "refresh_token": "r"}',),
     ),
     Target("learnt facts", learnt, (), (b'{"key": "value"}',)),
+    Target("partial map", partial_map, (), (_MAP,)),
     Target("spool", spool, (), (b"a\nb\n\xff\xfe\n",)),
     Target(
         "http head",

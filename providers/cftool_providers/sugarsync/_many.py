@@ -11,6 +11,7 @@ from cftool.core import paths
 from cftool.core.download import VerifiedDownload
 from cftool.core.errors import (
     IntegrityError,
+    Interrupted,
     IsADirectory,
     NotADirectory,
     NotFound,
@@ -99,7 +100,7 @@ class Reader:
 
     def run(self, items: Iterable[ReadItem]) -> Iterator[Result]:
         """Results of read_many, in the order in which they end."""
-        return bounded(self._fetch, items, CONNECTIONS)
+        return _uninterrupted(bounded(self._fetch, items, CONNECTIONS))
 
     def _fetch(self, item: ReadItem) -> Result:
         path = item.entry.path
@@ -142,6 +143,14 @@ class Reader:
             partial.close()
 
 
+def _uninterrupted(results: Iterator[Result]) -> Iterator[Result]:
+    """Results; that the run is to end is no result of one file."""
+    for result in results:
+        if isinstance(result.error, Interrupted):
+            raise result.error
+        yield result
+
+
 class Deleter:
     """Thread-safe."""
 
@@ -168,7 +177,7 @@ class Deleter:
                 else:
                     yield entry
 
-        yield from bounded(self._delete, files(), CONNECTIONS)
+        yield from _uninterrupted(bounded(self._delete, files(), CONNECTIONS))
         for entry in later:
             try:
                 rmdir(entry.path)

@@ -160,9 +160,9 @@ class Service:
         pairs = (("displayName", name), *((("parent", parent),) if parent is not None else ()))
         self._ok(self.client.send(Request("PUT", ref, XML, _xml.document(kind, pairs), op=f"PUT {kind}")))
 
-    def trash(self, item: Item, *, for_good: bool = False) -> None:
+    def trash(self, item: Item) -> None:
         """Take a file away: into the Deleted Files, or for good. A folder is removed for good only when empty."""
-        if for_good or (self.own.hard_delete and not item.is_dir):
+        if self.own.hard_delete and not item.is_dir:
             self.remove(item.ref)
         else:
             self.change(item.ref, item.name, self.account().deleted)

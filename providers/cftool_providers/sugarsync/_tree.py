@@ -20,13 +20,17 @@ from cftool_providers.sugarsync._service import CONNECTIONS, Service, Unsure
 BATCH_AGE = 10.0
 _TRIES = 3  # of a listing that changes while it is read, of making what no answer told of
 _KEPT_FOLDERS = 50_000
-_KEPT_ITEMS = 100_000  # of recent listings
+_KEPT_ITEMS = 20_000  # of recent listings
 
 
 class Contents:
-    """What one listing of a folder found: `shown` by the name that users see, and what is `hidden` from them."""
+    """What one listing of a folder found: `shown` by the name that users see, and what is `hidden` from them.
+
+    Threads of a batch note what they made and took away.
+    """
 
     def __init__(self, ref: str, at: float, items: list[Item]) -> None:
+        self._lock = threading.Lock()
         self.ref = ref
         self.at = at
         self.hidden = [item for item in items if not item.present or is_temp(item.name)]
@@ -35,31 +39,40 @@ class Contents:
 
     def find(self, name: str) -> Item | None:
         """The entry of that name, else one that differs in case only: to SugarSync's own clients they are the same."""
-        item = self.shown.get(name)
-        if item is None and name:
-            if self._folded is None:
-                self._folded = {shown.casefold(): shown for shown in sorted(self.shown, reverse=True)}
-            item = self.shown.get(self._folded.get(name.casefold(), ""))
-        return item
+        with self._lock:
+            item = self.shown.get(name)
+            if item is None and name:
+                if self._folded is None:
+                    self._folded = {shown.casefold(): shown for shown in sorted(self.shown, reverse=True)}
+                item = self.shown.get(self._folded.get(name.casefold(), ""))
+            return item
+
+    def entries(self) -> list[tuple[str, Item]]:
+        """What is shown, as it is now."""
+        with self._lock:
+            return list(self.shown.items())
 
     def refs(self) -> set[str]:
         """All links."""
-        return {item.ref for item in (*self.shown.values(), *self.hidden)}
+        with self._lock:
+            return {item.ref for item in (*self.shown.values(), *self.hidden)}
 
     def put(self, name: str, item: Item) -> None:
         """Note what we made."""
-        self.shown[name] = item
-        if self._folded is not None:
-            self._folded[name.casefold()] = name
+        with self._lock:
+            self.shown[name] = item
+            if self._folded is not None:
+                self._folded[name.casefold()] = name
 
     def drop(self, item: Item) -> None:
         """Note what we took away."""
-        there = self.shown.get(item.name)
-        names = [item.name] if there is not None and there.ref == item.ref else list(self.shown)
-        for name in names:
-            if self.shown[name].ref == item.ref:
-                del self.shown[name]
-        self._folded = None
+        with self._lock:
+            there = self.shown.get(item.name)
+            names = [item.name] if there is not None and there.ref == item.ref else list(self.shown)
+            for name in names:
+                if self.shown[name].ref == item.ref:
+                    del self.shown[name]
+            self._folded = None
 
 
 def _named(items: list[Item]) -> dict[str, Item]:
@@ -236,7 +249,7 @@ class Tree:
         """List a folder now. Raises ListingError where it does not hold still."""
         before = self._service.clock()
         found = Contents(ref, before, self._listed(ref, top=not path))
-        for name, item in found.shown.items():
+        for name, item in found.entries():
             if item.is_dir:
                 self._learn(paths.join(path, name), item, ref)
         self._keep(path, found)
@@ -300,7 +313,7 @@ class Tree:
                     for done in wait(running, return_when=FIRST_COMPLETED).done:
                         place, depth = running.pop(done)
                         found = done.result()
-                        for name, item in found.shown.items():
+                        for name, item in found.entries():
                             if item.is_dir:
                                 if item.ref in seen or depth >= paths.MAX_DEPTH:
                                     raise ListingError("the folders lead in a circle", path=paths.join(place, name))

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from cftool.core import paths
 from cftool.core.errors import (
     IntegrityError,
+    Interrupted,
     InvalidName,
     IsADirectory,
     NotADirectory,
@@ -104,6 +105,8 @@ class Uploader:
         for sent in bounded(lambda item: self._send(item, max_age=BATCH_AGE), feed(), CONNECTIONS):
             place = paths.parent(sent.item.path)
             busy[place] -= 1
+            if isinstance(sent.error, Interrupted):
+                raise sent.error
             if sent.error is not None:
                 yield Result(sent.item.path, error=sent.error, tag=sent.item.tag)
             else:
@@ -244,7 +247,7 @@ class Uploader:
             contents = self._tree.fresh(place, self._tree.folder(place, max_age=BATCH_AGE))
         except StoreError as error:
             return [Result(sent.item.path, error=_again(error, sent.item.path), tag=sent.item.tag) for sent in files]
-        by_ref = {item.ref: (name, item) for name, item in contents.shown.items()}
+        by_ref = {item.ref: (name, item) for name, item in contents.entries()}
         return [self._seen(sent, by_ref.get(sent.ref), contents) for sent in files]
 
     @staticmethod
@@ -292,7 +295,7 @@ class Uploader:
                 if attempt == _TRIES - 1:
                     raise TemporaryError(error.message, op="copy", retry_after=error.retry_after) from error
                 known, now = contents.refs(), self._tree.fresh(place, folder)
-                for other in (*now.shown.values(), *now.hidden):
+                for other in (*(each for _, each in now.entries()), *now.hidden):
                     if other.name == name and other.ref not in known:
                         return other.ref
         raise AssertionError
@@ -321,7 +324,7 @@ class Uploader:
 
     def _now(self, place: str, folder: str, ref: str, path: str) -> Entry:
         contents = self._tree.fresh(place, folder)
-        for item in contents.shown.values():
+        for _, item in contents.entries():
             if item.ref == ref:
                 return entry_of(path, item)
         raise NotFound("is not there, although the service said so", path=path)

@@ -81,7 +81,7 @@ class SugarSyncStore(Optionals):
 
     def scan(self, path: str) -> Iterator[Entry]:
         """The folder's pages. All of them, because only then it is known which names are there twice."""
-        for name, item in self._tree.contents(path).shown.items():
+        for name, item in self._tree.contents(path).entries():
             yield entry_of(paths.join(path, name), item)
 
     def read(self, path: str, *, start: int = 0, end: int | None = None, if_version: str | None = None) -> Download:
@@ -130,7 +130,7 @@ class SugarSyncStore(Optionals):
     def walk(self, path: str) -> Iterator[Entry]:
         """Folders in parallel, each by its pages."""
         for place, contents in self._tree.walk(path):
-            for name, item in contents.shown.items():
+            for name, item in contents.entries():
                 yield entry_of(paths.join(place, name), item)
 
     def copy(self, src: str, dst: str) -> Entry:

@@ -8,6 +8,7 @@ import pytest
 from cftool.core.errors import (
     ConfigError,
     IntegrityError,
+    Interrupted,
     InvalidName,
     IsADirectory,
     LoginRequired,
@@ -668,3 +669,29 @@ def test_delete_many_takes_entries_by_their_path_alone(quick):
     results = list(store.delete_many([Entry("Top/dir/file", Kind.FILE), Entry("Top/dir", Kind.DIRECTORY)]))
     assert [result.error for result in results] == [None, None]
     assert quick.fake.tree() == {"Top": None}
+
+
+def test_a_listing_may_be_changed_while_it_is_gone_through(quick):
+    store = quick.open()
+    hasten(store)
+    for n in range(5):
+        write(store, f"Top/file{n}")
+    for entry in store.scan("Top"):
+        store.delete(entry.path)
+        write(store, f"Top/new {entry.name}")
+    assert names(store, "Top") == [f"new file{n}" for n in range(5)]
+
+
+def test_an_interrupt_is_no_result_of_one_file(quick):
+    stop = []
+    store = quick.open(cancelled=lambda: bool(stop))
+    entries = [write(store, f"Top/file{n}") for n in range(3)]
+    stop.append(True)
+    for batch in (
+        store.write_many(WriteItem(f"Top/new{n}", BytesSource(b"x")) for n in range(3)),
+        store.read_many(ReadItem(entry, MemoryTarget()) for entry in entries),
+        store.delete_many(entries),
+    ):
+        with pytest.raises(Interrupted):
+            list(batch)
+    assert len(quick.fake.tree()) == 3
