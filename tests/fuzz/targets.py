@@ -33,7 +33,9 @@ from cftool_providers.sugarsync import _errors as sugarsync_errors
 from cftool_providers.sugarsync import _pages as sugarsync_pages
 
 XML = {"content-type": "application/xml"}
-SCRATCH = Path(tempfile.mkdtemp(prefix="cftool-fuzz-"))
+# In memory, where there is such a place: thousands of small files are synced here.
+_FOLDER = tempfile.TemporaryDirectory(prefix="cftool-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+SCRATCH = Path(_FOLDER.name)
 
 
 @dataclass(frozen=True)
