@@ -50,7 +50,7 @@ class FileMemory:
         try:
             with open(self._path, "rb") as file:
                 found = json.loads(file.read(_LARGEST))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         if not isinstance(found, dict):
             return {}

@@ -114,6 +114,13 @@ class Store(Protocol):
         """Download many files to local targets, large ones in parallel ranges."""
         ...
 
+    def delete_dir(self, path: str) -> None:
+        """Delete a directory with all below it, in one step of the service. Raises NotFound, NotADirectory.
+
+        Raises Unsupported, with nothing changed, where this very directory cannot go that way.
+        """
+        ...
+
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """Delete files, and directories that are empty by then; of an entry, path and kind count.
 
@@ -192,6 +199,10 @@ class Optionals:
         """Not supported."""
         del items
         raise self._unsupported("read_many")
+
+    def delete_dir(self, path: str) -> None:
+        """Not supported."""
+        raise self._unsupported("delete_dir", path)
 
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """Not supported."""

@@ -90,6 +90,7 @@ class Cap(enum.Flag):
     WRITE_MANY = enum.auto()  # write_many() is faster than many write()
     READ_MANY = enum.auto()
     DELETE_MANY = enum.auto()
+    DELETE_DIR = enum.auto()  # delete_dir(): a directory with all below it, in one step
     CHANGES = enum.auto()
     USAGE = enum.auto()
     EMPTY_DIRS = enum.auto()  # a directory without entries can be made and is listed

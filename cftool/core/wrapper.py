@@ -100,6 +100,10 @@ class Wrapper:
         """Forwarded."""
         return self.inner.read_many(items)
 
+    def delete_dir(self, path: str) -> None:
+        """Forwarded."""
+        self.inner.delete_dir(path)
+
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """Forwarded."""
         return self.inner.delete_many(entries)

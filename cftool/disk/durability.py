@@ -36,6 +36,23 @@ def start_writeback(fd: int) -> None:
         call(fd, 0, 0, _WRITE)
 
 
+def make_directories(path: str, mode: int = 0o700) -> None:
+    """Make a directory and its parents, each new one durable: what is written into it later must not go with it."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_directories(os.path.dirname(path), mode)
+        make_directories(path, mode)
+        return
+    parent = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync_directory(parent)
+    finally:
+        os.close(parent)
+
+
 def sync_directory(fd: int) -> None:
     """Make the entries of an open directory durable."""
     try:

@@ -90,8 +90,9 @@ class Client:
         """The answer with its body collected (or fed to the request's sink)."""
         operation = Operation(self.clock.monotonic())
         while True:
+            headers = self._enter(request, operation)  # what a login raises has had its own attempts
             try:
-                response = self._exchange(request, operation)
+                response = self._exchange(request, headers)
             except ConnectionFailed as error:
                 self.wait(self.after_failure(request, operation, error))
                 continue
@@ -104,8 +105,9 @@ class Client:
         """The answer with its body still to be pulled; of a status from 400 on, the first 64 KiB are read already."""
         operation = Operation(self.clock.monotonic())
         while True:
+            headers = self._enter(request, operation)
             try:
-                stream, response = self._open(request, operation)
+                stream, response = self._open(request, headers)
             except ConnectionFailed as error:
                 self.wait(self.after_failure(request, operation, error))
                 continue
@@ -132,8 +134,7 @@ class Client:
 
     # ---- one attempt
 
-    def _exchange(self, request: Request, operation: Operation) -> Response:
-        headers = self._enter(request, operation)
+    def _exchange(self, request: Request, headers: Iterable[Header]) -> Response:
         try:
             stream = self.transport.send(request, headers)
             try:
@@ -150,8 +151,7 @@ class Client:
             self.pacer.exit()
         return response
 
-    def _open(self, request: Request, operation: Operation) -> tuple[Stream, Response]:
-        headers = self._enter(request, operation)
+    def _open(self, request: Request, headers: Iterable[Header]) -> tuple[Stream, Response]:
         try:
             stream = self.transport.send(request, headers)
             if stream.status < 400:

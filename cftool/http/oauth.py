@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 from cftool.core.errors import LoginRequired, ProtocolError, StoreError, TemporaryError
 from cftool.core.paths import printable
 from cftool.core.provider import Context, Secret
+from cftool.disk import durability
 from cftool.disk.atomic import write_file
 from cftool.disk.locks import Lock
 from cftool.http.client import Client
@@ -76,7 +77,7 @@ class TokenFile:
             return Token(Secret(str(found["access_token"])), expires, None if refresh is None else Secret(str(refresh)))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             _log.warning("the tokens in %s cannot be read (%s)", printable(self.path), type(error).__name__)
             return None
 
@@ -89,7 +90,7 @@ class TokenFile:
             "refresh_token": None if token.refresh is None else token.refresh.reveal(),
         }
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            durability.make_directories(os.path.dirname(self.path))
         except OSError as error:
             raise StoreError(f"cannot make {printable(os.path.dirname(self.path))}: {error.strerror}") from error
         write_file(self.path, json.dumps(record).encode(), 0o600)
@@ -273,7 +274,7 @@ def decode_token(response: Response, now: float) -> Token:
     expires = found.get("expires_in")
     try:
         end = math.inf if expires is None else now + float(expires)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ProtocolError("the login service gave an end of the token that is no number") from None
     refresh = found.get("refresh_token")
     return Token(Secret(access), end, Secret(refresh) if isinstance(refresh, str) and refresh else None)

@@ -82,6 +82,8 @@ def remove_tree(at: Side, path: "str | Entry", options: Options, around: Surroun
         tally.skipped(entry.path, "excluded")
         return tally.summary()
     remover = Remover(at.store, tally, dry_run=options.dry_run, cancelled=around.cancelled)
+    if entry.kind is Kind.DIRECTORY and entry.path and not options.dry_run and remover.remove_at_once(entry):
+        return tally.summary()
     if entry.kind is Kind.DIRECTORY:
         remover.remove_below(entry.path, spool_dir=None)
     if entry.path and not tally.stopped and not tally.failures:

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from cftool.core import paths
-from cftool.core.errors import DirectoryNotEmpty, Interrupted, NotADirectory, NotFound, ProtocolError, StoreError
+from cftool.core.errors import (
+    DirectoryNotEmpty,
+    Interrupted,
+    NotADirectory,
+    NotFound,
+    ProtocolError,
+    StoreError,
+    Unsupported,
+)
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry, Kind
 from cftool.transfer.options import Select, Side
@@ -141,6 +149,20 @@ class Remover:
             else:
                 gone(key)
                 self._tally.deleted(shown(path), is_dir=entry.is_dir, size=entry.size)
+
+    def remove_at_once(self, entry: Entry) -> bool:
+        """A directory with all below it in one step, told as one deletion; False where the service has no such step."""
+        if Cap.DELETE_DIR not in self._store.features.caps:
+            return False
+        try:
+            self._store.delete_dir(entry.path)
+        except Unsupported:  # not of this one: entry by entry, then
+            return False
+        except StoreError as error:
+            self._tally.failed(entry.path, error)
+        else:
+            self._tally.deleted(entry.path, is_dir=True, size=None)
+        return True
 
     def remove_named(self, entry: Entry) -> None:
         """Remove a directory that was asked for by name and is empty by now; what keeps it is an error."""

@@ -135,6 +135,13 @@ class CheckStore(Wrapper):
         self._need(Cap.READ_MANY, "read_many")
         return self._batch("read", items, attrgetter("entry.path"), self.inner.read_many)
 
+    def delete_dir(self, path: str) -> None:
+        """Checked; the root is never deleted."""
+        with self._around("delete_dir", path, Cap.DELETE_DIR):
+            if not path:
+                raise InvalidName("is the root; it cannot be removed", path=path)
+            self.inner.delete_dir(path)
+
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """An item that cannot work is answered here; the others go on."""
         self._need(Cap.DELETE_MANY, "delete_many")

@@ -188,6 +188,13 @@ class MetadataCachingStore(StatefulWrapper):
         """Each result is kept as that of `write`."""
         return self._batch(items, lambda item: item.path, self.inner.write_many, self._cache.put)
 
+    def delete_dir(self, path: str) -> None:
+        """All that was known below is forgotten; the directory is kept as a negative entry."""
+        with self._changing(path, trees=True):
+            self.inner.delete_dir(path)
+            self._cache.forget_tree(path)
+            self._cache.drop(path)
+
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """Each result is kept as that of `delete`."""
         return self._batch(

@@ -201,6 +201,12 @@ class PrefixStore(StatefulWrapper):
         mapped = (ReadItem(i.entry.at(self._in(i.entry.path)), _Target(i.target, self._out), i.tag) for i in items)
         return self._results(self.inner.read_many(mapped))
 
+    def delete_dir(self, path: str) -> None:
+        """Mapped; the root stays where it is."""
+        inner = self._file_in(path, "delete_dir")
+        with self._errors():
+            self.inner.delete_dir(inner)
+
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """Mapped."""
         return self._results(self.inner.delete_many(e.at(self._in(e.path)) for e in entries))

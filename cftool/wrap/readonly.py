@@ -18,6 +18,7 @@ _CHANGING = (
     | Cap.IF_ABSENT
     | Cap.WRITE_MANY
     | Cap.DELETE_MANY
+    | Cap.DELETE_DIR
 )
 
 
@@ -81,6 +82,10 @@ class ReadOnlyStore(Wrapper):
         """Refused."""
         del items
         self._refuse("write_many", None)
+
+    def delete_dir(self, path: str) -> NoReturn:
+        """Refused."""
+        self._refuse("delete_dir", path)
 
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """Refused."""

@@ -32,7 +32,18 @@ class ReadingThrough(ReadOnlyStore):
     features = property(lambda self: self.inner.features)
 
 
-for _name in ("write", "delete", "mkdir", "rmdir", "copy", "move", "set_modified", "write_many", "delete_many"):
+for _name in (
+    "write",
+    "delete",
+    "mkdir",
+    "rmdir",
+    "copy",
+    "move",
+    "set_modified",
+    "write_many",
+    "delete_many",
+    "delete_dir",
+):
     setattr(ReadingThrough, _name, _behind(_name))
 
 

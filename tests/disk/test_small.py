@@ -287,3 +287,15 @@ def test_other_errors_pass_and_ours_learn_their_place():
     with pytest.raises(NotFound) as caught:
         fail(NotFound("gone"))
     assert (caught.value.op, caught.value.path) == ("stat", "p")
+
+
+def test_directories_are_made_with_their_parents_and_each_is_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(durability, "sync_directory", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    durability.make_directories(str(tmp_path / "a/b/c"))
+    durability.make_directories(str(tmp_path / "a/b/c"))
+    assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a/b")]
+    assert (tmp_path / "a/b/c").stat().st_mode & 0o777 == 0o700
+    monkeypatch.chdir(tmp_path)
+    durability.make_directories("d")
+    assert synced[-1] == str(tmp_path)

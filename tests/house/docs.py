@@ -56,6 +56,7 @@ PARTS = {
     "s3-options": lambda: options("s3"),
     "dropbox-options": lambda: options("dropbox"),
     "webdav-options": lambda: options("webdav"),
+    "sugarsync-options": lambda: options("sugarsync"),
     "measured": measured,
 }
 

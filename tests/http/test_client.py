@@ -492,3 +492,17 @@ def test_the_limit_never_falls_to_nothing():
     for began in range(0, 9000, 900):
         pacer.slow_down(float(began) + 1000)
     assert pacer.limit >= 1
+
+
+def test_what_a_login_raises_is_not_repeated_with_the_request(ask):
+    asked = []
+
+    class AwayAuth(NoAuth):
+        def headers(self, request):
+            asked.append(request)
+            raise lost()
+
+    client, transport, clock = make([], auth=AwayAuth())
+    with pytest.raises(ConnectionFailed):
+        ask(client, get())
+    assert (len(asked), transport.sent, clock()) == (1, [], make([])[2]())

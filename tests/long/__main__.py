@@ -21,6 +21,10 @@ HARNESSES = {
     "interrupted large files": "tests/acceptance/test_resume.py",
     "refusals": "tests/acceptance/test_refusals.py",
     "exit codes": "tests/acceptance/test_exit_codes.py",
+    "fuzzed decoders": "tests/fuzz",
+    "secret canary": "tests/adversarial/test_canary.py",
+    "symlink racer": "tests/adversarial/test_symlinks.py",
+    "power cuts": "tests/adversarial/test_power_cuts.py",
 }
 WRITER = "kills of the local writer"
 

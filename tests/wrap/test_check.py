@@ -34,6 +34,7 @@ class Untouchable:
         lambda s: s.write_many([]),
         lambda s: s.read_many([]),
         lambda s: s.delete_many([]),
+        lambda s: s.delete_dir("a"),
         lambda s: s.changes(None),
         lambda s: s.usage(),
         lambda s: s.link("f"),

@@ -25,6 +25,7 @@ from cftool_providers.memory import MemoryStore
         lambda s: s.set_modified("file", 1),
         lambda s: s.write_many([WriteItem("new", BytesSource(b""))]),
         lambda s: s.delete_many([Entry("file", Kind.FILE)]),
+        lambda s: s.delete_dir("dir"),
         lambda s: s.remove_leftover(Leftover("file", "1")),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 
 from cftool.core.errors import (
     IsADirectory,
+    NotADirectory,
     NotFound,
     PreconditionFailed,
     ReadOnly,
@@ -50,6 +51,7 @@ class OptionalCases(Base):
             (Cap.WRITE_MANY, lambda: next(iter(store.write_many([item])))),
             (Cap.READ_MANY, lambda: next(iter(store.read_many([read])))),
             (Cap.DELETE_MANY, lambda: next(iter(store.delete_many([entry])))),
+            (Cap.DELETE_DIR, lambda: store.delete_dir("dir")),
             (Cap.CHANGES, lambda: store.changes(None)),
             (Cap.USAGE, store.usage),
             (Cap.LINK, lambda: store.link("file")),
@@ -338,6 +340,31 @@ class OptionalCases(Base):
             assert isinstance(results["dir"].error, StoreError)
         assert self.get(store, "dir/kept") == b"kept"
         assert self.missing(store, "file")
+
+    # ---- a directory with all below it
+
+    def test_delete_dir_takes_all_below_and_nothing_else(self, store: Store) -> None:
+        self.need(store, Cap.DELETE_DIR)
+        for path in ("dir/file", "dir/sub/deep/file", "dir2/kept", "dir.txt"):
+            self.put(store, path)
+        store.mkdir("dir/empty")
+        store.delete_dir("dir")
+        assert self.missing(store, "dir")
+        assert self.missing(store, "dir/sub/deep/file")
+        assert self.tree(store).keys() == {"dir2", "dir2/kept", "dir.txt"}
+        self.put(store, "dir/new", b"new")
+        assert self.listing(store, "dir").keys() == {"dir/new"}
+
+    def test_delete_dir_of_a_file_or_of_nothing_fails_and_harms_nothing(self, store: Store) -> None:
+        self.need(store, Cap.DELETE_DIR)
+        self.put(store, "file", b"kept")
+        with pytest.raises(NotFound):
+            store.delete_dir("nothing")
+        with pytest.raises(NotADirectory):
+            store.delete_dir("file")
+        with pytest.raises(StoreError):
+            store.delete_dir("")
+        assert self.get(store, "file") == b"kept"
 
     # ---- the rest
 

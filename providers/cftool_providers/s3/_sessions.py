@@ -172,8 +172,11 @@ def _decode(data: bytes) -> tuple[Intent, str | None]:
     try:
         intent = Intent(**json.loads(lines[0]))
         upload_id = next((str(json.loads(line)["id"]) for line in lines[1:]), None)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, RecursionError) as error:
         raise ValueError from error
+    texts = (intent.service, intent.path, intent.source, intent.headers)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(intent.part_size, int):
+        raise ValueError
     return intent, upload_id
 
 
