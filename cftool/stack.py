@@ -39,6 +39,7 @@ class OpenContext:
     metadata_cache: float | None = None  # seconds, 0 = off; None: as the remote's configuration says, else off
     flags: Mapping[str, str] = field(default_factory=dict)
     cancelled: Callable[[], bool] = never  # whether what is under way is to end
+    deletes: bool = True  # whether what a listing does not name may be deleted for that (see Context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ def _context(remote: str, provider: str, context: OpenContext) -> Context:
         connections=context.connections,
         cancelled=context.cancelled,
         transport=context.transport,
+        deletes=context.deletes,
     )
 
 

@@ -45,6 +45,7 @@ def cp(
         return _streamed(session, names, dst, options(flags))
     how = options(flags)
     session.connections = how.transfers
+    session.deletes = False
     found: list[_Source] = []
     failed: list[BaseException] = []
     for name in names:

@@ -23,6 +23,7 @@ def rm(
     """Remove files, and with -r trees."""
     steps: list[Step] = []
     failed: list[BaseException] = []
+    session.deletes = False  # only what was listed goes, and a directory only when it was seen to be empty
     for text in paths:
         try:
             steps.append(_step(session.open(text, follow=False), recursive=which.recursive, dry_run=flags.dry_run))

@@ -38,6 +38,7 @@ class Session:
         self.requests: Counter[str] = Counter()
         self.read_only = False
         self.connections: int | None = None
+        self.deletes = True  # False: nothing is deleted because a listing does not name it
         self.interrupts = Interrupts(self.messages.info, self._leave)
         self.on_leave: Callable[[], object] | None = None
         self._closing = ExitStack()
@@ -84,6 +85,7 @@ class Session:
             read_only=self.read_only,
             transport=None,
             cancelled=self.interrupts.stopping,
+            deletes=self.deletes and not self.read_only,
         )
         opened = stack.open_address(parsed, config, context=context, follow=follow)
         self._closing.callback(opened.store.close)

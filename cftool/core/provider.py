@@ -95,6 +95,7 @@ class Context:
     connections: int | None = None  # the user's --transfers, where given
     cancelled: Callable[[], bool] = never  # whether the run is to end: calls under way raise Interrupted soon
     transport: str | None = None  # "curl", "requests"; None: the best there is
+    deletes: bool = True  # whether what a listing does not name may be deleted for that: no shortcut in listings then
 
 
 @dataclass(frozen=True, slots=True)
