@@ -176,6 +176,7 @@ class FakeGDrive:
         self.requests: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.complaints: list[str] = []
+        self.log: list[FakeRequest] = []
         self.access = {ACCESS}
         self.revoked = False
         self.blind: set[str] = set()  # folders of which queries over several parents know nothing
@@ -274,6 +275,7 @@ class FakeGDrive:
     def handle(self, request: FakeRequest) -> FakeResponse:
         """Answer."""
         self._now += timedelta(seconds=1)
+        self.log.append(request)
         host = request.host.partition(":")[0]
         try:
             if request.scheme != "https":

@@ -37,6 +37,7 @@ CONNECTIONS = 16
 BATCH = 100  # calls in one batch; the service takes no more
 _JSON: Header = ("content-type", "application/json; charset=UTF-8")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r?\n")
+_IDS = 25  # fetched at first: a run that makes few files needs few
 _MORE = 5  # attempts of what is no upload and is refused in the words of the daily limit
 _DAY = 15 * 60.0  # seconds for which no upload is tried after one was refused for the day
 
@@ -75,7 +76,7 @@ class Service:
         self.name = context.remote or "gdrive"
         self._lock = threading.Lock()
         self._ids: list[str] = []
-        self._ids_next = 10
+        self._ids_next = _IDS
         self._no_uploads: tuple[float, str] | None = None
         self._plain: Client | None = None
         auth = _settings.auth(values, context, self._plain_client)
@@ -208,7 +209,7 @@ class Service:
         """An id for a file that is to be made, so that making it twice makes one."""
         with self._lock:
             if not self._ids:
-                count, self._ids_next = self._ids_next, min(1000, self._ids_next * 10)
+                count, self._ids_next = self._ids_next, 1000  # the most in one answer
                 found = self.call(
                     "GET", "files.generateIds", "files/generateIds", (("count", str(count)), ("space", "drive"))
                 )

@@ -278,14 +278,14 @@ class Tree:
 
     # ---- making folders
 
-    def ensure(self, path: str) -> tuple[str, bool]:
+    def ensure(self, path: str, look: Look | None = None) -> tuple[str, bool]:
         """The id of the folder at `path`, made with its parents where it is missing, and whether it was made now.
 
-        Raises NotADirectory where a file is on the way.
+        `look`: what is on the way, where that was just seen. Raises NotADirectory where a file is on the way.
         """
         if not path:
             return self.root, False
-        look = self.look(path)
+        look = look or self.look(path)
         if look.item is not None:
             if not look.item.is_folder:
                 raise NotADirectory("a file has that name", path=path)

@@ -141,7 +141,7 @@ class GDriveStore(Optionals):
             look = self._tree.look(path)
             if look.item is not None and not look.item.is_folder:
                 raise AlreadyExists("a file has that name", op="mkdir", path=path)
-            handle = look.item.id if look.item is not None else self._tree.ensure(path)[0]
+            handle = look.item.id if look.item is not None else self._tree.ensure(path, look)[0]
         except StoreError as error:
             raise error.at(op="mkdir", path=path) from None
         return Entry(path, Kind.DIRECTORY, id=handle)

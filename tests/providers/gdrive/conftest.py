@@ -1,15 +1,21 @@
 """Stores over the fake Drive, on both transports and on the real host names, and the pieces that the tests here share."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
+from cftool.config.address import parse
+from cftool.config.file import Config
 from cftool.core.provider import Context, Secret, never
+from cftool.stack import OpenContext, Opened, open_address
 from cftool.testing.fake_gdrive import ACCESS, API, CLIENT_ID, CLIENT_SECRET, LOGIN, REFRESH, FakeGDrive
 from cftool.testing.http_fake import Authority, FakeProxy, FakeServer, mocked
+from cftool.transfer import api
+from cftool.transfer.options import Options, Side, Surroundings
 from cftool_providers.gdrive import PROVIDER
 from cftool_providers.gdrive.store import GDriveStore
 
@@ -33,6 +39,7 @@ class Lab:
         self.memory = Remembering()
         self.requests: Counter[str] = Counter()
         self.env: dict[str, str] = {}
+        self._before = 0
         self._stack = ExitStack()
         if transport == "requests":
             self._stack.enter_context(mocked(fake.handle, HOSTS))
@@ -71,6 +78,38 @@ class Lab:
         assert isinstance(store, GDriveStore)
         self._stack.callback(store.close)
         return store
+
+    def opened(self, text: str, *, deletes: bool = True) -> Opened:
+        """An address in the stack that commands use; the remote is called `drive`."""
+        env = self.env | {
+            "CFTOOL_DRIVE_TYPE": "gdrive",
+            "CFTOOL_DRIVE_CLIENT_ID": CLIENT_ID,
+            "CFTOOL_DRIVE_CLIENT_SECRET": CLIENT_SECRET,
+            "CFTOOL_DRIVE_REFRESH_TOKEN": REFRESH,
+        }
+        config = Config("", env)
+        context = OpenContext(
+            env, self.requests, state_dir=self.state_dir, transport=self.transport, deletes=deletes
+        )
+        opened = open_address(parse(text, remotes=config.known()), config, context=context)
+        self._stack.callback(opened.store.close)
+        return opened
+
+    def side(self, text: str, *, deletes: bool = True) -> Side:
+        """A side of the engine."""
+        return api.side(self.opened(text, deletes=deletes))
+
+    def run(self, what, *args, options: Options | None = None):
+        """`api.copy`, `sync`, …: the summary."""
+        around = Surroundings(state_dir=self.state_dir, now=time.time, cancelled=never)
+        return what(*args, options or Options(), around, lambda event: None)
+
+    def counted(self) -> int:
+        """HTTP requests of the API since the last call, without those for tokens."""
+        asked = self.fake.requests
+        total = sum(asked.values()) - asked["token"]
+        before, self._before = self._before, total
+        return total - before
 
     def close(self) -> None:
         self._stack.close()

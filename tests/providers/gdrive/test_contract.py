@@ -33,4 +33,5 @@ class TestBelowAFolderOfASharedDrive(GDriveContract):
     @pytest.fixture
     def store(self, new_lab):
         fake = FakeGDrive(shared_drive="0AFakeSharedDrive", page=100)
+        fake.folder("a/b")
         yield PrefixStore(new_lab(fake).open(use_trash=False, deletes=True), "a/b")
