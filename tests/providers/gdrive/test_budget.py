@@ -6,7 +6,7 @@ import pytest
 
 from cftool.core.types import Kind
 from cftool.transfer import api
-from cftool.transfer.options import Options
+from cftool.transfer.options import MaxDelete, Options
 
 FOLDERS, FILES = 10, 100
 
@@ -81,7 +81,7 @@ def test_a_run_that_may_delete_lists_by_single_parents(quick):
 def test_sync_that_deletes_all(quick, tmp_path):
     fill(quick.fake, FOLDERS, FILES)
     (tmp_path / "empty").mkdir()
-    options = Options(allow_empty_source=True, force_delete=True)
+    options = Options(allow_empty_source=True, max_delete=MaxDelete(None, None))
     summary = quick.run(api.sync, quick.side(str(tmp_path / "empty")), quick.side("drive:tree"), options=options)
     assert (summary.deleted, summary.errors) == (1010, {})
     assert quick.fake.tree() == {"tree": None}
