@@ -150,7 +150,9 @@ def error(
     if location:
         first |= {"locationType": "parameter", "location": location}
     body = {"error": {"errors": [first], "code": status, "message": message}}
-    return FakeResponse(status, (("Content-Type", "application/json; charset=UTF-8"), *headers), json.dumps(body).encode())
+    return FakeResponse(
+        status, (("Content-Type", "application/json; charset=UTF-8"), *headers), json.dumps(body).encode()
+    )
 
 
 def rate_limited(reason: str = "userRateLimitExceeded", *, status: int = 403, wait: int | None = None) -> FakeResponse:
@@ -398,7 +400,7 @@ class FakeGDrive:
         unknown = params.keys() - _ALL - set(names)
         if unknown:
             self.complaints.append(f"unknown parameters {sorted(unknown)}")
-            raise Refusal(400, "invalidParameter", f"Unknown parameter {sorted(unknown)[0]}")
+            raise Refusal(400, "invalidParameter", f"Unknown parameter {min(unknown)}")
 
     def _of_all_drives(self, params: Mapping[str, str]) -> None:
         if params.get("supportsAllDrives") != "true":
@@ -441,7 +443,9 @@ class FakeGDrive:
         self._changes.append(handle)
         return file
 
-    def _create(self, params: Mapping[str, str], body: dict[str, Any], content: bytes | None, mime: str = "") -> FakeResponse:
+    def _create(
+        self, params: Mapping[str, str], body: dict[str, Any], content: bytes | None, mime: str = ""
+    ) -> FakeResponse:
         self._allow(params, *(("uploadType",) if content is not None else ()))
         self._of_all_drives(params)
         self._check_body(body)
@@ -576,7 +580,10 @@ class FakeGDrive:
             rest = [
                 file.id
                 for file in self.files.values()
-                if query.matches(file) and file.parents and not blind.intersection(file.parents) and self._visible(file, params)
+                if query.matches(file)
+                and file.parents
+                and not blind.intersection(file.parents)
+                and self._visible(file, params)
             ]
         page, rest = rest[:size], rest[size:]
         found: dict[str, Any] = {
@@ -640,7 +647,9 @@ class FakeGDrive:
             raise Refusal(400, "required", "The 'fields' parameter is required for this method.", location="fields")
         used = sum(len(file.content or b"") for file in self.files.values())
         quota = {"limit": str(15 * 1024**3), "usage": str(used), "usageInDrive": str(used), "usageInDriveTrash": "0"}
-        return _ok(masked({"storageQuota": quota}, params["fields"], {"storageQuota": dict.fromkeys(quota, 1), "user": 1}))
+        return _ok(
+            masked({"storageQuota": quota}, params["fields"], {"storageQuota": dict.fromkeys(quota, 1), "user": 1})
+        )
 
     def _permit(self, params: Mapping[str, str], body: dict[str, Any], handle: str) -> FakeResponse:
         self._allow(params)
@@ -728,7 +737,8 @@ class FakeGDrive:
             None if length is None else int(length),
             fields=params.get("fields", ""),
         )
-        place = f"https://{API}/upload/drive/v3/files{'/' if handle else ''}{handle}?uploadType=resumable&upload_id={upload}"
+        path = f"/upload/drive/v3/files{'/' if handle else ''}{handle}"
+        place = f"https://{API}{path}?uploadType=resumable&upload_id={upload}"
         return FakeResponse(200, (("Location", place),))
 
     def _chunk(self, request: FakeRequest, upload: str) -> FakeResponse:

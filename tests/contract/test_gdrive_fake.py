@@ -1,4 +1,4 @@
-"""The conformance suite over `gdrive` in the stack that commands use, opened by an address, against the fake service."""
+"""The conformance suite over `gdrive` in the stack that commands use, opened by an address, against the fake."""
 
 import re
 

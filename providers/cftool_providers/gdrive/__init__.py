@@ -3,8 +3,8 @@
 API: https://developers.google.com/workspace/drive/api/reference/rest/v3. Files have ids; paths are ours.
 
 Quirks that the code knows:
-* Several files of one folder may have one name. The oldest has it; the others show as `name ~1a2b3c4d.ext`, by their id.
-* Names may hold a slash, or be `.`: they show as `／` and `．`. The operator `name =` does not heed case; we do.
+* Several files of a folder may have one name. The oldest has it; others show as `name ~1a2b3c4d.ext`, by their id.
+* Names may hold a slash, or be `.`: these show as their full-width twins. The operator `name =` does not heed case.
 * A query over several parents says nothing of a parent for which it names no child: such a one is asked alone. Where
   it has children after all, only single parents are asked from then on; so is it wherever a run may delete.
 * Nothing is conditional: what is there is looked at before a write, and the answer to the write is looked at after it.
@@ -20,6 +20,7 @@ from cftool.core.provider import Context, OAuthLogin, Option, Provider, Secret
 from cftool.core.store import Store
 
 SCOPE = "https://www.googleapis.com/auth/drive"
+EXPORT_FORMATS = "docx,xlsx,pptx,svg"
 OPTIONS = (
     Option("client_id", "Client id of your OAuth application, of type desktop app"),
     Option("client_secret", "Client secret that belongs to the client id", secret=True),
@@ -37,7 +38,7 @@ OPTIONS = (
     Option(
         "export_formats",
         "Extensions by which Google Docs are exported, the first that fits counts; empty: none is",
-        default="docx,xlsx,pptx,svg",
+        default=EXPORT_FORMATS,
     ),
     Option(
         "acknowledge_abuse",

@@ -145,7 +145,7 @@ class Downloader:
             raise _errors.error(response.status, response.body, path=path).at(op="read")
         kind = (response.header("content-type") or "").partition(";")[0].strip().lower()
         if kind != form[1]:
-            raise ProtocolError(f"the export came as {kind or 'nothing named'}, not as {form[1]}", op="read", path=path)
+            raise ProtocolError(f"the export came as {kind or 'nothing'}, not as {form[1]}", op="read", path=path)
         return response.body
 
     def run(self, items: Iterable[ReadItem]) -> Iterator[Result]:
@@ -161,7 +161,7 @@ def require_media(headers: Mapping[str, str]) -> None:
 
 
 def require_range(status: int, headers: Mapping[str, str], start: int, end: int, size: int) -> None:
-    """Raise ProtocolError where the answer is not the range that was asked for, PreconditionFailed where not the file."""
+    """Raise ProtocolError where the answer is not the range asked for, PreconditionFailed where not of the file."""
     if status != 206:
         raise ProtocolError(f"a part of the file was asked for; the answer has status {status}")
     match = _SPAN.fullmatch(headers.get("content-range", "").strip())

@@ -21,6 +21,8 @@ FIELDS = (
 )
 HASHES = frozenset({"md5", "sha1", "sha256"})
 MILLISECOND = 1_000_000
+# Full-width twins, and the picture of NUL, for what no path can hold.
+_SLASH, _DOT, _NUL = "\uff0f", "\uff0e", "\u2400"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DIGESTS = (("md5", "md5Checksum", 32), ("sha1", "sha1Checksum", 40), ("sha256", "sha256Checksum", 64))
@@ -219,8 +221,8 @@ def base_name(one: Item, exports: Sequence[str]) -> str:
 
 def _shown(name: str) -> str:
     if name in {".", ".."}:
-        return name.replace(".", "．")
-    return name.replace("/", "／").replace("\0", "␀") or "␀"
+        return name.replace(".", _DOT)
+    return name.replace("/", _SLASH).replace("\0", _NUL) or _NUL
 
 
 def tagged(name: str, handle: str, *, folder: bool, digits: int = 8) -> str:
@@ -292,13 +294,13 @@ def candidates(name: str, exports: Sequence[str]) -> list[str]:
             if not each:
                 continue
             found[each] = None
-            if "／" in each or "␀" in each:
-                found[each.replace("／", "/")] = None
-                found[each.replace("␀", "\0")] = None
-                found[each.replace("／", "/").replace("␀", "\0")] = None
-            if each in {"．", "．．"}:
-                found[each.replace("．", ".")] = None
-            if each == "␀":
+            if _SLASH in each or _NUL in each:
+                found[each.replace(_SLASH, "/")] = None
+                found[each.replace(_NUL, "\0")] = None
+                found[each.replace(_SLASH, "/").replace(_NUL, "\0")] = None
+            if each in {_DOT, 2 * _DOT}:
+                found[each.replace(_DOT, ".")] = None
+            if each == _NUL:
                 found[""] = None
     return list(found)
 

@@ -9,7 +9,7 @@ from cftool.core.provider import Context, Secret
 from cftool.http import google, oauth
 from cftool.http.client import Client
 from cftool.http.types import Auth
-from cftool_providers.gdrive import SCOPE
+from cftool_providers.gdrive import EXPORT_FORMATS, SCOPE
 from cftool_providers.gdrive._formats import known_extensions
 
 Values = Mapping[str, str | int | float | bool | Secret | None]
@@ -34,9 +34,9 @@ def settings(values: Values, context: Context) -> Settings:
     for option, given in (("root_folder_id", root), ("shared_drive", drive)):
         if given is not None and not given.replace("-", "").replace("_", "").isalnum():
             raise ConfigError(f"{option}: {given!r} is no id; it is the last part of the folder's address in a browser")
-    exports = tuple(
-        word.strip().lower().lstrip(".") for word in str(values.get("export_formats") or "").split(",") if word.strip()
-    )
+    chosen = values.get("export_formats")
+    words = (EXPORT_FORMATS if chosen is None else str(chosen)).split(",")
+    exports = tuple(word.strip().lower().lstrip(".") for word in words if word.strip())
     for word in exports:
         if word not in known_extensions():
             raise ConfigError(f"export_formats: Google exports nothing as {word!r}; {', '.join(known_extensions())}")

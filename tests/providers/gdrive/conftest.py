@@ -1,4 +1,4 @@
-"""Stores over the fake Drive, on both transports and on the real host names, and the pieces that the tests here share."""
+"""Stores over the fake Drive, on both transports and on the real host names, and what the tests here share."""
 
 import re
 import time
@@ -46,9 +46,7 @@ class Lab:
         else:
             self.server = self._stack.enter_context(FakeServer(self._handle, tls=authority, hosts=(API, LOGIN)))
             place = ("127.0.0.1", self.server.port)
-            self.proxy = self._stack.enter_context(
-                FakeProxy(resolve={f"{API}:443": place, f"{LOGIN}:443": place})
-            )
+            self.proxy = self._stack.enter_context(FakeProxy(resolve={f"{API}:443": place, f"{LOGIN}:443": place}))
             self.env = {"HTTPS_PROXY": self.proxy.url, "SSL_CERT_FILE": authority.bundle}
 
     def _handle(self, request):
@@ -88,9 +86,7 @@ class Lab:
             "CFTOOL_DRIVE_REFRESH_TOKEN": REFRESH,
         }
         config = Config("", env)
-        context = OpenContext(
-            env, self.requests, state_dir=self.state_dir, transport=self.transport, deletes=deletes
-        )
+        context = OpenContext(env, self.requests, state_dir=self.state_dir, transport=self.transport, deletes=deletes)
         opened = open_address(parse(text, remotes=config.known()), config, context=context)
         self._stack.callback(opened.store.close)
         return opened

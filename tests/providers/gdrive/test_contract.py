@@ -1,5 +1,7 @@
 """The conformance suite over Drive: the fake service on both transports, in My Drive, a folder and a shared drive."""
 
+from typing import ClassVar
+
 import pytest
 
 from cftool.testing.contract import StoreContract
@@ -12,7 +14,7 @@ class GDriveContract(StoreContract):
     many = 1_010
     big = 5_300_001  # more than goes in one request
     sizes = (0, 1, 4096, 65_537, 262_144, 5_000_000, 5_000_001)
-    options: dict[str, object] = {}
+    options: ClassVar[dict[str, object]] = {}
 
     @pytest.fixture
     def store(self, new_lab):
@@ -34,4 +36,4 @@ class TestBelowAFolderOfASharedDrive(GDriveContract):
     def store(self, new_lab):
         fake = FakeGDrive(shared_drive="0AFakeSharedDrive", page=100)
         fake.folder("a/b")
-        yield PrefixStore(new_lab(fake).open(use_trash=False, deletes=True), "a/b")
+        return PrefixStore(new_lab(fake).open(use_trash=False, deletes=True), "a/b")

@@ -49,11 +49,7 @@ def local(tmp_path):
 
 
 def content(root):
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def stored(fake, top="tree/"):

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from cftool.core.errors import ListingError, ProtocolError, StoreError
-from cftool.core.types import Kind
 from cftool.testing.fake_gdrive import FakeGDrive, error
 from cftool.testing.http_fake import FakeResponse
 from cftool.transfer import api
@@ -217,5 +216,3 @@ def test_a_listing_that_loses_a_file_is_seen_by_the_second_look(quick, tmp_path)
     summary = quick.run(api.sync, quick.side("drive:d"), quick.side(str(local)))
     assert (summary.deleted, summary.withheld) == (0, 1)
     assert len(list(local.iterdir())) == 10
-
-
