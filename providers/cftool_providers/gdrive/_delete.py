@@ -21,9 +21,10 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Entry, Result
 from cftool_providers.gdrive import _errors, _files
+from cftool_providers.gdrive._batch import BATCH, Answer, Call
 from cftool_providers.gdrive._download import require_place
 from cftool_providers.gdrive._files import FIELDS, Item
-from cftool_providers.gdrive._service import BATCH, Answer, Call, Service, file_path
+from cftool_providers.gdrive._service import Service, file_path
 from cftool_providers.gdrive._tree import Tree
 
 if TYPE_CHECKING:

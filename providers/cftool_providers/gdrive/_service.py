@@ -1,20 +1,17 @@
 """Requests to the API's host: URLs, the client, answers as JSON or as errors, batches of a hundred.
 
-All other modules here send through `Service` and build no URL by themselves. Batches are multipart/mixed
-(https://developers.google.com/workspace/drive/api/guides/performance#batch-requests): each part has its own status, and
-is tried again by itself, under the client's own schedule.
+All other modules here send through `Service` and build no URL by themselves. Each call of a batch has its own status,
+and is tried again by itself, under the client's own schedule.
 """
 
 import json
 import logging
-import re
 import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from cftool.core.errors import ProtocolError, RateLimited, StoreError, TemporaryError
 from cftool.core.provider import Context
@@ -23,6 +20,7 @@ from cftool.http.retry import AUTH_ATTEMPTS, Operation
 from cftool.http.types import Body, Completion, Header, NoAuth, Request, Response, Sink, Stream, Verdict
 from cftool.http.urls import quote, quote_query
 from cftool_providers.gdrive import _errors, _settings
+from cftool_providers.gdrive._batch import BATCH, Answer, Call, pack, unpack
 from cftool_providers.gdrive._files import parse
 
 if TYPE_CHECKING:
@@ -34,37 +32,12 @@ log = logging.getLogger("cftool.gdrive")
 
 HOST = "https://www.googleapis.com"
 CONNECTIONS = 16
-BATCH = 100  # calls in one batch; the service takes no more
 _JSON: Header = ("content-type", "application/json; charset=UTF-8")
-_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r?\n")
 _IDS = 25  # fetched at first: a run that makes few files needs few
 _MORE = 5  # attempts of what is no upload and is refused in the words of the daily limit
 _DAY = 15 * 60.0  # seconds for which no upload is tried after one was refused for the day
 
 Params = Iterable[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a batch; `path` below /drive/v3."""
-
-    method: str
-    path: str
-    params: tuple[tuple[str, str], ...] = ()
-    body: Mapping[str, object] | None = None
-
-
-class Answer(NamedTuple):
-    """The answer to a call of a batch."""
-
-    status: int
-    body: bytes
-
-    def json(self) -> dict[str, Any]:
-        """Of a success the JSON object; raises the error that it is otherwise."""
-        if self.status >= 300:
-            raise _errors.error(self.status, self.body)
-        return parse(self.body)
 
 
 class Service:
@@ -287,13 +260,13 @@ class Service:
                 "POST",
                 f"{HOST}/batch/drive/v3",
                 (("content-type", f"multipart/mixed; boundary={boundary}"),),
-                _pack(calls, boundary),
+                pack(calls, boundary),
                 "batch",
             )
         )
         if response.status >= 300:
             raise _errors.error(response.status, response.body)
-        return _unpack(response, len(calls))
+        return unpack(response, len(calls))
 
 
 _MEDIA = frozenset({"files.download", "files.export"})
@@ -302,69 +275,6 @@ _MEDIA = frozenset({"files.download", "files.export"})
 def _op(call: Call) -> str:
     words = {"GET": "get", "PATCH": "update", "DELETE": "delete", "POST": "create"}
     return "files.list" if call.path == "files" and call.method == "GET" else f"files.{words[call.method]}"
-
-
-def _pack(calls: Sequence[Call], boundary: str) -> bytes:
-    lines: list[bytes] = []
-    for number, call in enumerate(calls):
-        query = quote_query(call.params)
-        head = f"{call.method} /drive/v3/{call.path}{'?' if query else ''}{query} HTTP/1.1"
-        lines += [
-            b"--" + boundary.encode(),
-            b"Content-Type: application/http",
-            b"Content-Transfer-Encoding: binary",
-            f"Content-ID: <{number}>".encode(),
-            b"",
-            head.encode(),
-        ]
-        if call.body is None:
-            lines += [b"", b""]
-        else:
-            data = json.dumps(call.body).encode()
-            lines += [
-                b"Content-Type: application/json; charset=UTF-8",
-                f"Content-Length: {len(data)}".encode(),
-                b"",
-                data,
-            ]
-    return b"\r\n".join([*lines, b"--" + boundary.encode() + b"--", b""])
-
-
-def _unpack(response: Response, count: int) -> list[Answer]:
-    """One answer for each call, by its Content-ID. Raises ProtocolError where one is missing, or there twice."""
-    match = re.search(r'boundary="?([^";,]+)"?', response.header("content-type") or "")
-    if match is None or not (response.header("content-type") or "").lower().startswith("multipart/mixed"):
-        raise ProtocolError("the service's answer to a batch is none")
-    found: dict[int, Answer] = {}
-    pieces = re.split(rb"\r?\n--" + re.escape(match[1].encode()), b"\r\n" + response.body)
-    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
-        raise ProtocolError("the service's answer to a batch is cut")
-    for piece in pieces[1:-1]:
-        head, _, inner = piece.lstrip(b"\r\n").partition(b"\r\n\r\n")
-        number = re.search(rb"(?im)^content-id:\s*<?response-<?(\d+)>?>?\s*$", head)
-        status = _STATUS.match(inner)
-        if number is None or status is None:
-            raise ProtocolError("a part of the answer to a batch is no answer")
-        index = int(number[1])
-        if index >= count or index in found:
-            raise ProtocolError("a part of the answer to a batch answers nothing that was asked")
-        found[index] = Answer(int(status[1]), _inner_body(inner[status.end() :]))
-    if len(found) != count:
-        raise ProtocolError(f"{count - len(found)} calls of a batch have no answer")
-    return [found[number] for number in range(count)]
-
-
-def _inner_body(rest: bytes) -> bytes:
-    """The body of a part; where it tells its length, it must have it."""
-    head, separator, body = (b"\r\n" + rest).partition(b"\r\n\r\n")
-    if not separator:
-        return b""
-    length = re.search(rb"(?im)^content-length:\s*(\d+)\s*$", head)
-    if length is None:
-        return body
-    if len(body) < int(length[1]):
-        raise ProtocolError("a part of the answer to a batch is cut")
-    return body[: int(length[1])]
 
 
 def file_path(handle: str, rest: str = "") -> str:

@@ -13,9 +13,10 @@ from typing import NamedTuple
 from cftool.core import paths
 from cftool.core.errors import AlreadyExists, ListingError, NotADirectory, NotFound, ProtocolError, StoreError
 from cftool_providers.gdrive import _files
+from cftool_providers.gdrive._batch import Answer, Call
 from cftool_providers.gdrive._files import FIELDS, Item
 from cftool_providers.gdrive._formats import FOLDER, SHORTCUT
-from cftool_providers.gdrive._service import Answer, Call, Service, file_path
+from cftool_providers.gdrive._service import Service, file_path
 
 PAGE = 1000  # files a page: the service's most
 _FOLDERS = 100_000  # remembered at most

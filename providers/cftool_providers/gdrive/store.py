@@ -48,6 +48,7 @@ from cftool_providers.gdrive._service import CONNECTIONS, Service, file_path
 from cftool_providers.gdrive._sessions import Sessions
 from cftool_providers.gdrive._tree import Tree, is_in_use
 from cftool_providers.gdrive._upload import MAX_FILE, Uploader
+from cftool_providers.gdrive._upload_many import write_many
 
 log = logging.getLogger("cftool.gdrive")
 
@@ -289,7 +290,7 @@ class GDriveStore(Optionals):
 
     def write_many(self, items: Iterable[WriteItem]) -> Iterator[Result]:
         """Many uploads in parallel; each folder is looked at once."""
-        return self._uploader.run(items)
+        return write_many(self._uploader, items)
 
     def read_many(self, items: Iterable[ReadItem]) -> Iterator[Result]:
         """Many downloads in parallel; what they are is asked a hundred at a time."""
