@@ -43,10 +43,6 @@ IN_USE = "fileIdInUse"
 NOT_DOWNLOADABLE = frozenset({"fileNotDownloadable"})
 
 
-class DailyLimit(RateLimited):
-    """No more bytes today: trying again within this run cannot help."""
-
-
 class Reason(NamedTuple):
     """The first error of an answer."""
 
@@ -98,7 +94,7 @@ def error(status: int, body: bytes, *, path: str | None = None) -> StoreError:
     found = reason_of(body)
     said = printable(found.message)[:300] or f"the service answered {status}"
     if is_daily(found):
-        return DailyLimit(
+        return RateLimited(
             "Google's limit of uploads in a day (750 GB for each user) is reached; run this again in 24 hours, "
             f"it goes on where it stopped ({said})",
             path=path,

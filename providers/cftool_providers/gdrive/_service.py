@@ -166,15 +166,15 @@ class Service:
         return Request(method, self.url(path, params, upload=True), headers, body, op, tag=tag)
 
     def require_uploads(self) -> None:
-        """Raise DailyLimit where the service has said a moment ago that no more bytes are taken today."""
+        """Raise RateLimited where the service has said a moment ago that no more bytes are taken today."""
         known = self._no_uploads
         if known is not None and self.client.clock.monotonic() < known[0]:
-            raise _errors.DailyLimit(known[1])
+            raise RateLimited(known[1])
 
     def upload_error(self, status: int, body: bytes, path: str) -> StoreError:
         """The error of an upload; the daily limit is remembered for all that follow."""
         error = _errors.error(status, body, path=path)
-        if isinstance(error, _errors.DailyLimit):
+        if _errors.is_daily(_errors.reason_of(body)):
             self._no_uploads = (self.client.clock.monotonic() + _DAY, error.message)
         return error
 
