@@ -51,7 +51,12 @@ def measured() -> str:
     )
 
 
-PARTS = {"commands": commands, "s3-options": lambda: options("s3"), "gdrive-options": lambda: options("gdrive"), "measured": measured}
+PARTS = {
+    "commands": commands,
+    "s3-options": lambda: options("s3"),
+    "gdrive-options": lambda: options("gdrive"),
+    "measured": measured,
+}
 
 
 def renewed(text: str) -> str:

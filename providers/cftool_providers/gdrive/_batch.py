@@ -17,6 +17,7 @@ from cftool_providers.gdrive import _errors
 from cftool_providers.gdrive._files import parse
 
 BATCH = 100  # calls in one batch; the service takes no more
+LONGEST = 7_900  # characters of a call's URL; the service takes 8,000 in a batch
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r?\n")
 
 
@@ -41,6 +42,11 @@ class Answer(NamedTuple):
         if self.status >= 300:
             raise _errors.error(self.status, self.body)
         return parse(self.body)
+
+
+def url_length(call: Call) -> int:
+    """Characters of the URL that it has in a batch."""
+    return len(call.path) + len(quote_query(call.params)) + 12
 
 
 def pack(calls: Sequence[Call], boundary: str) -> bytes:

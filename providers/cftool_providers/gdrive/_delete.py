@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cftool.core import paths
 from cftool.core.errors import (
     DirectoryNotEmpty,
+    Interrupted,
     InvalidName,
     IsADirectory,
     NotADirectory,
@@ -110,14 +111,14 @@ class Deleter:
                     if files:
                         flying.append(pool.submit(self._files, files))
                     while flying and (rest or len(flying) >= BATCHES):
-                        yield from flying.pop(0).result()
+                        yield from _unless_interrupted(flying.pop(0).result())
                     if rest:
                         later = [entry for entry in rest if not entry.is_dir]
                         if later:
-                            yield from self._files(later)
-                        yield from self._directories([entry for entry in rest if entry.is_dir])
+                            yield from _unless_interrupted(self._files(later))
+                        yield from _unless_interrupted(self._directories([entry for entry in rest if entry.is_dir]))
                 while flying:
-                    yield from flying.pop(0).result()
+                    yield from _unless_interrupted(flying.pop(0).result())
             finally:
                 for future in flying:
                     future.cancel()
@@ -273,6 +274,14 @@ class Deleter:
             tree.forget(handles[handle].path)
             results.append(_result(handles[handle], answer))
         return results
+
+
+def _unless_interrupted(results: list[Result]) -> list[Result]:
+    """The results; where the run is to end, that is raised, for it is no failure of any entry."""
+    for result in results:
+        if isinstance(result.error, Interrupted):
+            raise result.error
+    return results
 
 
 def _result(entry: Entry, answer: Answer) -> Result:

@@ -18,6 +18,7 @@ from cftool.core import hashing
 from cftool.core.download import VerifiedDownload
 from cftool.core.errors import (
     IntegrityError,
+    Interrupted,
     IsADirectory,
     NotFound,
     PreconditionFailed,
@@ -202,6 +203,7 @@ class _Loop:
         self._looking = 0  # files whose batch is under way
         self._fetching = 0  # large ones
         self._pool: ThreadPoolExecutor | None = None
+        self._closed = False
 
     def run(self) -> Iterator[Result]:
         """Until the items are used up and each has its result."""
@@ -217,6 +219,7 @@ class _Loop:
                 if self._ended and not (self._looking or self._fetching or self._small or self._large):
                     return
         finally:
+            self._closed = True
             if self._pool is not None:
                 self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -383,6 +386,8 @@ class _Loop:
                 with closing(self._down.open(one, entry, start, end)) as download:
                     at = start
                     for chunk in download:
+                        if self._closed:
+                            raise Interrupted("given up")
                         partial.write_at(chunk, at)
                         at += len(chunk)
                 partial.done(start, end)
@@ -414,6 +419,8 @@ class _Loop:
             raise IntegrityError(f"the content's {name} is not the file's", op="read", path=entry.path)
 
     def _done(self, item: ReadItem, *, entry: Entry | None = None, error: Exception | None = None) -> None:
+        if isinstance(error, Interrupted):
+            raise error  # the run is to end: that is no failure of the file
         if isinstance(error, StoreError):
             error.at(op="read", path=item.entry.path)
         self._results.append(Result(item.entry.path, entry, error, item.tag))

@@ -31,6 +31,8 @@ from cftool_providers.gdrive._service import Service, file_path
 from cftool_providers.gdrive._sessions import Intent, Record, Sessions, fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cftool_providers.gdrive._upload import Place
 
 log = logging.getLogger("cftool.gdrive")
@@ -56,7 +58,16 @@ class _Session:
 class Resumable:
     """One upload; used once, by one thread."""
 
-    def __init__(self, service: Service, sessions: Sessions, item: WriteItem, place: "Place", mime: str) -> None:
+    def __init__(
+        self,
+        service: Service,
+        sessions: Sessions,
+        item: WriteItem,
+        place: "Place",
+        mime: str,
+        check: "Callable[[], None]",
+    ) -> None:
+        self._check = check  # raises where the upload is to be given up
         self._service = service
         self._sessions = sessions
         self._item = item
@@ -67,7 +78,7 @@ class Resumable:
 
     def run(self) -> tuple[Item, str]:
         """What the service has now, and the MD5 of what was sent."""
-        reader = Reader(self._item.source, self._service.check)
+        reader = Reader(self._item.source, self._check)
         try:
             for attempt in range(_SESSIONS):
                 session = self._resumed() if not attempt else None
@@ -241,6 +252,7 @@ class Resumable:
         operation = Operation(client.clock.monotonic())
         span = f"bytes {start}-{end - 1}/{total}" if end > start else f"bytes */{total}"
         while True:
+            self._check()
             operation.attempts += 1
             operation.began = client.clock.monotonic()
             request = Request(

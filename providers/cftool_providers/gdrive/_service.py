@@ -20,7 +20,7 @@ from cftool.http.retry import AUTH_ATTEMPTS, Operation
 from cftool.http.types import Body, Completion, Header, NoAuth, Request, Response, Sink, Stream, Verdict
 from cftool.http.urls import quote, quote_query
 from cftool_providers.gdrive import _errors, _settings
-from cftool_providers.gdrive._batch import BATCH, Answer, Call, pack, unpack
+from cftool_providers.gdrive._batch import BATCH, LONGEST, Answer, Call, pack, unpack, url_length
 from cftool_providers.gdrive._files import parse
 
 if TYPE_CHECKING:
@@ -200,8 +200,14 @@ class Service:
         One call goes without a batch around it.
         """
         answers: list[Answer | None] = [None] * len(calls)
-        for start in range(0, len(calls), BATCH):
-            self._batch(calls, list(range(start, min(start + BATCH, len(calls)))), answers)
+        short: list[int] = []
+        for number, call in enumerate(calls):
+            if url_length(call) > LONGEST:
+                self._batch(calls, [number], answers)
+            else:
+                short.append(number)
+        for start in range(0, len(short), BATCH):
+            self._batch(calls, short[start : start + BATCH], answers)
         return [answer for answer in answers if answer is not None]
 
     def _batch(self, calls: Sequence[Call], waiting: list[int], answers: list[Answer | None]) -> None:

@@ -27,6 +27,7 @@ from cftool.core.types import Entry, WriteItem
 from cftool.http.types import Request, Response
 from cftool_providers.gdrive import _errors, _files
 from cftool_providers.gdrive._files import FIELDS, Item
+from cftool_providers.gdrive._formats import PREFIX
 from cftool_providers.gdrive._resumable import Resumable
 from cftool_providers.gdrive._service import Service, file_path
 from cftool_providers.gdrive._sessions import Sessions
@@ -63,7 +64,10 @@ def mime_of(name: str) -> str:
     """The media type that the name suggests; never one that the service would convert."""
     import mimetypes
 
-    return mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
+    kind, encoding = mimetypes.guess_type(name, strict=False)
+    if kind is None or encoding is not None or kind.startswith(PREFIX):  # `.tar.gz` is no archive that is read as one
+        return "application/octet-stream"
+    return kind
 
 
 class Uploader:
@@ -161,11 +165,12 @@ class Uploader:
         self.verified(item, place, made, len(data), hashlib.md5(data, usedforsecurity=False).hexdigest())
         return made
 
-    def large(self, item: WriteItem, place: Place) -> Item:
-        """One session's upload."""
+    def large(self, item: WriteItem, place: Place, check: Callable[[], None] | None = None) -> Item:
+        """One session's upload; `check` raises where it is to be given up."""
         self.service.require_uploads()
+        stop = check or self.service.check
         try:
-            made, md5 = Resumable(self.service, self.sessions, item, place, mime_of(place.name)).run()
+            made, md5 = Resumable(self.service, self.sessions, item, place, mime_of(place.name), stop).run()
         except NotFound as error:
             raise Moved(error) from None
         self.verified(item, place, made, item.source.size, md5)

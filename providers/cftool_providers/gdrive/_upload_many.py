@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from cftool.core.errors import NotADirectory, StoreError
+from cftool.core.errors import Interrupted, NotADirectory, StoreError
 from cftool.core.types import Entry, Result, WriteItem
 from cftool.http.types import Completion, Request
 from cftool_providers.gdrive._files import Item
@@ -83,6 +83,7 @@ class _Loop:
         self._threads = 0  # jobs of worker threads
         self._sending_large = 0
         self._pool: ThreadPoolExecutor | None = None
+        self._closed = False
 
     def run(self) -> Iterator[Result]:
         """Until the items are used up and each has its result."""
@@ -98,8 +99,15 @@ class _Loop:
                 if self._ended and not (self._threads or self._ready or self._large or self._waiting):
                     return
         finally:
+            self._closed = True
             if self._pool is not None:
                 self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _check(self) -> None:
+        """For worker threads: whether anybody still wants what they do."""
+        self._service.check()
+        if self._closed:
+            raise Interrupted("given up")
 
     def _in_thread(self, work: Callable[[], Callable[[], None]]) -> None:
         """Run something that blocks; what it returns is called in the iterating thread."""
@@ -286,7 +294,7 @@ class _Loop:
         made, failure = None, None
         try:
             assert job.place is not None
-            made = self._up.large(job.item, job.place)
+            made = self._up.large(job.item, job.place, self._check)
         except Exception as error:
             failure = error
 
@@ -344,6 +352,8 @@ class _Loop:
             self._release(job.folder)
 
     def _done(self, item: WriteItem, *, entry: Entry | None = None, error: Exception | None = None) -> None:
+        if isinstance(error, Interrupted):
+            raise error  # the run is to end: that is no failure of the file
         if error is not None and isinstance(error, StoreError):
             error.at(op="write", path=item.path)
         self._results.append(Result(item.path, entry, error, item.tag))
