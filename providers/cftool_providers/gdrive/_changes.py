@@ -113,7 +113,7 @@ class Feed:
         before = self._tree.path_of(handle)
         resource = change.get("file")
         if change.get("removed") is True or resource is None:
-            return None if before is None and self._tree.forgot else [before] if before is not None else None
+            return None if before is None else [before]
         one = _files.item(resource)
         now = None if one.trashed and before is not None else self._path(one, climbed)
         if before is None and not self._is_new(one, since):

@@ -21,6 +21,7 @@ from cftool_providers.gdrive._service import Service, file_path
 PAGE = 1000  # files a page: the service's most
 _FOLDERS = 100_000  # remembered at most
 _FILES = 50_000
+_JUST = 15.0  # seconds for which it counts that another thread made a folder
 LIST_FIELDS = f"nextPageToken,incompleteSearch,files({FIELDS})"
 
 
@@ -72,7 +73,6 @@ class Tree:
         self._folders: dict[str, str] = {}
         self._when: dict[str, float] = {}
         self._files: dict[str, str] = {}  # ids to paths: what a change of theirs makes stale
-        self.forgot = False  # whether an id may be missing there although it was seen
         self._making = Keyed()
 
     # ---- what is remembered
@@ -101,7 +101,6 @@ class Tree:
         """Something with this id was seen there."""
         if len(self._files) >= _FILES:
             self._files.clear()
-            self.forgot = True
         self._files[handle] = path
 
     def path_of(self, handle: str) -> str | None:
@@ -110,6 +109,8 @@ class Tree:
 
     def forget(self, path: str) -> None:
         """A folder is gone, and all below with it."""
+        if path not in self._folders:  # nothing below it is known either
+            return
         for known in [each for each in list(self._folders) if paths.is_within(each, path)]:
             self._folders.pop(known, None)
             self._when.pop(known, None)
@@ -204,6 +205,8 @@ class Tree:
             if handle is None:
                 break
             ids.append(handle)
+        # What another thread makes while the questions are under way is not what they found missing.
+        before = [self._folders.get("/".join(names[: level + 1])) for level in range(len(names))]
         guess = self._folders.get(path) if listing and len(ids) == len(names) else None
         calls = [self.question(parent, name) for parent, name in zip(ids, names, strict=False)]
         if guess is not None:
@@ -218,11 +221,11 @@ class Tree:
                 call = self.question(folders[-1], name)
                 one = self._answer(call, folders[-1], name, self.service.batch([call])[0])
             where = "/".join(names[: level + 1])
-            if one is None:
+            if (one is None or not one.is_folder) and before[level] == self._folders.get(where):
                 self.forget(where)
+            if one is None:
                 return Look(folders, None), None
             if not one.is_folder:
-                self.forget(where)
                 self.saw(one.id, where)
                 if level < len(names) - 1:
                     raise NotADirectory("a file, or a link, is on the way", path=where)
@@ -302,7 +305,7 @@ class Tree:
         """Make the folder that was just seen to be missing in `parent`; once, however many threads want it."""
         with self._making.hold(path):
             handle = self._folders.get(path)
-            if handle is not None:  # another thread was at it meanwhile
+            if handle is not None and self.fresh(path, _JUST):  # another thread was at it meanwhile
                 return handle, False
             one = self.create_folder(path, parent)
             self.remember(path, one.id)

@@ -31,7 +31,7 @@ from cftool_providers.gdrive._formats import PREFIX
 from cftool_providers.gdrive._resumable import Resumable
 from cftool_providers.gdrive._service import Service, file_path
 from cftool_providers.gdrive._sessions import Sessions
-from cftool_providers.gdrive._tree import Keyed, Tree
+from cftool_providers.gdrive._tree import Keyed, Look, Tree
 
 log = logging.getLogger("cftool.gdrive")
 
@@ -109,7 +109,7 @@ class Uploader:
             return self.place(look.folders[-1], path, look.item)
         parent = look.folders[-1]
         if len(look.folders) < len(path.split("/")):
-            parent, _ = self.tree.ensure(folder)
+            parent, _ = self.tree.ensure(folder, Look(look.folders, None))
         return self.place(parent, path, None)
 
     def place(self, parent: str, path: str, old: Item | None) -> Place:

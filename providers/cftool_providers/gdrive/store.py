@@ -46,7 +46,7 @@ from cftool_providers.gdrive._listing import Lister
 from cftool_providers.gdrive._resumable import cancel
 from cftool_providers.gdrive._service import CONNECTIONS, Service, file_path
 from cftool_providers.gdrive._sessions import Sessions
-from cftool_providers.gdrive._tree import Tree, is_in_use
+from cftool_providers.gdrive._tree import Look, Tree, is_in_use
 from cftool_providers.gdrive._upload import MAX_FILE, Uploader
 from cftool_providers.gdrive._upload_many import write_many
 
@@ -255,7 +255,7 @@ class GDriveStore(Optionals):
                     raise NotADirectory("is a file", op=op, path=dst)
             parent = look.folders[-1]
             if len(look.folders) < len(dst.split("/")):
-                parent, _ = self._tree.ensure(paths.parent(dst))
+                parent, _ = self._tree.ensure(paths.parent(dst), Look(look.folders, None))
         except StoreError as error:
             raise error.at(op=op, path=dst) from None
         return one, old, parent

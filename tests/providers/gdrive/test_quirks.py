@@ -522,3 +522,21 @@ def test_names_outside_ascii(quick):
     quick.fake.add(name, b"x")
     assert [entry.path for entry in quick.open().scan("")] == [name]
     assert get(quick.open(), name) == b"x"
+
+
+def test_a_folder_that_another_thread_makes_meanwhile_is_not_made_twice(quick):
+    """The question finds nothing, then the folder is made by another thread, then the answer comes."""
+    store = quick.open()
+    tree = store._tree
+    real, made = tree._answer, []
+
+    def late(call, parent, name, answer):
+        if name == "dir" and not made:
+            made.append("begun")
+            made.append(tree.ensure("dir"))
+        return real(call, parent, name, answer)
+
+    tree._answer = late
+    store.write("dir/f", BytesSource(b"x"))
+    assert len(made) == 2
+    assert quick.fake.tree() == {"dir": None, "dir/f": b"x"}
