@@ -349,13 +349,13 @@ class GDriveStore(Optionals):
         if Cap.LEFTOVERS not in self._features.caps:
             raise self._unsupported("leftovers", path)
         del older_than  # the service names none of other machines; they end by themselves after a week
+        found: list[Leftover] = []
         for record in self._sessions.stale():
-            try:
-                intent = record.intent
-                if paths.is_within(intent.path, path):
-                    yield Leftover(intent.path, record.name, intent.started_ns, None, own=True)
-            finally:
-                record.close()
+            intent = record.intent
+            if paths.is_within(intent.path, path):
+                found.append(Leftover(intent.path, record.name, intent.started_ns, None, own=True))
+            record.close()
+        yield from found  # no record is held while the caller removes one
 
     def remove_leftover(self, leftover: Leftover) -> None:
         """Cancel the session and forget it."""

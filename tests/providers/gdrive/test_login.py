@@ -172,7 +172,7 @@ def test_no_secret_is_logged(quick, caplog):
     quick.open().write("f", BytesSource(b"x" * 5_000_001))
     text = caplog.text
     assert "upload.chunk" in text
-    for secret in ("access-token", "refresh-token-1", CLIENT_SECRET):
+    for secret in ("session-0", "access-token", "refresh-token-1", CLIENT_SECRET):
         assert secret not in text
 
 
