@@ -189,10 +189,13 @@ class Uploader:
                 path=item.path,
             )
         parents = frozenset(made.parents)
-        if made.trashed or (place.parent != "root" and parents and place.parent not in parents):
+        moved = place.parent != "root" and bool(parents) and place.parent not in parents
+        # What it is called in the store is its name, or that of a duplicate.
+        renamed = made.name not in _files.candidates(place.name, ())
+        if made.trashed or moved or renamed:
             if place.new:
                 self.remove(made)
-            what = "was put into the trash" if made.trashed else "was moved"
+            what = "was put into the trash" if made.trashed else "was moved or renamed"
             raise Moved(PreconditionFailed(f"it, or its folder, {what} meanwhile", op="write", path=item.path))
 
     def finished(self, item: WriteItem, place: Place, made: Item) -> Entry:

@@ -17,7 +17,7 @@ from cftool.core.errors import (
 )
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, Kind, ReadItem, WriteItem
-from cftool.testing.fake_gdrive import DOCUMENT, FOLDER, SHORTCUT, FakeGDrive, daily_limit, error
+from cftool.testing.fake_gdrive import DOCUMENT, FOLDER, SHORTCUT, FakeGDrive, daily_limit, error, rate_limited
 from cftool.testing.targets import MemoryTarget
 from cftool_providers.gdrive import PROVIDER, _files
 
@@ -540,3 +540,25 @@ def test_a_folder_that_another_thread_makes_meanwhile_is_not_made_twice(quick):
     store.write("dir/f", BytesSource(b"x"))
     assert len(made) == 2
     assert quick.fake.tree() == {"dir": None, "dir/f": b"x"}
+
+
+@pytest.mark.parametrize("how", ["renamed", "moved", "trashed"])
+def test_a_file_that_goes_away_while_it_is_replaced_is_written_anew(quick, how):
+    fake, store = quick.fake, quick.open()
+    file = fake.add("dir/f", b"old")
+    other = fake.folder("other")
+
+    def meanwhile():
+        if how == "renamed":
+            file.name = "g"
+        elif how == "moved":
+            file.parents = [other.id]
+        else:
+            file.explicitly_trashed = True
+        return rate_limited()
+
+    fake.fail("upload.update", meanwhile)
+    entry = store.write("dir/f", BytesSource(b"new"))
+    [made] = fake.find("dir/f")
+    assert (made.content, made.id) == (b"new", entry.id)
+    assert made is not file
