@@ -40,6 +40,7 @@ class OpenContext:
     flags: Mapping[str, str] = field(default_factory=dict)
     cancelled: Callable[[], bool] = never  # whether what is under way is to end
     pace: Pace | None = None  # what holds all transfers back
+    deletes: bool = True  # whether what a listing does not name may be deleted for that (see Context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,7 @@ def _context(remote: str, provider: str, context: OpenContext) -> Context:
         cancelled=context.cancelled,
         transport=context.transport,
         pace=context.pace,
+        deletes=context.deletes,
     )
 
 

@@ -49,6 +49,7 @@ def cp(
         return _streamed(session, names, dst, options(flags, chosen))
     how = options(flags, chosen)
     prepare(session, flags)
+    session.deletes = False
     follow = how.links is not Links.KEEP
     found: list[_Source] = []
     failed: list[BaseException] = []

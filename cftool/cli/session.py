@@ -43,6 +43,7 @@ class Session:
         self.pace: Pace | None = None
         self.stats: float | None = None  # seconds between two lines of --stats
         self.metrics_file: str | None = None
+        self.deletes = True  # False: nothing is deleted because a listing does not name it
         self.interrupts = Interrupts(self.messages.info, self._leave)
         self.on_leave: Callable[[], object] | None = None
         self._closing = ExitStack()
@@ -97,6 +98,7 @@ class Session:
             transport=None,
             cancelled=self.interrupts.stopping,
             pace=self.pace,
+            deletes=self.deletes and not self.read_only,
         )
         opened = stack.open_address(parsed, config, context=context, follow=follow)
         self._closing.callback(opened.store.close)

@@ -112,6 +112,7 @@ class Context:
     cancelled: Callable[[], bool] = never  # whether the run is to end: calls under way raise Interrupted soon
     transport: str | None = None  # "curl", "requests"; None: the best there is
     pace: Pace | None = None  # None: as fast as it goes
+    deletes: bool = True  # whether what a listing does not name may be deleted for that: no shortcut in listings then
 
 
 @dataclass(frozen=True, slots=True)

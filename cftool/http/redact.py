@@ -17,7 +17,7 @@ _NAMES = (
     r"x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig|awsaccesskeyid|googleaccessid"
     r"|(?:access|refresh|id|auth|session|security|bearer|api|csrf|upload)[-_]?tokens?|token|oauth[-_]?token"
     r"|(?:client|app|consumer)[-_]?secret|(?:aws[-_]?)?secret(?:[-_]?access)?(?:[-_]?key)?|private[-_]?access[-_]?key"
-    r"|password|passwd|pwd|passphrase|api[-_]?key|credential|assertion|code[-_]?verifier|code"
+    r"|upload_id|password|passwd|pwd|passphrase|api[-_]?key|credential|assertion|code[-_]?verifier|code"
 )
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     # a header at the beginning of a line, or in a repr of headers: to the end of the line

@@ -57,6 +57,7 @@ PARTS = {
     "dropbox-options": lambda: options("dropbox"),
     "webdav-options": lambda: options("webdav"),
     "sugarsync-options": lambda: options("sugarsync"),
+    "gdrive-options": lambda: options("gdrive"),
     "measured": measured,
 }
 
