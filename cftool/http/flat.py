@@ -79,7 +79,7 @@ class Pages(Protocol[K]):
         """A request for one page, to be sent with others."""
         ...
 
-    def decode(self, response: Response, asked: Expected) -> Page[K]:
+    def decode(self, response: Response, asked: Expected, after: str) -> Page[K]:
         """The page, or the error that the service answered with, raised."""
         ...
 
@@ -101,15 +101,21 @@ def serial(pages: Pages[K], bucket: str, prefix: str, delimiter: str) -> Iterato
 
 
 def keys(
-    pages: Pages[K], bucket: str, prefix: str, *, clock: Callable[[], float] = time.monotonic
+    pages: Pages[K],
+    bucket: str,
+    prefix: str,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    at_least: int | None = None,
 ) -> Iterator[list[K]]:
-    """All keys below the prefix, in order, by pages; in parallel where that pays."""
+    """All keys below the prefix, in order, by pages; in parallel where that pays, after `at_least` pages one by one."""
+    alone = SERIAL_PAGES if at_least is None else at_least
     began, waited = clock(), 0.0
     for count, page in enumerate(serial(pages, bucket, prefix, ""), 1):
         waited += clock() - began
         yield page.keys
         slow = waited >= SERIAL_SECONDS and waited / count >= SLOW_PAGE
-        if count >= SERIAL_PAGES and slow and page.token is not None and page.keys:
+        if count >= alone and slow and page.token is not None and page.keys:
             log.debug("listing %s in parallel after %d pages in %.3f s", bucket, count, waited)
             yield from _Parallel(pages, bucket, prefix, page).pages()
             return
@@ -293,7 +299,7 @@ class _Parallel(Generic[K]):
         cuts: set[bytes] = set()
         for request, response in self._lister.send_many(lambda: requests.popleft() if requests else None):
             assert isinstance(request.tag, Expected)
-            page = self._lister.decode(response, request.tag)
+            page = self._lister.decode(response, request.tag, key)
             cuts.update(cut for cut in map(_bytes, page.prefixes) if cut > after and (stop is None or cut < stop))
         if cuts:
             self._split(front, [cut.decode("utf-8", "surrogateescape") for cut in sorted(cuts)])
@@ -341,5 +347,5 @@ class _Parallel(Generic[K]):
             assert isinstance(each, _Range)
             busy -= 1
             before = len(each.pages)
-            each.take(self._lister.decode(response, self._asked))
+            each.take(self._lister.decode(response, self._asked, each.after))
             waiting += len(each.pages) - before

@@ -51,7 +51,12 @@ def measured() -> str:
     )
 
 
-PARTS = {"commands": commands, "s3-options": lambda: options("s3"), "measured": measured}
+PARTS = {
+    "commands": commands,
+    "s3-options": lambda: options("s3"),
+    "gs-options": lambda: options("gs"),
+    "measured": measured,
+}
 
 
 def renewed(text: str) -> str:

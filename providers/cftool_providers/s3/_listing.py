@@ -106,7 +106,7 @@ class Lister:
         response = self._service.send(
             "GET", "ListObjectsV2", asked.bucket, query=_query(asked, token, ""), max_body=_pages.MAX_BODY
         )
-        return self.decode(response, asked)
+        return self.decode(response, asked, "")
 
     def request(self, asked: Expected, token: str | None, after: str, tag: object) -> Request:
         """A request for one page, to be sent with others."""
@@ -128,8 +128,9 @@ class Lister:
                 assert completion.response is not None
                 yield completion.request, completion.response
 
-    def decode(self, response: Response, asked: Expected) -> Page[Key]:
+    def decode(self, response: Response, asked: Expected, after: str) -> Page[Key]:
         """The page, or the error that the service answered with."""
+        del after
         if response.status >= 300:
             error = self._service.error(response, asked.bucket, f"{asked.bucket}/{asked.prefix}".rstrip("/"))
             if isinstance(error, NotFound) and not response.body:
