@@ -14,7 +14,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 SINK_STATUSES = frozenset({200, 206})
 # Headers that come several times and mean all of it; of any other the last one counts.
-REPEATED = frozenset({"set-cookie", "www-authenticate", "dav"})
+REPEATED = frozenset({"set-cookie", "www-authenticate", "dav", "x-goog-hash"})
 _AT_ONCE = 16 * 1024  # bytes of a body that are sent in one go whatever the pace
 HEADER_LIMIT = 300 * 1024  # of a whole block; libcurl's own
 

@@ -1,9 +1,10 @@
-"""AWS Signature Version 4 as S3 wants it: headers of one attempt, and presigned URLs.
+"""AWS Signature Version 4 as S3 wants it, headers of one attempt and presigned URLs; in Google's words as well.
 
-https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html. The canonical URI is the path
-exactly as it is sent: no normalisation, no second encoding. Called once per attempt, so each carries a fresh date; the
-signing key and the order of the headers are kept between calls. The clock is corrected by what `learn_date` learns.
-Thread-safe: what is cached is replaced whole, and refreshing credentials holds a lock.
+https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html,
+https://docs.cloud.google.com/storage/docs/authentication/signatures. The canonical URI is the path exactly as it is
+sent: no normalisation, no second encoding. Called once per attempt, so each carries a fresh date; the signing key and
+the order of the headers are kept between calls. The clock is corrected by what `learn_date` learns. Thread-safe: what
+is cached is replaced whole, and refreshing credentials holds a lock.
 """
 
 import hashlib
@@ -62,6 +63,20 @@ class _Plan:
     names: str
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a service names the parts of the scheme: in headers `x-<vendor>-…`, in queries `X-<Vendor>-…`."""
+
+    algorithm: str  # before `-HMAC-SHA256`, and before the secret
+    vendor: str
+    service: str
+    ending: str
+
+
+AWS = Dialect("AWS4", "amz", "s3", "aws4_request")
+GOOG = Dialect("GOOG4", "goog", "storage", "goog4_request")
+
+
 class SigV4:
     """Signs requests; an `Auth`. `credentials` is called when none are there, near their end, and after a refusal."""
 
@@ -70,12 +85,17 @@ class SigV4:
         credentials: Callable[[], Credentials],
         *,
         region: Callable[[], str] | str,
-        service: str = "s3",
+        service: str = "",
+        dialect: Dialect = AWS,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._load = credentials
         self._region = region
-        self._service = service
+        self._service = service or dialect.service
+        self._dialect = dialect
+        self._algorithm = dialect.algorithm + "-HMAC-SHA256"
+        prefix = f"x-{dialect.vendor}-"
+        self._names = (prefix + "content-sha256", prefix + "date", prefix + "security-token")
         self._now = now
         self._skew = 0.0
         self._lock = threading.Lock()
@@ -94,11 +114,11 @@ class SigV4:
         scheme, authority, target = split(request.url)
         added = [
             ("host", self._host(scheme, authority)),
-            ("x-amz-content-sha256", payload),
-            ("x-amz-date", stamp),
+            (self._names[0], payload),
+            (self._names[1], stamp),
         ]
         if key.credentials.session_token:
-            added.append(("x-amz-security-token", key.credentials.session_token))
+            added.append((self._names[2], key.credentials.session_token))
         signed = [*request.headers, *added] if request.headers else added
         plan = self._plan(tuple([name for name, _ in signed]))
         values = [_trimmed(value) for _, value in signed]
@@ -113,7 +133,7 @@ class SigV4:
         added.append(
             (
                 "authorization",
-                f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={plan.names}, Signature={signature}",
+                f"{self._algorithm} Credential={credential}, SignedHeaders={plan.names}, Signature={signature}",
             )
         )
         return added
@@ -150,20 +170,21 @@ class SigV4:
         stamp, key = self._prepare()
         scheme, authority, target = split(url)
         path, _, query = target.partition("?")
+        prefix = f"X-{self._dialect.vendor.title()}-"
         pairs = [
-            ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
-            ("X-Amz-Credential", f"{key.credentials.access_key_id}/{key.scope}"),
-            ("X-Amz-Date", stamp),
-            ("X-Amz-Expires", str(expires_seconds)),
-            ("X-Amz-SignedHeaders", "host"),
+            (prefix + "Algorithm", self._algorithm),
+            (prefix + "Credential", f"{key.credentials.access_key_id}/{key.scope}"),
+            (prefix + "Date", stamp),
+            (prefix + "Expires", str(expires_seconds)),
+            (prefix + "SignedHeaders", "host"),
         ]
         if key.credentials.session_token:
-            pairs.append(("X-Amz-Security-Token", key.credentials.session_token))
+            pairs.append((prefix + "Security-Token", key.credentials.session_token))
         whole = f"{query}&{quote_query(pairs)}" if query else quote_query(pairs)
         canonical = (
             f"{method}\n{path}\n{_canonical_query(whole)}\nhost:{self._host(scheme, authority)}\n\nhost\n{UNSIGNED}"
         )
-        return f"{scheme}://{authority}{path}?{whole}&X-Amz-Signature={self._signature(key, stamp, canonical)}"
+        return f"{scheme}://{authority}{path}?{whole}&{prefix}Signature={self._signature(key, stamp, canonical)}"
 
     # ---- parts
 
@@ -214,10 +235,11 @@ class SigV4:
             return True
 
     def _derive(self, day: str, region: str, credentials: Credentials) -> _Key:
-        secret = ("AWS4" + credentials.secret_access_key).encode()
-        for part in (day, region, self._service, "aws4_request"):
+        ending = self._dialect.ending
+        secret = (self._dialect.algorithm + credentials.secret_access_key).encode()
+        for part in (day, region, self._service, ending):
             secret = hmac.digest(secret, part.encode(), "sha256")
-        return _Key(day, region, credentials, f"{day}/{region}/{self._service}/aws4_request", secret)
+        return _Key(day, region, credentials, f"{day}/{region}/{self._service}/{ending}", secret)
 
     def _host(self, scheme: str, authority: str) -> str:
         host = self._hosts.get((scheme, authority))
@@ -237,7 +259,7 @@ class SigV4:
 
     def _signature(self, key: _Key, stamp: str, canonical: str) -> str:
         digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
-        text = f"AWS4-HMAC-SHA256\n{stamp}\n{key.scope}\n{digest}"
+        text = f"{self._algorithm}\n{stamp}\n{key.scope}\n{digest}"
         return hmac.digest(key.secret, text.encode(), "sha256").hex()
 
 

@@ -213,6 +213,8 @@ class Run:
         try:
             dst.first()
         except NotFound:
+            if Cap.IMPLICIT_DIRS in self.dst.store.features.caps:
+                return True  # nothing is below it, so it is not there: nothing more to ask
             try:
                 self.dst.store.stat("")
             except NotFound:

@@ -58,6 +58,7 @@ PARTS = {
     "webdav-options": lambda: options("webdav"),
     "sugarsync-options": lambda: options("sugarsync"),
     "gdrive-options": lambda: options("gdrive"),
+    "gs-options": lambda: options("gs"),
     "measured": measured,
 }
 

@@ -11,7 +11,7 @@ from botocore import auth as reference
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
-from cftool.http.sigv4 import Credentials, SigV4
+from cftool.http.sigv4 import GOOG, Credentials, SigV4
 from cftool.http.types import Body, Request, Response
 from cftool.http.urls import quote_path, quote_query
 
@@ -236,3 +236,57 @@ def test_threads_share_one_refresh():
 def test_secrets_do_not_print():
     assert "wJalr" not in repr(KEYS)
     assert "wJalr" not in str([KEYS])
+
+
+class TestGoogle:
+    """The same scheme in Google's words, computed here by hand from its documentation."""
+
+    KEYS = Credentials("GOOGEXAMPLE", "bGoa+V7g/yqDXvKRqq+JTFn4uQZbPiQJo4pf9RzJ")
+
+    def signature(self, canonical: str, stamp: str) -> str:
+        import hashlib
+        import hmac
+
+        secret = ("GOOG4" + self.KEYS.secret_access_key).encode()
+        for part in (stamp[:8], "auto", "storage", "goog4_request"):
+            secret = hmac.digest(secret, part.encode(), "sha256")
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        text = f"GOOG4-HMAC-SHA256\n{stamp}\n{stamp[:8]}/auto/storage/goog4_request\n{digest}"
+        return hmac.digest(secret, text.encode(), "sha256").hex()
+
+    def signer(self):
+        return SigV4(lambda: self.KEYS, region="auto", dialect=GOOG, now=lambda: NOW)
+
+    def test_headers(self):
+        import hashlib
+
+        request = Request(
+            "PUT",
+            "https://storage.googleapis.com/b/a%20b?compose",
+            (("x-goog-meta-mtime", "x"), ("content-type", "text/plain")),
+            b"hello",
+        )
+        found = dict(self.signer().headers(request))
+        stamp, payload = "20231114T221320Z", hashlib.sha256(b"hello").hexdigest()
+        names = "content-type;host;x-goog-content-sha256;x-goog-date;x-goog-meta-mtime"
+        canonical = (
+            "PUT\n/b/a%20b\ncompose=\ncontent-type:text/plain\nhost:storage.googleapis.com\n"
+            f"x-goog-content-sha256:{payload}\nx-goog-date:{stamp}\nx-goog-meta-mtime:x\n\n{names}\n{payload}"
+        )
+        assert found == {
+            "x-goog-content-sha256": payload,
+            "x-goog-date": stamp,
+            "authorization": "GOOG4-HMAC-SHA256 Credential=GOOGEXAMPLE/20231114/auto/storage/goog4_request, "
+            f"SignedHeaders={names}, Signature={self.signature(canonical, stamp)}",
+        }
+
+    def test_presigned(self):
+        url = self.signer().presign("GET", "https://storage.googleapis.com/b/k", 60)
+        start, _, signature = url.partition("&X-Goog-Signature=")
+        query = start.partition("?")[2]
+        assert query == (
+            "X-Goog-Algorithm=GOOG4-HMAC-SHA256&X-Goog-Credential=GOOGEXAMPLE%2F20231114%2Fauto%2Fstorage%2F"
+            "goog4_request&X-Goog-Date=20231114T221320Z&X-Goog-Expires=60&X-Goog-SignedHeaders=host"
+        )
+        canonical = f"GET\n/b/k\n{query}\nhost:storage.googleapis.com\n\nhost\nUNSIGNED-PAYLOAD"
+        assert signature == self.signature(canonical, "20231114T221320Z")

@@ -29,8 +29,8 @@ from cftool.core.errors import (
     Unsupported,
 )
 from cftool.core.paths import printable
+from cftool.http import xml as _xml
 from cftool.http.types import Response, Stream, Verdict
-from cftool_providers.s3 import _xml
 
 _KEYS_WRONG = "the service does not accept the keys; check access_key_id and secret_access_key"
 _KEYS_OLD = "the session has expired; log in again or renew the session token"

@@ -5,7 +5,7 @@ and verify (`_finish`), give up (`_fail`). The loop sends the parts. The content
 checksum that the server compares, and the whole has one too: CRC of the full object where the service is seen to keep
 those, else our MD5 in the metadata, as rclone writes it. Before completion the source must prove itself unchanged.
 
-Resuming: `_sessions` has the intent on disk before the upload exists. A later write of the same path from the same
+Resuming: `disk.sessions` has the intent on disk before the upload exists. A later write of the same path from the same
 unchanged file takes up an upload whose process died, and believes only parts whose checksum is that of the file.
 """
 
@@ -27,6 +27,8 @@ from cftool.core.errors import (
     TooLarge,
 )
 from cftool.core.types import Entry, WriteItem
+from cftool.disk.reader import Counted, Reader
+from cftool.disk.sessions import Record, fingerprint
 from cftool.http.types import Body, Completion, Header, Request, Response
 from cftool.http.urls import quote_query
 from cftool_providers.s3 import _objects
@@ -34,8 +36,6 @@ from cftool_providers.s3._multipart_calls import abort, list_parts, upload_id_of
 from cftool_providers.s3._objects import is_md5, opaque_etag, to_base64, unquote_etag
 from cftool_providers.s3._pages import Part
 from cftool_providers.s3._publish import Finished, StoredPart
-from cftool_providers.s3._reader import Counted, Reader
-from cftool_providers.s3._sessions import Record, fingerprint
 from cftool_providers.s3._settings import MAX_PARTS, MIB
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html.
 from collections.abc import Iterable
 
 from cftool.core.errors import NotFound, ProtocolError
+from cftool.http import xml as _xml
 from cftool.http.urls import quote_query
-from cftool_providers.s3 import _pages, _xml
+from cftool_providers.s3 import _pages
 from cftool_providers.s3._service import Service
 
 

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from cftool.core.errors import ListingError, ProtocolError
+from cftool.http import xml as _xml
+from cftool.http.flat import Expected, Page
 from cftool.http.types import Response
-from cftool_providers.s3 import _xml
 from cftool_providers.s3._objects import BILLION, unquote_etag
 
 MAX_BODY = 16 * 1024 * 1024  # 1,000 keys of 1,024 bytes, each byte escaped three times over, fit four times
@@ -39,24 +40,7 @@ class Key(NamedTuple):
     etag: str | None
 
 
-class Page(NamedTuple):
-    """One page that proved itself sound."""
-
-    keys: list[Key]
-    prefixes: list[str]
-    token: str | None  # of the next page; None: this was the last
-
-
-class Expected(NamedTuple):
-    """What was asked for, to be found again in the answer."""
-
-    bucket: str
-    prefix: str
-    delimiter: str
-    max_keys: int
-
-
-def page(response: Response, asked: Expected) -> Page:
+def page(response: Response, asked: Expected) -> Page[Key]:
     """Decode a 200 answer to ListObjectsV2. Raises ListingError."""
     try:
         _check_type(response)
@@ -89,7 +73,7 @@ def _split(body: bytes) -> tuple[_xml.Node, "list[tuple[bytes, bytes, bytes, byt
     return _xml.parse(body, "ListBucketResult"), None
 
 
-def _checked(root: _xml.Node, fast: "list[tuple[bytes, bytes, bytes, bytes]] | None", asked: Expected) -> Page:
+def _checked(root: _xml.Node, fast: "list[tuple[bytes, bytes, bytes, bytes]] | None", asked: Expected) -> Page[Key]:
     encoded = _encoding(root)
     _check_echo(root, asked, encoded=encoded)
     token = _token(root)

@@ -17,11 +17,11 @@ from cftool.http.open import open_client
 from cftool.http.sigv4 import SigV4
 from cftool.http.types import Auth, Body, Completion, Header, NoAuth, Request, Response, Sink, Stream
 from cftool.http.urls import quote, quote_path, quote_query, split
+from cftool.http.xml import escape
 from cftool_providers.s3 import _errors
 from cftool_providers.s3._credentials import Chain
 from cftool_providers.s3._objects import CHECKSUM_MODE, opaque_etag
 from cftool_providers.s3._settings import Settings, partition, valid_region
-from cftool_providers.s3._xml import escape
 
 log = logging.getLogger("cftool.s3")
 

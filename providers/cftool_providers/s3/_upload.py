@@ -24,13 +24,13 @@ from cftool.core.errors import (
     Unsupported,
 )
 from cftool.core.types import NO_HASHES, Cap, Entry, Kind, Result, WriteItem
+from cftool.disk.reader import Counted, Reader
+from cftool.disk.sessions import Sessions
 from cftool.http.types import Body, Completion, Header, Request, Response
 from cftool_providers.s3._conditions import Conditions
 from cftool_providers.s3._multipart import Multipart
 from cftool_providers.s3._objects import is_md5, opaque_etag, quote_etag, time_headers, to_base64, unquote_etag
-from cftool_providers.s3._reader import Counted, Reader
 from cftool_providers.s3._service import Service, split_path
-from cftool_providers.s3._sessions import Sessions
 from cftool_providers.s3._settings import MAX_OBJECT
 
 if TYPE_CHECKING:

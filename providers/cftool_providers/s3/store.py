@@ -34,6 +34,7 @@ from cftool.core.types import (
     WalkOrder,
     WriteItem,
 )
+from cftool.disk.sessions import Sessions
 from cftool.http.urls import quote_query
 from cftool_providers.s3 import _pages
 from cftool_providers.s3._conditions import Conditions
@@ -44,7 +45,6 @@ from cftool_providers.s3._listing import Lister
 from cftool_providers.s3._multipart_calls import abort
 from cftool_providers.s3._objects import HASHES
 from cftool_providers.s3._service import CONNECTIONS, Service, split_path
-from cftool_providers.s3._sessions import Sessions
 from cftool_providers.s3._settings import MAX_OBJECT, settings
 from cftool_providers.s3._upload import Uploader
 
@@ -74,7 +74,7 @@ class S3Store(Optionals):
         self._service = service
         self._lister = Lister(service)
         self._conditions = Conditions(service)
-        self._sessions = Sessions(service.context.state_dir, service.settings.identity)
+        self._sessions = Sessions(service.context.state_dir, service.settings.identity, kind="s3-uploads")
         self._downloader = Downloader(service, self._lister)
         self._uploader = Uploader(service, self._sessions, self._conditions)
         self._deleter = Deleter(service, self._lister)

@@ -17,11 +17,13 @@ from cftool.core.errors import (
 )
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, Entry, Kind, ReadItem, WriteItem
+from cftool.disk import reader
 from cftool.disk.root import Root
+from cftool.http import flat
 from cftool.testing.fake_s3 import Habits
 from cftool.testing.http_fake import FakeResponse, Fault, Wire
 from cftool.testing.targets import MemoryTarget
-from cftool_providers.s3 import _conditions, _download, _listing, _multipart, _ranges, _reader, _upload
+from cftool_providers.s3 import _conditions, _download, _multipart, _ranges, _upload
 
 from .test_upload import PART, Stream, content, header
 
@@ -92,7 +94,7 @@ class TestPipes:
                 return file
 
         with pytest.raises(io.UnsupportedOperation):
-            _reader.Reader(Odd(b"x"))
+            reader.Reader(Odd(b"x"))
         assert closed == [True]
 
 
@@ -267,7 +269,7 @@ class TestContradictions:
                 lab.open(part_size=PART).write("new/f", BytesSource(content(size)))
 
     def test_every_loop_has_its_bounds(self):
-        assert _listing.WINDOW * 1000 * 400 <= 64 * 1024**2  # bytes of entries that wait
+        assert flat.WINDOW * 1000 * 400 <= 64 * 1024**2  # bytes of entries that wait
         assert _multipart.BUFFERS <= 64 * 1024**2
         assert _upload.MEMORY + _download.MEMORY <= 80 * 1024**2
 

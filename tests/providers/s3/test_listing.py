@@ -10,10 +10,10 @@ import pytest
 from cftool.core import paths
 from cftool.core.errors import ListingError, NotADirectory, NotFound, PermissionDenied, TemporaryError
 from cftool.core.types import Kind
+from cftool.http import flat
 from cftool.testing.fake_s3 import Habits
 from cftool.testing.fake_s3_pages import token_of
 from cftool.testing.http_fake import FakeResponse
-from cftool_providers.s3 import _listing
 
 ODD = [
     "a",
@@ -262,9 +262,9 @@ class TestPages:
 @pytest.fixture
 def slow(monkeypatch):
     """Every listing counts as slow from its second page on."""
-    monkeypatch.setattr(_listing, "SERIAL_PAGES", 2)
-    monkeypatch.setattr(_listing, "SERIAL_SECONDS", 0.0)
-    monkeypatch.setattr(_listing, "SLOW_PAGE", 0.0)
+    monkeypatch.setattr(flat, "SERIAL_PAGES", 2)
+    monkeypatch.setattr(flat, "SERIAL_SECONDS", 0.0)
+    monkeypatch.setattr(flat, "SLOW_PAGE", 0.0)
 
 
 @pytest.mark.usefixtures("slow")
@@ -291,7 +291,7 @@ class TestParallel:
 
     @pytest.mark.parametrize("page", [1, 2, 7, 100])
     def test_all_shapes_of_trees(self, new_lab, monkeypatch, page):
-        monkeypatch.setattr(_listing, "PAGE", page)
+        monkeypatch.setattr(flat, "PAGE", page)
         dice = random.Random(page)
         shapes = [
             [f"flat{i:04}" for i in range(300)],
@@ -306,7 +306,7 @@ class TestParallel:
             self.check(lab)
 
     def test_markers_odd_keys_and_cuts_that_are_keys(self, new_lab, monkeypatch):
-        monkeypatch.setattr(_listing, "PAGE", 3)
+        monkeypatch.setattr(flat, "PAGE", 3)
         lab = new_lab(Habits(page=3))
         lab.fake.make("bucket", [f"d{i}/" for i in range(30)], b"")
         lab.fake.make("bucket", [f"d{i}/x" for i in range(0, 30, 3)])
@@ -322,14 +322,14 @@ class TestParallel:
         assert lab.requests["ListObjectsV2"] <= 30
 
     def test_a_service_that_ignores_start_after_is_refused(self, new_lab, monkeypatch):
-        monkeypatch.setattr(_listing, "PAGE", 5)
+        monkeypatch.setattr(flat, "PAGE", 5)
         lab = new_lab(Habits(page=5, start_after=False))
         lab.fake.make("bucket", [f"d{i // 10:03}/f{i:05}" for i in range(300)])
         with pytest.raises(ListingError):
             list(lab.open().walk("bucket"))
 
     def test_a_failing_range_fails_the_listing(self, new_lab, monkeypatch):
-        monkeypatch.setattr(_listing, "PAGE", 5)
+        monkeypatch.setattr(flat, "PAGE", 5)
         for skip in (2, 3, 5, 20):
             lab = new_lab(Habits(page=5))
             lab.fake.make("bucket", [f"d{i // 10:03}/f{i:05}" for i in range(300)])
@@ -338,7 +338,7 @@ class TestParallel:
                 list(lab.open().walk("bucket"))
 
     def test_may_be_abandoned(self, new_lab, monkeypatch):
-        monkeypatch.setattr(_listing, "PAGE", 5)
+        monkeypatch.setattr(flat, "PAGE", 5)
         lab = new_lab(Habits(page=5))
         lab.fake.make("bucket", [f"d{i // 10:03}/f{i:05}" for i in range(300)])
         store = lab.open()

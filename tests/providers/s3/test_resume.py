@@ -15,10 +15,10 @@ import pytest
 from cftool.core.errors import IntegrityError, TemporaryError
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, Leftover
+from cftool.disk.sessions import Sessions, fingerprint
 from cftool.disk.source import LocalSource
 from cftool.testing.fake_s3 import ACCESS_KEY, SECRET_KEY, Habits
 from cftool.testing.http_fake import Fault, Wire
-from cftool_providers.s3._sessions import Sessions, fingerprint
 
 from .test_upload import PART, content
 
@@ -116,7 +116,7 @@ class TestResume:
     def test_one_that_is_in_use_is_left_alone(self, new_lab, tmp_path, habits):
         lab, path = self.interrupted(new_lab, tmp_path, habits)
         [upload_id] = lab.fake.uploads
-        sessions = Sessions(lab.state_dir, lab.open().features.identity)
+        sessions = Sessions(lab.state_dir, lab.open().features.identity, kind="s3-uploads")
         [held] = sessions.stale("bucket/f")
         assert held.upload_id == upload_id
         store = lab.open(part_size=PART)
@@ -210,7 +210,7 @@ class TestLeftovers:
 
 class TestRecords:
     def begin(self, tmp_path, path="bucket/f"):
-        return Sessions(str(tmp_path), "s3:x").begin(path, "1:2", 5, "h: 1")
+        return Sessions(str(tmp_path), "s3:x", kind="s3-uploads").begin(path, "1:2", 5, "h: 1")
 
     def test_are_on_disk_before_the_upload_and_hold_no_secret(self, tmp_path):
         record = self.begin(tmp_path)
@@ -226,7 +226,7 @@ class TestRecords:
     def test_paths_of_any_bytes_survive(self, tmp_path):
         path = "bucket/é\udcff\n\x01"
         self.begin(tmp_path, path).close()
-        [found] = Sessions(str(tmp_path), "s3:x").stale(path)
+        [found] = Sessions(str(tmp_path), "s3:x", kind="s3-uploads").stale(path)
         assert found.intent.path == path
 
     def test_a_line_that_was_cut_counts_as_not_written(self, tmp_path):
@@ -235,7 +235,7 @@ class TestRecords:
         record.close()
         [file] = (tmp_path / "s3-uploads").iterdir()
         whole = file.read_bytes()
-        sessions = Sessions(str(tmp_path), "s3:x")
+        sessions = Sessions(str(tmp_path), "s3:x", kind="s3-uploads")
         for cut in range(len(whole)):
             file.write_bytes(whole[:cut])
             found = list(sessions.stale())
@@ -247,20 +247,20 @@ class TestRecords:
 
     def test_those_of_another_service_are_not_ours(self, tmp_path):
         self.begin(tmp_path).close()
-        assert list(Sessions(str(tmp_path), "s3:other").stale()) == []
+        assert list(Sessions(str(tmp_path), "s3:other", kind="s3-uploads").stale()) == []
 
     def test_live_ones_are_told(self, tmp_path):
         record = self.begin(tmp_path)
         record.created("id-1")
-        sessions = Sessions(str(tmp_path), "s3:x")
+        sessions = Sessions(str(tmp_path), "s3:x", kind="s3-uploads")
         assert sessions.live() == {"id-1"}
         assert list(sessions.stale()) == []
         record.remove()
         assert sessions.live() == set()
 
     def test_without_a_place_nothing_is_kept_and_uploads_work(self, tmp_path, new_lab, caplog):
-        assert Sessions(None, "s3:x").begin("bucket/f", "", 5, "") is None
-        assert list(Sessions(None, "s3:x").stale()) == []
+        assert Sessions(None, "s3:x", kind="s3-uploads").begin("bucket/f", "", 5, "") is None
+        assert list(Sessions(None, "s3:x", kind="s3-uploads").stale()) == []
         blocked = tmp_path / "file"
         blocked.write_text("no directory")
         lab = new_lab()

@@ -3,8 +3,9 @@
 import pytest
 
 from cftool.core import errors
+from cftool.http import xml as _xml
 from cftool.http.types import Response, Verdict
-from cftool_providers.s3 import _errors, _objects, _xml
+from cftool_providers.s3 import _errors, _objects
 
 
 class TestTimes:

@@ -1,4 +1,4 @@
-"""XML as S3 speaks it: read strictly with expat (no DTD, no entities, bounded depth), written by hand.
+"""XML as S3 and Google Cloud Storage speak it: read strictly with expat (no DTD, no entities, bounded depth).
 
 No I/O. `parse` gives a small tree; names lose their namespace after it was checked. Whatever is not well-formed, or is
 of a foreign namespace, is a ProtocolError: nothing of a doubtful answer is believed.

