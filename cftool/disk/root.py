@@ -29,6 +29,8 @@ _UNSYNCED = 4096  # published names whose directory is not synced yet; more are 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH_ONLY = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANY_BYTES = NameRules(utf8=False)
+# FAT answers EPERM, and so does Linux for files of other owners; with EXDEV the other name is on another disk.
+_NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
 _log = logging.getLogger("cftool.disk")
 
 Failure = tuple[str, Exception]
@@ -263,17 +265,37 @@ class Root:
         to_directory, to_name = self.parent(dst, create=True)
         with translated("move", dst):
             os.rename(from_name, to_name, src_dir_fd=from_directory.fd, dst_dir_fd=to_directory.fd)
-            if src != dst and not stat_.S_ISDIR(source.st_mode):
-                # Two names of one file: rename(2) then does nothing at all.
-                try:
-                    left = os.stat(from_name, dir_fd=from_directory.fd, follow_symlinks=False)
-                except FileNotFoundError:
-                    pass
-                else:
-                    if (left.st_ino, left.st_dev) == (source.st_ino, source.st_dev):
-                        os.unlink(from_name, dir_fd=from_directory.fd)
+            if src != dst and not stat_.S_ISDIR(source.st_mode) and source.st_nlink > 1:
+                # Two names of one file: rename(2) then does nothing at all. The directory is asked what names it has,
+                # because one that folds case would find the new name under the old one.
+                with os.scandir(from_directory.fd) as names:
+                    left = any(name.name == from_name and name.inode() == source.st_ino for name in names)
+                if left:
+                    os.unlink(from_name, dir_fd=from_directory.fd)
         self.published(dst)
         self.published(src)
+
+    def link(self, path: str, to: str) -> None:
+        """Give a file a second name, durable on return. Raises AlreadyExists; Unsupported without hard links."""
+        self._settle()
+        self.check_name(to)
+        from_directory, from_name = self.parent(path)
+        to_directory, to_name = self.parent(to, create=True)
+        with translated("link", to):
+            try:
+                os.link(
+                    from_name,
+                    to_name,
+                    src_dir_fd=from_directory.fd,
+                    dst_dir_fd=to_directory.fd,
+                    follow_symlinks=False,
+                )
+            except OSError as error:
+                if error.errno in _NO_LINKS:
+                    raise Unsupported("no hard links here", op="link", path=path) from error
+                raise
+        self.published(to)
+        self.sync(to)
 
     def check_name(self, path: str) -> None:
         """A new name must not look like a temp of ours: it would be hidden, and one day swept away."""
