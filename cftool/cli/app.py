@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "hash": ("cmd_hash", "hash_", "Print or check the hashes of files."),
     "link": ("cmd_link", "link", "Print links by which anybody may read files."),
     "cleanup": ("cmd_cleanup", "cleanup", "Remove what killed runs left behind."),
+    "trash": ("", "", "List and empty what sync --trash kept."),
+    "restore": ("cmd_restore", "restore", "Bring back what sync --trash kept."),
     "config": ("", "", "Create, show and test remotes."),
     "completion": ("cmd_completion", "completion", "Print the completion script of a shell."),
     "version": ("cmd_version", "version", "Show the version."),
@@ -50,10 +52,16 @@ CONFIG: dict[str, tuple[str, str, str]] = {
     "test": ("cmd_config_test", "probe", "Log in to a remote and tell what works."),
     "path": ("cmd_config", "path", "Show where the configuration file is."),
 }
-GROUPS = {"config": CONFIG}
+TRASH: dict[str, tuple[str, str, str]] = {
+    "list": ("cmd_trash", "list_", "List what a trash holds."),
+    "empty": ("cmd_trash", "empty", "Delete what a trash holds."),
+}
+GROUPS = {"config": CONFIG, "trash": TRASH}
 
 _FLAGS = frozenset({"-q", "--quiet", "-v", "-vv", "-vvv", "--verbose", "--json"})
 _VALUES = frozenset({"--config", "--log-file", "--log-format"})
+# What stands for a flag that may have a value, when it has none: click would take the next word for it.
+_BARE = {"--trash": "--trash="}
 
 
 class Group(TyperGroup):
@@ -96,7 +104,7 @@ def root() -> Group:
 
 def run(argv: list[str]) -> int:
     """Run one command line; never raises but SystemExit's relatives of a dying interpreter."""
-    arguments = _hoist(argv)
+    arguments = _spelled(_hoist(argv))
     messages = Messages()
     if not arguments:
         messages.error("what to do? see cftool --help")
@@ -140,6 +148,12 @@ def _hoist(argv: list[str]) -> list[str]:
     return [*names, *rest] if rest or names else flags
 
 
+def _spelled(arguments: list[str]) -> list[str]:
+    """Bare flags that may have a value, up to `--`, behind which no word is a flag."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return [_BARE.get(word, word) for word in arguments[:end]] + arguments[end:]
+
+
 def _known(arguments: list[str]) -> None:
     """Refuse a command that does not exist, with the nearest one that does."""
     table = COMMANDS
@@ -155,7 +169,7 @@ def _known(arguments: list[str]) -> None:
 
 def _usage(error: typer.TyperException, arguments: list[str]) -> str:
     """Two lines: what is wrong, and where the help is."""
-    command = [word for word in arguments[:2] if word in COMMANDS or word in CONFIG]
+    command = [word for word in arguments[:2] if word in COMMANDS or any(word in table for table in GROUPS.values())]
     command = command[: 2 if command and command[0] in GROUPS else 1]
     option = getattr(error, "option_name", None)
     near = getattr(error, "possibilities", None)

@@ -287,7 +287,7 @@ def summary_lines(summary: events.Summary, *, verb: str, dry_run: bool) -> list[
     elif verb == "deleted":
         parts = [f"{'to delete' if dry_run else 'deleted'} {formats.plural(summary.deleted, 'entry')}"]
     else:
-        head = "to copy" if dry_run else "copied"
+        head = _HEADS.get(verb, ("copied", "to copy"))[dry_run]
         parts = [f"{head} {formats.plural(summary.copied, 'file')} ({formats.size(summary.bytes)})"]
         if verb == "synced":
             parts.append(f"{'to delete' if dry_run else 'deleted'} {formats.number(summary.deleted)}")
@@ -311,4 +311,5 @@ def summary_lines(summary: events.Summary, *, verb: str, dry_run: bool) -> list[
     return lines
 
 
+_HEADS = {"restored": ("restored", "to restore")}
 _BASIS = {"size_only": "size alone", "request": "one request each"}

@@ -47,6 +47,12 @@ class Transfer:
     retries: Annotated[Text, Option("--retries", metavar="N", help="Attempts at a file that changed or failed.")] = None
     links: Annotated[Text, Option("--links", metavar="skip|follow|keep", help="Symbolic links of local trees.")] = None
     verify: Annotated[Text, Option("--verify", metavar="auto|readback|none", help="How copies are verified.")] = None
+    trash: Annotated[
+        Text, Option("--trash", metavar="[=DIR]", help="Move what is deleted or replaced to DIR/.cftool-trash of DST.")
+    ] = None
+    suffix: Annotated[Text, Option("--suffix", metavar="S", help="Keep what is replaced beside it, as NAME + S.")] = (
+        None
+    )
     wait_lock: Annotated[Text, Option("--wait-lock", metavar="T", help="Wait for another run to end.")] = None
     stats: Annotated[Text, Option("--stats", metavar="T", help="A line of what is done so far, every T.")] = None
     metrics_file: Annotated[Text, Option("--metrics-file", metavar="F", help="Figures for Prometheus, in F.")] = None
@@ -90,7 +96,8 @@ def options(flags: Transfer, chosen: Selection, deletion: Deletion | None = None
         values["max_transfer"] = formats.parse_size(flags.max_transfer, "--max-transfer")
     if flags.max_duration is not None:
         values["max_duration"] = formats.parse_duration(flags.max_duration, "--max-duration")
-    values["budget"] = Budget(values.get("max_transfer"), values.get("max_duration"))
+    values["trash"] = trash_of(flags.trash)
+    values["suffix"] = flags.suffix
     if flags.wait_lock is not None:
         values["wait_lock"] = formats.parse_duration(flags.wait_lock, "--wait-lock")
     if deletion is not None:
@@ -103,29 +110,13 @@ def options(flags: Transfer, chosen: Selection, deletion: Deletion | None = None
     return Options(**values, **more)
 
 
-def prepare(session: "Session", flags: Transfer) -> None:
-    """Set the session up before anything is opened: connections, what is reported, and the pace of --bwlimit.
+def trash_of(text: str | None) -> str | None:
+    """The trash of `--trash[=DIR]`, relative to the destination."""
+    if text is None:
+        return None
+    from cftool.transfer.keep import trash_folder
 
-    Of a slow pace no more connections are opened than it can feed.
-    """
-    session.metrics_file = flags.metrics_file
-    if flags.stats is not None:
-        session.stats = formats.parse_duration(flags.stats, "--stats") or None
-    session.connections = _optional(flags.transfers, "--transfers", least=1)
-    if flags.bwlimit is None:
-        return
-    from cftool.transfer import limits
-
-    try:
-        table = limits.parse(flags.bwlimit)
-    except ValueError as error:
-        raise ConfigError(f"--bwlimit: {error}") from error
-    slowest = table.slowest()
-    if slowest is None:
-        return
-    session.pace = limits.Throttle(table, cancelled=session.interrupts.stopping)
-    if session.connections is None and slowest < _FULL_SPEED:
-        session.connections = max(1, slowest // _PER_CONNECTION)
+    return trash_folder(text)
 
 
 def choice(kind: type[_E], text: str | None, flag: str, default: _E) -> _E:

@@ -7,16 +7,24 @@ check(a, b, …)             compare only
 remove_tree(side, path, …) a file, or a directory with all below it
 remove_selected(side, …)   files that a filter takes
 cleanup(side, …)           what killed runs left behind
+trash_files, empty_trash, restore    what --trash kept
 
 All emit events while they work and return the Summary, which is also the last event. They raise only what concerns the
 whole run: Locked, Refused (overlap), NotFound (SRC missing), ConfigError, KeyboardInterrupt never (see Surroundings).
 """
+
+from typing import TYPE_CHECKING
 
 from cftool.core.types import Entry, Kind
 from cftool.transfer.cleanup import cleanup
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.options import Options, Side, Surroundings
 from cftool.transfer.sides import side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cftool.transfer.trash import Old
 
 __all__ = [
     "Emit",
@@ -28,10 +36,12 @@ __all__ = [
     "cleanup",
     "copy",
     "copy_file",
-    "remove_selected",
+    "empty_trash",
     "remove_tree",
+    "restore",
     "side",
     "sync",
+    "trash_files",
 ]
 
 
@@ -59,9 +69,9 @@ def copy_file(
     emit: Emit,
 ) -> Summary:
     """Copy the file `src_path` of `src` to exactly `dst_path` of `dst`, unless it is there already."""
-    from cftool.transfer.single import copy_one
+    from cftool.transfer.single import Single
 
-    return copy_one(src, src_path, dst, dst_path, options, around, emit)
+    return Single(src, src_path, dst, dst_path, options, around, emit).go()
 
 
 def check(a: Side, b: Side, options: Options, around: Surroundings, emit: Emit) -> Summary:
@@ -94,17 +104,36 @@ def remove_tree(at: Side, path: "str | Entry", options: Options, around: Surroun
     return tally.summary()
 
 
-def remove_selected(at: Side, options: Options, around: Surroundings, emit: Emit) -> Summary:
-    """Delete the files of the directory `at` that `options.select` takes; directories stay."""
-    from cftool.transfer.removal import Remover
-    from cftool.transfer.select import recorded, unmet
-    from cftool.transfer.tally import Tally
+def trash_files(at: Side, trash: str, around: Surroundings, *, older_than: float | None = None) -> "Iterator[Old]":
+    """What the trash of the tree `at` holds, oldest first; `trash` is its path in it, `older_than` in seconds."""
+    from cftool.transfer.trash import old_files
 
-    tally = Tally(emit, now=around.now, dry_run=options.dry_run)
-    selected = recorded(options.select)
-    remover = Remover(at.store, tally, dry_run=options.dry_run, cancelled=around.cancelled)
-    remover.remove_below("", spool_dir=None, select=selected)
-    if not tally.stopped and not tally.failures:
-        for error in unmet(selected):
-            tally.failed(error.path or "", error)
-    return tally.summary()
+    return old_files(at, trash, around, older_than=older_than)
+
+
+def empty_trash(
+    at: Side, trash: str, options: Options, around: Surroundings, emit: Emit, *, older_than: float | None = None
+) -> Summary:
+    """Delete what the trash holds, or what is `older_than` that many seconds."""
+    from cftool.transfer.trash import empty
+
+    return empty(at, trash, options, around, emit, older_than=older_than)
+
+
+def restore(
+    at: Side,
+    path: str,
+    to: Side,
+    target: str,
+    options: Options,
+    around: Surroundings,
+    emit: Emit,
+    *,
+    trash: str,
+    when: float | None = None,
+    replace: bool = False,
+) -> Summary:
+    """Bring `path` of the tree `at` back from its trash, to `target` of `to`; see `trash.Restore`. Raises NotFound."""
+    from cftool.transfer.trash import Restore
+
+    return Restore(at, path, to, target, options, around, emit).go(trash, when=when, replace=replace)

@@ -28,7 +28,7 @@ class Verdict(enum.Enum):
 
 # What decided, as `compared_by` counts it.
 SIZE, STATE, TIME, HASH, REQUEST, SIZE_ONLY, FORCED = "size", "state", "time", "hash", "request", "size_only", "forced"
-_SHORT = frozenset({"crc32", "crc32c"})
+SHORT = frozenset({"crc32", "crc32c"})  # 32 bits prove nothing between strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,4 +234,4 @@ def hash_of(side: Side, entry: Entry, name: str) -> str:
 def best_hash(names: Iterable[str]) -> str | None:
     """The cheapest that this machine can compute; 32 bits only where there is nothing better."""
     names = set(names)
-    return hashing.cheapest(names - _SHORT) or hashing.cheapest(names)
+    return hashing.cheapest(names - SHORT) or hashing.cheapest(names)

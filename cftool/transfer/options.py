@@ -86,6 +86,8 @@ class Options:
     retries: int = 3
     links: Links = Links.SKIP
     verify: Verify = Verify.AUTO
+    trash: str | None = None  # the trash, relative to the destination's root
+    suffix: str | None = None  # what the names of old versions end with
     wait_lock: float = 0.0
     max_transfer: int | None = None
     max_duration: float | None = None

@@ -96,6 +96,7 @@ class Hooks:
     make_directory: Callable[[str], None]
     forget: Callable[[bytes], None]  # a row that neither side has a file for
     accepted: frozenset[int]  # numbers of the sources whose rows vouch for it
+    keeps: Callable[[str], bool] = lambda _path: False  # what the destination has for itself: an old version
 
 
 class Plan:
@@ -304,10 +305,8 @@ class Plan:
         if dst.kind is _DIRECTORY:
             self._doom_directory(key, dst)
         elif dst.kind is _FILE:
-            if not self._options.delete_excluded and not chosen(self._dst, self._options.select, dst):
-                self._tally.skipped_by["excluded"] += 1  # by its size or age: its name is in the selection
-                return
-            self._shadow(_Shadow(key + b"/", doomed=dst))
+            if not self._hooks.keeps(dst.path):
+                self._shadow(_Shadow(key + b"/", doomed=dst))
         else:
             self._keep(dst)
 

@@ -148,7 +148,11 @@ class Remover:
                 self._tally.failed(shown(path), error)
             else:
                 gone(key)
-                self._tally.deleted(shown(path), is_dir=entry.is_dir, size=entry.size)
+                self._tell(shown(path), entry)
+
+    def _tell(self, path: str, entry: Entry) -> None:
+        """That it is gone."""
+        self._tally.deleted(path, is_dir=entry.is_dir, size=entry.size)
 
     def remove_at_once(self, entry: Entry) -> bool:
         """A directory with all below it in one step, told as one deletion; False where the service has no such step."""

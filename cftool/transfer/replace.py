@@ -12,6 +12,7 @@ from cftool.core.errors import Interrupted, NotFound, StoreError, Unsupported
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry
 from cftool.transfer.execute import Executor, Outcome
+from cftool.transfer.keep import Keeper
 from cftool.transfer.plan import Action, Replacement
 from cftool.transfer.removal import Remover
 from cftool.transfer.tally import Tally
@@ -23,13 +24,21 @@ class Replacer:
     """Does the replacements of one run."""
 
     def __init__(
-        self, store: Store, executor: Executor, remover: Remover, tally: Tally, *, spool_dir: str | None
+        self,
+        store: Store,
+        executor: Executor,
+        remover: Remover,
+        tally: Tally,
+        *,
+        spool_dir: str | None,
+        keep: Keeper | None = None,
     ) -> None:
         self._store = store
         self._executor = executor
         self._remover = remover
         self._tally = tally
         self._spool_dir = spool_dir
+        self._keep = keep
 
     def replace_all(self, replacements: Iterable[Replacement], settled: Settled) -> bool:
         """Do all; whether all succeeded."""
@@ -80,11 +89,25 @@ class Replacer:
 
     def _remove(self, old: Entry, path: str) -> None:
         moved = old.at(path)
+        if self._keep is not None:
+            self._take(old, moved, self._keep)
+            return
         if old.is_dir:
             self._remover.remove_below(
                 path, spool_dir=self._spool_dir, shown=lambda below: old.path + below[len(path) :]
             )
         self._remover.remove([(b"", moved)], shown=lambda _path: old.path)
+
+    def _take(self, old: Entry, moved: Entry, keep: Keeper) -> None:
+        """Keep it, as a whole, under a name of the one that it had."""
+        try:
+            to = keep.place(old.path)
+            if not self._tally.dry_run:
+                keep.take_as(moved, to)
+        except StoreError as error:
+            self._tally.failed(old.path, error)
+        else:
+            self._tally.moved(old.path, to)
 
     def _put_back(self, old: Entry, aside: str) -> None:
         try:

@@ -29,7 +29,7 @@ from cftool.core.errors import (
     StoreError,
     TemporaryError,
 )
-from cftool.core.types import Cap, Entry
+from cftool.core.types import Cap
 from cftool.disk import locks
 from cftool.transfer import gate, sides
 from cftool.transfer.beside import Beside
@@ -37,18 +37,17 @@ from cftool.transfer.cleanup import Unfinished, after_run, forget_runs, killed_r
 from cftool.transfer.compare import Comparer
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.execute import Executor, Outcome, choose
-from cftool.transfer.limits import Budget
-from cftool.transfer.links import shown
+from cftool.transfer.follow import FollowingStore
+from cftool.transfer.keep import KeepingRemover, keeper
 from cftool.transfer.merge import Folding, collapse, merge
-from cftool.transfer.options import Links, Options, Side, Surroundings, Verify
+from cftool.transfer.options import Links, Options, Side, Surroundings
 from cftool.transfer.plan import Action, Hooks, Plan, Steps
 from cftool.transfer.records import Records
 from cftool.transfer.removal import Remover, found_again
 from cftool.transfer.replace import Replacer
 from cftool.transfer.scan import How, Scan, Stopped, is_mark
-from cftool.transfer.select import by_name, recorded, unmet
+from cftool.transfer.staged import staged
 from cftool.transfer.tally import Tally
-from cftool.transfer.verify import same_bytes
 
 log = logging.getLogger("cftool.transfer")
 
@@ -89,6 +88,7 @@ class Run:
         self._deletes = delete and options.delete
         self.tally = Tally(emit, now=around.now, dry_run=options.dry_run)
         self.comparer = Comparer(src, dst, options)
+        self.keep = keeper(dst, options, around)
         self._stack = ExitStack()
         self._folding = Folding.of(src.store.features, dst.store.features)
         self._records = Records(src, dst, self._folding, around.state_dir, self.tally, self.comparer)
@@ -125,6 +125,8 @@ class Run:
             self._stack.callback(self._unmark)
             self._stack.callback(self._beside.close)
             self._lock()
+            if self.keep is not None:
+                self.keep.open(self._stack)
             scans = self._scans()
             missing = self._begin(scans)
             self._records.open(self._stack)
@@ -184,10 +186,9 @@ class Run:
 
     def _scans(self) -> tuple[Scan, Scan]:
         key_of = self._folding.key_of()
-        select = self._selected = recorded(self.options.select)
-        here = How(key_of=key_of, select=select, mark=True, spool_dir=self._spool_dir)
-        named = None if self.options.delete_excluded else by_name(select)
-        there = How(key_of=key_of, select=named, spool_dir=self._spool_dir)
+        select = self.options.select
+        here = How(key_of=key_of, select=select, mark=True, hide=True, spool_dir=self._spool_dir)
+        there = replace(here, select=None if self.options.delete_excluded else select, mark=False)
         src = Scan(self.src.store, here, name="the source", cancelled=self._stop_now)
         dst = Scan(self.dst.store, there, name="the destination", cancelled=self._stop_now)
         self._listed = (src, dst)
@@ -236,9 +237,15 @@ class Run:
             else:
                 if self.around.state_dir is not None:
                     self._mark = Unfinished(self.around.state_dir, self.dst.key)
-                self._opened = choose(self.src, self.dst, self.options, self.tally.emit, self.around.cancelled)
+                self._opened = self._staged(
+                    choose(self.src, self.dst, self.options, self.tally.emit, self.around.cancelled)
+                )
                 self._stack.callback(self._opened.close)
         return self._opened
+
+    def _staged(self, executor: Executor) -> Executor:
+        """With what the flags ask for around each copy."""
+        return staged(executor, self.src, self.dst, self.options, self.keep)
 
     def _plan(self, scans: tuple[Scan, Scan]) -> Plan:
         hooks = Hooks(
@@ -247,6 +254,7 @@ class Run:
             make_directory=self._beside.make_directory,
             forget=self._records.forget,
             accepted=self._records.accepted,
+            keeps=(lambda _path: False) if self.keep is None else self.keep.is_kept,
         )
         return Plan(
             self.src,
@@ -387,24 +395,9 @@ class Run:
             self._not_copied(action, outcome.error, reads=reads)
             return
         self._hopeless = 0
-        if self.options.verify is Verify.READBACK and not self.options.dry_run:
-            error = self._read_back(action, outcome.entry)
-            if error is not None:
-                self._not_copied(action, error, reads=reads)
-                return
         self.tally.copied(action.src.path, action.src.size, server_side=outcome.server_side)
         if outcome.entry is not None:
             self._records.equal(action.key, action.src, outcome.entry, None)
-
-    def _read_back(self, action: Action, entry: Entry | None) -> Exception | None:
-        """Compare what was written with the source, byte by byte."""
-        try:
-            made = entry if entry is not None else self.dst.store.stat(action.path)
-            if same_bytes(self.src.store, action.src, self.dst.store, made):
-                return None
-        except StoreError as error:
-            return error
-        return IntegrityError("read back, it is not what was written", op="read", path=action.path)
 
     def _not_copied(self, action: Action, error: Exception, *, reads: bool) -> None:
         path = action.src.path
@@ -445,10 +438,10 @@ class Run:
         if why:
             self.tally.withheld, self.tally.why = doomed.entry_count, why
             return
-        remover = Remover(self.dst.store, self.tally, dry_run=self.options.dry_run, cancelled=self.around.cancelled)
+        remover = self._remover()
         if doomed.replacements:
             done = Replacer(
-                self.dst.store, self._executor(), remover, self.tally, spool_dir=self._spool_dir
+                self.dst.store, self._executor(), remover, self.tally, spool_dir=self._spool_dir, keep=self.keep
             ).replace_all(doomed.replacements, self._settled)
             if not done:
                 self.tally.withheld = len(doomed.files) + len(doomed.directories)
@@ -458,6 +451,12 @@ class Run:
             remover.remove(doomed.files, gone=self._records.forget)
         if doomed.directories:
             remover.remove(reversed(doomed.directories))
+
+    def _remover(self) -> Remover:
+        dry, cancelled = self.options.dry_run, self.around.cancelled
+        if self.keep is not None:
+            return KeepingRemover(self.dst, self.tally, self.keep, dry_run=dry, cancelled=cancelled)
+        return Remover(self.dst.store, self.tally, dry_run=dry, cancelled=cancelled)
 
     def _evidence(self, plan: Plan) -> gate.Evidence:
         seen, doomed = plan.seen, plan.doomed

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from cftool.core import paths
 from cftool.core.errors import Interrupted, ListingError, LoginRequired, StoreError, TemporaryError
 from cftool.core.store import Store
-from cftool.core.types import Cap, Entry, Features, Kind, WalkOrder
+from cftool.core.types import Cap, Entry, Kind, WalkOrder
+from cftool.transfer.hidden import TRASH, is_hidden
 from cftool.transfer.merge import KeyOf, exact_key
 from cftool.transfer.options import Select
 from cftool.transfer.select import prunes, timed
@@ -75,13 +76,14 @@ class How:
     """How to list a side, all below `root`. `in_memory`: entries that are sorted without a file.
 
     `mark`: files that the filter leaves out come as marks (`is_mark`) instead of not at all, because what the source
-    has, selected or not, protects its namesake at the destination.
+    has, selected or not, protects its namesake at the destination. `hide`: what lies in a trash is left out.
     """
 
     root: str = ""
     key_of: KeyOf = exact_key
     select: Select | None = None
     mark: bool = False
+    hide: bool = False
     spool_dir: str | None = None
     in_memory: int = 20_000
 
@@ -231,16 +233,10 @@ class Listing:
 
     def _filtered(self, keyed: list[Keyed]) -> list[Keyed]:
         if self._how.select is None:
-            return keyed
-        taking_part = self._selected([entry for _key, entry in keyed])
-        return [(exact_key(entry.path, entry.kind), entry) for entry in taking_part]
-
-    def _selected(self, entries: list[Entry]) -> list[Entry]:
-        """Those that take part, and the marks of the others."""
-        if self._how.select is None:
-            return entries
-        entries = timed(self._store, self._how.select, entries)
-        return [taken for entry in entries if (taken := self._taken(entry)) is not None]
+            if not self._how.hide:
+                return keyed
+            return [pair for pair in keyed if TRASH not in pair[1][0] or not is_hidden(pair[1][0])]
+        return [(key, taken) for key, entry in keyed if (taken := self._taken(entry)) is not None]
 
     def _sorted(self) -> Iterator[list[Keyed]]:
         key_of = self._how.key_of
@@ -314,6 +310,8 @@ class Listing:
     def _taken(self, entry: Entry) -> Entry | None:
         """The entry, its mark, or None."""
         select = self._how.select
+        if self._how.hide and is_hidden(entry.path):
+            return None
         if select is None:
             return entry
         if entry.kind is Kind.DIRECTORY:

@@ -1,4 +1,4 @@
-"""`check`: two trees compared and nothing changed; and the comparison byte by byte that --verify readback uses too.
+"""`check`: two trees compared and nothing changed.
 
 Sizes first, then a hash that both sides know, or that one side lists and the other's bytes give where reading costs no
 network; where both are cheap to read, the bytes themselves. What only its size could be compared of is counted as such.
@@ -65,7 +65,7 @@ class Check:
         """Compare. Raises NotFound where A is not there."""
         folding = Folding.of(self._a.store.features, self._b.store.features)
         with ExitStack() as stack:
-            key_of = folding.key_of()
+            how = How(key_of=folding.key_of(), select=self._options.select, hide=True)
             scans = [
                 Scan(side.store, how, name=name, cancelled=self._cancelled)
                 for side, how, name in (

@@ -68,7 +68,7 @@ def test_cat_has_no_json(run):
     assert [(event["event"], event["kind"]) for event in ran.events] == [("error", "config_error")]
 
 
-@pytest.mark.parametrize("flag", ["--watch", "--hash-filter", "--ignore-case"])
+@pytest.mark.parametrize("flag", ["--include", "--exclude", "--filter-from", "--files-from", "--min-size"])
 def test_flags_of_later_versions_are_refused_and_not_ignored(run, flag):
     assert "no option" in run("sync", "a", "b", flag, "x", code=2).err
 
@@ -104,9 +104,12 @@ def test_help_lists_every_command_without_importing_one(run):
     assert [name for name in app.COMMANDS if f"  {name} " not in text] == []
 
 
-@pytest.mark.parametrize("name", [*(name for name in app.COMMANDS if name != "config"), *app.CONFIG])
-def test_every_command_has_help_with_the_common_flags(run, name):
-    words = ["config", name] if name in app.CONFIG else [name]
+ALL = [[name] for name in app.COMMANDS if name not in app.GROUPS]
+ALL += [[group, name] for group, table in app.GROUPS.items() for name in table]
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_has_help_with_the_common_flags(run, words):
     text = run(*words, "--help").out.decode()
     assert text.startswith(f"Usage: cftool {' '.join(words)} [OPTIONS]")
     for flag in ("--config", "--quiet", "--verbose", "--json", "--log-file", "--log-format"):
