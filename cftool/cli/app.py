@@ -20,6 +20,7 @@ from cftool.config.suggest import hint
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "ls": ("cmd_ls", "ls", "List files, directories and remotes."),
     "cp": ("cmd_cp", "cp", "Copy files and directories."),
+    "mv": ("cmd_mv", "mv", "Move files and directories."),
     "sync": ("cmd_sync", "sync", "Make a directory hold exactly what another holds."),
     "check": ("cmd_check", "check", "Compare two directories or files."),
     "rm": ("cmd_rm", "rm", "Remove files and trees."),

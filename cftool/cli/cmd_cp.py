@@ -45,17 +45,22 @@ def cp(
         raise ConfigError("cp: say what to copy and where to: SRC... DST")
     *names, dst = sources
     if "-" in sources:
-        prepare(session, flags)
-        return _streamed(session, names, dst, options(flags, chosen))
-    how = options(flags, chosen)
-    prepare(session, flags)
-    session.deletes = False
-    follow = how.links is not Links.KEEP
+        return _streamed(session, names, dst, options(flags))
+    how = options(flags)
+    steps, failed = plan(session, names, dst, how, recursive=which.recursive)
+    return execute(session, steps, dry_run=how.dry_run, failed=failed)
+
+
+def plan(
+    session: Session, names: list[str], dst: str, how: "Options", *, recursive: bool, moving: bool = False
+) -> tuple[list[Step], list[BaseException]]:
+    """The calls of the engine that bring each SRC to where DST says; and what failed already, and was told."""
+    session.connections = how.transfers
     found: list[_Source] = []
     failed: list[BaseException] = []
     for name in names:
         try:
-            found.append(_find(session, name, recursive=which.recursive, follow=follow))
+            found.append(_find(session, name, recursive=recursive, moving=moving))
         except ConfigError:
             raise
         except (CftoolError, OSError) as error:
@@ -68,19 +73,34 @@ def cp(
     inside = len(names) > 1 or target.address.trailing_slash
     if entry is not None and not entry.is_dir and (inside or any(source.entry.is_dir for source in found)):
         raise NotADirectory("a file is there; a directory is needed", path=target.path, store=target.store.name)
+    if len(found) > 1:
+        _refuse_one_name(found)
     present = entry is not None and entry.is_dir
-    steps = [_step(source, target, how, inside=inside or (present and not source.entry.is_dir)) for source in found]
-    return execute(session, steps, dry_run=how.dry_run, failed=failed)
+    steps = [
+        _step(source, target, how, inside=inside or (present and not source.entry.is_dir), moving=moving)
+        for source in found
+    ]
+    return steps, failed
 
 
-def _find(session: Session, name: str, *, recursive: bool, follow: bool) -> _Source:
-    opened = session.open(name, follow=follow)
+def _find(session: Session, name: str, *, recursive: bool, moving: bool) -> _Source:
+    opened = session.open(name, follow=not moving)  # mv moves a link, never what it leads to
     entry = opened.store.stat(opened.path)
     if entry.is_dir and not recursive:
-        raise ConfigError(f"{name} is a directory; -r copies it with all below it")
+        raise ConfigError(f"{name} is a directory; -r {'moves' if moving else 'copies'} it with all below it")
     if opened.address.trailing_slash and not entry.is_dir:
         raise NotADirectory("not a directory", op="stat", path=opened.path, store=opened.store.name)
     return _Source(opened, entry)
+
+
+def _refuse_one_name(found: list[_Source]) -> None:
+    """Several SRC of one name would overwrite each other in DST."""
+    seen: dict[str, str] = {}
+    for source in found:
+        text, name = source.opened.address.text, _name(source.opened)
+        if name and name in seen:
+            raise ConfigError(f"{seen[name]} and {text} would both become {name}")
+        seen[name] = text
 
 
 def _look(opened: "Opened") -> Entry | None:
@@ -96,20 +116,20 @@ def _name(opened: "Opened") -> str:
     return "" if name in {".", ".."} else name
 
 
-def _step(source: _Source, target: "Opened", how: "Options", *, inside: bool) -> Step:
-    """The call of the engine that copies one SRC, into the directory `target` or to exactly there."""
+def _step(source: _Source, target: "Opened", how: "Options", *, inside: bool, moving: bool) -> Step:
+    """The call of the engine for one SRC, into the directory `target` or to exactly there."""
     from cftool.transfer import api
     from cftool.transfer.links import SUFFIX
 
     src = source.opened
     if source.entry.is_dir:
         whole = paths.join(target.path, _name(src)) if inside and _name(src) else target.path
-        return lambda around, emit: api.copy(api.side(src), api.side(target, whole), how, around, emit)
+        tree = api.move if moving else api.copy
+        return lambda around, emit: tree(api.side(src), api.side(target, whole), how, around, emit)
     folder, name = paths.parent(src.path), src.path.rpartition("/")[2]
     path = paths.join(target.path, name) if inside else target.path
-    if source.entry.kind is Kind.LINK and how.links is Links.KEEP:
-        name, path = name + SUFFIX, path + SUFFIX
-    return lambda around, emit: api.copy_file(
+    file = api.move_file if moving else api.copy_file
+    return lambda around, emit: file(
         api.side(src, folder),
         name,
         api.side(target, paths.parent(path)),

@@ -286,6 +286,10 @@ def summary_lines(summary: events.Summary, *, verb: str, dry_run: bool) -> list[
         parts = [f"{formats.plural(summary.differences, 'difference')}, {formats.number(summary.checked)} checked"]
     elif verb == "deleted":
         parts = [f"{'to delete' if dry_run else 'deleted'} {formats.plural(summary.deleted, 'entry')}"]
+    elif verb == "moved":
+        parts = [f"{'to move' if dry_run else 'moved'} {formats.plural(summary.moved, 'entry')}"]
+        if summary.copied:
+            parts.append(f"{formats.number(summary.copied)} of them copied ({formats.size(summary.bytes)})")
     else:
         head = _HEADS.get(verb, ("copied", "to copy"))[dry_run]
         parts = [f"{head} {formats.plural(summary.copied, 'file')} ({formats.size(summary.bytes)})"]

@@ -2,6 +2,7 @@
 
 copy(src, dst, …)          files and empty directories of src that differ, to dst; deletes nothing
 copy_file(src, path, …)    one file to one exact destination
+move, move_file            the same, and then the source is gone
 sync(src, dst, …)          copy, then delete what src lacks, as far as the gate allows
 check(a, b, …)             compare only
 remove_tree(side, path, …) a file, or a directory with all below it
@@ -37,6 +38,8 @@ __all__ = [
     "copy",
     "copy_file",
     "empty_trash",
+    "move",
+    "move_file",
     "remove_tree",
     "restore",
     "side",
@@ -72,6 +75,28 @@ def copy_file(
     from cftool.transfer.single import Single
 
     return Single(src, src_path, dst, dst_path, options, around, emit).go()
+
+
+def move(src: Side, dst: Side, options: Options, around: Surroundings, emit: Emit) -> Summary:
+    """As `copy`; then what is at `dst` goes at `src`. Where nothing is at `dst` yet, `src` is renamed as a whole."""
+    from cftool.transfer.moving import Mover
+
+    return Mover(src, dst, options, around, emit).go()
+
+
+def move_file(
+    src: Side,
+    src_path: str,
+    dst: Side,
+    dst_path: str,
+    options: Options,
+    around: Surroundings,
+    emit: Emit,
+) -> Summary:
+    """As `copy_file`; then the source goes."""
+    from cftool.transfer.moving import MoveOne
+
+    return MoveOne(src, src_path, dst, dst_path, options, around, emit).go()
 
 
 def check(a: Side, b: Side, options: Options, around: Surroundings, emit: Emit) -> Summary:

@@ -46,12 +46,16 @@ _THREADS = 16  # where the store names no number of its own
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`entry` is what the destination has now, where it is known; `error` why the file is not there."""
+    """`entry` is what the destination has now, where it is known; `error` why the file is not there.
+
+    `moved`: it was renamed, so that the source is gone.
+    """
 
     action: Action
     entry: Entry | None = None
     error: Exception | None = None
     server_side: bool = False
+    moved: bool = False
 
 
 class Executor(Protocol):

@@ -96,6 +96,7 @@ class Hooks:
     make_directory: Callable[[str], None]
     forget: Callable[[bytes], None]  # a row that neither side has a file for
     accepted: frozenset[int]  # numbers of the sources whose rows vouch for it
+    same: Callable[[bytes, Entry, Entry], None] | None = None  # of mv: the source's may go; never by its size alone
     keeps: Callable[[str], bool] = lambda _path: False  # what the destination has for itself: an old version
 
 
@@ -182,6 +183,8 @@ class Plan:
         if finding.verdict is Verdict.EQUAL and finding.by != "size_only":
             self._count(finding.by)
             self._hooks.equal(key, finding.src, finding.dst, row)
+            if self._hooks.same is not None:
+                self._hooks.same(key, finding.src, finding.dst)
         else:
             self._decided(key, finding.src, finding.dst, row, finding.verdict, finding.by)
 
@@ -208,6 +211,11 @@ class Plan:
         if verdict is Verdict.CHECK:
             self._hooks.check(key, src, dst, row)
             return
+        if verdict is Verdict.EQUAL and self._hooks.same is not None:
+            if by == "size_only" and not self._options.size_only:
+                verdict, by = Verdict.COPY, "forced"
+            else:
+                self._hooks.same(key, src, dst)
         self._count("" if by == "forced" else by)
         if verdict is Verdict.COPY:
             self._copy(Action(key, src, dst))

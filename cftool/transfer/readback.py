@@ -22,7 +22,7 @@ class ReadBack:
 
     def __call__(self, outcome: Outcome) -> Outcome:
         """The outcome, or the one that says what is wrong with the copy."""
-        if outcome.error is not None:
+        if outcome.error is not None or outcome.moved:
             return outcome
         action = outcome.action
         src = action.src

@@ -29,7 +29,7 @@ from cftool.core.errors import (
     StoreError,
     TemporaryError,
 )
-from cftool.core.types import Cap
+from cftool.core.types import Cap, Entry
 from cftool.disk import locks
 from cftool.transfer import gate, sides
 from cftool.transfer.beside import Beside
@@ -141,8 +141,7 @@ class Run:
                     self._incomplete = self._incomplete or scan.name
             self._tell_missing()
             self.tally.scanned(complete=self._merged)
-            if self._deletes:
-                self._finish_sync(plan)
+            self._finish(plan)
             self._records.end(
                 accept=self._deletes, clean=self._clean() and not self.tally.withheld, files=plan.seen.source_files
             )
@@ -237,18 +236,15 @@ class Run:
             else:
                 if self.around.state_dir is not None:
                     self._mark = Unfinished(self.around.state_dir, self.dst.key)
-                self._opened = self._staged(
-                    choose(self.src, self.dst, self.options, self.tally.emit, self.around.cancelled)
-                )
+                self._opened = staged(self._choose(), self.src, self.dst, self.options, self.keep)
                 self._stack.callback(self._opened.close)
         return self._opened
 
-    def _staged(self, executor: Executor) -> Executor:
-        """With what the flags ask for around each copy."""
-        return staged(executor, self.src, self.dst, self.options, self.keep)
+    def _choose(self) -> Executor:
+        return choose(self.src, self.dst, self.options, self.tally.emit, self.around.cancelled)
 
-    def _plan(self, scans: tuple[Scan, Scan]) -> Plan:
-        hooks = Hooks(
+    def _hooks(self) -> Hooks:
+        return Hooks(
             check=self._beside.check,
             equal=self._records.equal,
             make_directory=self._beside.make_directory,
@@ -256,6 +252,8 @@ class Run:
             accepted=self._records.accepted,
             keeps=(lambda _path: False) if self.keep is None else self.keep.is_kept,
         )
+
+    def _plan(self, scans: tuple[Scan, Scan]) -> Plan:
         return Plan(
             self.src,
             self.dst,
@@ -263,7 +261,7 @@ class Run:
             delete=self._deletes,
             tally=self.tally,
             comparer=self.comparer,
-            hooks=hooks,
+            hooks=self._hooks(),
             scans=scans,
             spool_dir=self._spool_dir,
         )
@@ -397,7 +395,10 @@ class Run:
         self._hopeless = 0
         self.tally.copied(action.src.path, action.src.size, server_side=outcome.server_side)
         if outcome.entry is not None:
-            self._records.equal(action.key, action.src, outcome.entry, None)
+            self._record(action, outcome.entry)
+
+    def _record(self, action: Action, made: Entry) -> None:
+        self._records.equal(action.key, action.src, made, None)
 
     def _not_copied(self, action: Action, error: Exception, *, reads: bool) -> None:
         path = action.src.path
@@ -427,6 +428,11 @@ class Run:
             self._given_up = True
 
     # ---- deleting
+
+    def _finish(self, plan: Plan) -> None:
+        """What comes after all copies."""
+        if self._deletes:
+            self._finish_sync(plan)
 
     def _finish_sync(self, plan: Plan) -> None:
         doomed = plan.doomed

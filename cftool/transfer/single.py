@@ -56,7 +56,7 @@ class Single:
         if there.kind is Kind.DIRECTORY:
             raise IsADirectory("is a directory", op="read", path=self.src_path)
         if there.kind is not Kind.FILE:
-            self.tally.skipped(self.src_path, "link" if there.kind is Kind.LINK else "special")
+            self._special(there)
             return self.tally.summary()
         self.tally.files, self.tally.bytes_seen = 1, there.size or 0
         with ExitStack() as stack:
@@ -68,6 +68,10 @@ class Single:
                 self._open(stack)
                 self._marked(there, self.around.state_dir)
         return self.tally.summary()
+
+    def _special(self, there: Entry) -> None:
+        """What is no file is not copied."""
+        self.tally.skipped(self.src_path, "link" if there.kind is Kind.LINK else "special")
 
     def _open(self, stack: ExitStack) -> None:
         if self.keep is not None:
@@ -130,7 +134,12 @@ class Single:
             tally.compared_by[finding.by] += 1
         if finding.verdict in {Verdict.NEWER, Verdict.EXISTING}:
             tally.skipped(there.path, finding.verdict.value)
+        if finding.verdict is Verdict.EQUAL:
+            self._equal(finding)
         return finding.verdict is Verdict.COPY
+
+    def _equal(self, finding: Finding) -> None:
+        """It is there already."""
 
     def _compared(self, there: Entry, old: Entry) -> Finding:
         comparer = Comparer(self.src, self.dst, self.options)
@@ -138,8 +147,10 @@ class Single:
         return comparer.full(there, old) if verdict is Verdict.CHECK else Finding(verdict, by, there, old)
 
     def _executor(self) -> Executor:
-        executor = choose(self.src, self.dst, self.options, self.tally.emit, self.around.cancelled)
-        return staged(executor, self.src, self.dst, self.options, self.keep)
+        return staged(self._choose(), self.src, self.dst, self.options, self.keep)
+
+    def _choose(self) -> Executor:
+        return choose(self.src, self.dst, self.options, self.tally.emit, self.around.cancelled)
 
     def _settled(self, outcome: Outcome) -> None:
         """The file is there."""
