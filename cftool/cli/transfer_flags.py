@@ -65,6 +65,9 @@ class Deletion:
     no_delete: Annotated[bool, Option("--no-delete", help="Delete nothing.")] = False
     max_delete: Annotated[Text, Option("--max-delete", metavar="N|P%", help="Delete no more than this.")] = None
     force_delete: Annotated[bool, Option("--force-delete", help="Delete although the source is another one.")] = False
+    track_renames: Annotated[
+        bool, Option("--track-renames", help="Move what has another name instead of sending it again.")
+    ] = False
     allow_empty_source: Annotated[bool, Option("--allow-empty-source", help="An empty source may empty DST.")] = False
     delete_excluded: Annotated[bool, Option("--delete-excluded", help="Delete what the filters leave out, too.")] = (
         False
@@ -104,7 +107,7 @@ def options(flags: Transfer, chosen: Selection, deletion: Deletion | None = None
         values["delete"] = not deletion.no_delete
         values["force_delete"] = deletion.force_delete
         values["allow_empty_source"] = deletion.allow_empty_source
-        values["delete_excluded"] = deletion.delete_excluded
+        values["track_renames"] = deletion.track_renames
         if deletion.max_delete is not None:
             values["max_delete"] = _max_delete(deletion.max_delete)
     return Options(**values, **more)

@@ -98,6 +98,7 @@ class Options:
     force_delete: bool = False
     allow_empty_source: bool = False
     delete_excluded: bool = False
+    track_renames: bool = False
     # check alone
     one_way: bool = False
     download: bool = False

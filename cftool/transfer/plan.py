@@ -63,7 +63,18 @@ class Doomed:
     tops: Spool
     file_count: int = 0
     entry_count: int = 0
+    renamed: set[bytes] = field(default_factory=set)  # keys of files that have another name by now
     replacements: list[Replacement] = field(default_factory=list)
+
+    def left(self) -> Iterator[tuple[bytes, Entry]]:
+        """The files that are still to go."""
+        return (pair for pair in self.files if pair[0] not in self.renamed)
+
+    def take(self, key: bytes) -> None:
+        """A file of it got another name."""
+        self.renamed.add(key)
+        self.entry_count -= 1
+        self.file_count -= 1
 
 
 @dataclass(slots=True)

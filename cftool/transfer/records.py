@@ -40,6 +40,11 @@ class Records:
         """Numbers of the sources whose rows vouch for what was there."""
         return frozenset() if self._state is None else self._state.accepted
 
+    @property
+    def source(self) -> int:
+        """The number of this run's source; -1 where nothing is recorded."""
+        return -1 if self._state is None else self._state.source
+
     def open(self, stack: ExitStack) -> None:
         """Open the databases, to be closed by `stack`."""
         if self._state_dir is None:

@@ -31,7 +31,7 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Cap, Entry
 from cftool.disk import locks
-from cftool.transfer import gate, sides
+from cftool.transfer import gate, relocate, sides
 from cftool.transfer.beside import Beside
 from cftool.transfer.cleanup import Unfinished, after_run, forget_runs, killed_runs
 from cftool.transfer.compare import Comparer
@@ -44,10 +44,12 @@ from cftool.transfer.options import Links, Options, Side, Surroundings
 from cftool.transfer.plan import Action, Hooks, Plan, Steps
 from cftool.transfer.records import Records
 from cftool.transfer.removal import Remover, found_again
+from cftool.transfer.renames import Rename, Renames
 from cftool.transfer.replace import Replacer
 from cftool.transfer.scan import How, Scan, Stopped, is_mark
 from cftool.transfer.staged import staged
 from cftool.transfer.tally import Tally
+from cftool.transfer.threads import bounded
 
 log = logging.getLogger("cftool.transfer")
 
@@ -105,6 +107,7 @@ class Run:
         self._opened: Executor | None = None
         self._mark: Unfinished | None = None
         self._spool_dir = self._made_spool_dir()
+        self._renames = self._tracked()
 
     def _made_spool_dir(self) -> str | None:
         """Not /tmp, which is memory on many machines."""
@@ -116,6 +119,17 @@ class Run:
         except OSError:
             return None
         return path
+
+    def _tracked(self) -> Renames | None:
+        if not (self.options.track_renames and self._deletes):
+            return None
+        if not relocate.can(self.dst.store):
+            self.tally.note("--track-renames: the destination can neither move nor copy by itself; all is copied")
+            return None
+        threads = self.options.checkers or max(4, self.dst.store.features.connections)
+        renames = Renames(self.src, self.dst, self.comparer, threads=threads, spool_dir=self._spool_dir)
+        self._stack.callback(renames.close)
+        return renames
 
     # ---- the whole
 
@@ -270,15 +284,29 @@ class Run:
         rows = self._records.rows()
         there: Scan | tuple[()] = () if missing else scans[1]
         if self._folding:
-            return merge(collapse(scans[0], is_mark), collapse(there), rows)
-        return merge(scans[0], there, rows)
+            steps = merge(collapse(scans[0], is_mark), collapse(there), rows)
+        else:
+            steps = merge(scans[0], there, rows)
+        return steps if self._renames is None else self._noted(steps, self._renames)
+
+    @staticmethod
+    def _noted(steps: Steps, renames: Renames) -> Steps:
+        for step in steps:
+            if step[3] is not None and step[1] is None and isinstance(step[2], Entry):
+                renames.note(step[0], step[2], step[3])
+            yield step
 
     # ---- copying
 
     def _copy(self, plan: Plan, steps: Steps) -> None:
-        """Rounds, because a comparison in a thread may find something to copy after the executor had nothing left."""
-        actions = plan.actions(steps)
         self._beside.found = plan.found
+        self._rounds(plan, plan.actions(steps))
+        if self._renames is not None and not self._stop():
+            self._rounds(plan, self._after_renames(plan, self._renames))
+        self._beside.finish()
+
+    def _rounds(self, plan: Plan, actions: Iterator[Action]) -> None:
+        """Rounds, because a comparison in a thread may find something to copy after the executor had nothing left."""
         while True:
             feed = self._feed(plan, actions)
             first = next(feed, None)
@@ -288,7 +316,36 @@ class Run:
                 break
             if not plan.ready and not self._retries:
                 self._beside.take_found(wait=True)
-        self._beside.finish()
+
+    def _after_renames(self, plan: Plan, renames: Renames) -> Iterator[Action]:
+        """Rename what can be; what was held back and is to be copied after all."""
+        renames.holding = False
+        found = renames.found(plan.doomed, self._records.source) if self._merged else []
+        if found and (why := self._may_rename(plan, len(found))):
+            self.tally.note(f"renamed files are copied: {why}")
+            found = []
+        done: list[Rename] = []
+        work = (lambda _rename: None) if self.options.dry_run else renames.rename
+        for result in bounded(work, found, threads=max(1, self.dst.store.features.connections)):
+            one = result.item
+            if result.error is not None:
+                log.info("%s: not renamed: %s", paths.printable(one.old.path), result.error)
+                continue
+            done.append(one)
+            plan.doomed.take(one.old_key)
+            self.tally.to_copy -= 1
+            self.tally.to_copy_bytes -= one.new.size or 0
+            self.tally.moved(one.old.path, one.new.path)
+            if result.value is not None:
+                self._records.forget(one.old_key)
+                self._records.equal(one.key, one.new, result.value, None)
+        return renames.rest(done, found)
+
+    def _may_rename(self, plan: Plan, count: int) -> str:
+        """A rename takes a file away: why the gate would not let it, or ""."""
+        evidence = self._evidence(plan)
+        evidence = replace(evidence, deleted_files=evidence.deleted_files - count)
+        return gate.judge(evidence, self.options).why or self._second_look(plan)
 
     def _round(self, actions: Iterator[Action]) -> None:
         """Let the executor copy all of `actions`; what it never answers for has failed."""
@@ -334,6 +391,8 @@ class Run:
                         continue
                     return
                 action = following
+            if self._renames is not None and self._renames.hold(action):
+                continue
             if not self._may_send(action.src.size or 0):
                 return
             yield action
@@ -450,11 +509,11 @@ class Run:
                 self.dst.store, self._executor(), remover, self.tally, spool_dir=self._spool_dir, keep=self.keep
             ).replace_all(doomed.replacements, self._settled)
             if not done:
-                self.tally.withheld = len(doomed.files) + len(doomed.directories)
+                self.tally.withheld = len(doomed.files) - len(doomed.renamed) + len(doomed.directories)
                 self.tally.why = "a replacement failed" if self.tally.withheld else ""
                 return
         if doomed.files:
-            remover.remove(doomed.files, gone=self._records.forget)
+            remover.remove(doomed.left(), gone=self._records.forget)
         if doomed.directories:
             remover.remove(reversed(doomed.directories))
 

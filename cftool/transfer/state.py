@@ -49,21 +49,21 @@ class PairState:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         self._db = sqlite.open(path)
         self.damaged = self._db.damaged
-        self._source = 0
+        self.source = -1  # its number; a dry run knows none
         self.accepted: frozenset[int] = frozenset()
         self._puts: dict[bytes, tuple[bytes, int | None, str, str, int]] = {}
         self._drops: list[tuple[bytes]] = []
         self._usable = True
         try:
             if read_only:
-                self._look(folding)
+                self._look(identity, folding)
             else:
                 self._prepare(identity, folding)
         except BaseException:
             self._db.close()
             raise
 
-    def _look(self, folding: str) -> None:
+    def _look(self, identity: str, folding: str) -> None:
         """For a dry run: what is there, where it is of our kind, and nothing changed."""
         self._usable = False
         tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -71,6 +71,8 @@ class PairState:
             known = self._db.execute("SELECT value FROM meta WHERE name = 'folding'").fetchone()
             self._usable = known is not None and known[0] == folding
             self.accepted = self._accepted()
+            number = self._db.execute("SELECT number FROM sources WHERE identity = ?", (identity,)).fetchone()
+            self.source = -1 if number is None else number[0]
 
     def _accepted(self) -> frozenset[int]:
         return frozenset(number for (number,) in self._db.execute("SELECT number FROM sources WHERE accepted"))
@@ -85,7 +87,7 @@ class PairState:
                 db.execute("DELETE FROM files")
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('folding', ?)", (folding,))
             db.execute("INSERT OR IGNORE INTO sources (identity) VALUES (?)", (identity,))
-            self._source = db.execute("SELECT number FROM sources WHERE identity = ?", (identity,)).fetchone()[0]
+            self.source = db.execute("SELECT number FROM sources WHERE identity = ?", (identity,)).fetchone()[0]
             self.accepted = self._accepted()
         except BaseException:
             db.execute("ROLLBACK")
@@ -102,13 +104,13 @@ class PairState:
 
     def put(self, key: bytes, size: int | None, src: str, dst: str) -> None:
         """Record that both sides are equal."""
-        self._puts[key] = (key, size, src, dst, self._source)
+        self._puts[key] = (key, size, src, dst, self.source)
         if len(self._puts) >= _BATCH:
             self.flush()
 
     def is_current(self, row: Row, size: int | None, src: str, dst: str) -> bool:
         """Whether `put` would change nothing."""
-        return row[1:] == (size, src, dst, self._source)
+        return row[1:] == (size, src, dst, self.source)
 
     def drop(self, key: bytes) -> None:
         """Forget a path that neither side has any more."""
@@ -136,7 +138,7 @@ class PairState:
     def accept(self) -> None:
         """The rows of this run's source may vouch for it from now on."""
         self.flush()
-        self._db.execute("UPDATE sources SET accepted = 1 WHERE number = ? AND NOT accepted", (self._source,))
+        self._db.execute("UPDATE sources SET accepted = 1 WHERE number = ? AND NOT accepted", (self.source,))
 
     def close(self) -> None:
         """Close; what was not flushed is lost, and compared anew by the next run."""
