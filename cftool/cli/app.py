@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "cp": ("cmd_cp", "cp", "Copy files and directories."),
     "mv": ("cmd_mv", "mv", "Move files and directories."),
     "sync": ("cmd_sync", "sync", "Make a directory hold exactly what another holds."),
+    "apply": ("cmd_apply", "apply", "Do what sync --plan wrote."),
     "check": ("cmd_check", "check", "Compare two directories or files."),
     "rm": ("cmd_rm", "rm", "Remove files and trees."),
     "mkdir": ("cmd_mkdir", "mkdir", "Make directories and their parents."),

@@ -1,6 +1,7 @@
 """`cftool sync`: make directory DST hold exactly what SRC holds. What it may delete is the engine's gate to say."""
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument
 
@@ -9,6 +10,10 @@ from cftool.cli.selection import Selection
 from cftool.cli.session import Session
 from cftool.cli.transfer_flags import Deletion, Transfer, options, prepare
 from cftool.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cftool.stack import Opened
+    from cftool.transfer.options import Options
 
 
 def sync(
@@ -28,7 +33,38 @@ def sync(
     session.needs_directory(source, "sync takes directories; cp copies a file")
     from cftool.transfer import api
 
+    if deletion.plan is not None:
+        return _planned(session, source, target, how, deletion.plan)
+
     def step(around: api.Surroundings, emit: api.Emit) -> api.Summary:
         return api.sync(api.side(source), api.side(target), how, around, emit)
 
     return execute(session, [step], dry_run=how.dry_run, verb="synced")
+
+
+def _planned(session: Session, source: "Opened", target: "Opened", how: "Options", path: str) -> int:
+    """Write the plan, and show it as a dry run shows it."""
+    from cftool.transfer import api
+
+    for opened in (source, target):
+        _no_secret(session, opened)
+    dry = replace(how, dry_run=True)
+
+    def step(around: api.Surroundings, emit: api.Emit) -> api.Summary:
+        return api.plan(api.side(source), api.side(target), dry, around, emit, path=path)
+
+    return execute(session, [step], dry_run=True, verb="synced")
+
+
+def _no_secret(session: Session, opened: "Opened") -> None:
+    """A plan holds both addresses as they were typed."""
+    from cftool import registry
+
+    address = opened.address
+    if address.remote is None or not address.overrides:
+        return
+    remote = session.config.remote(address.remote)
+    provider = registry.provider((remote.type if remote is not None else None) or address.remote)
+    secret = sorted({option.name for option in provider.options if option.secret} & address.overrides.keys())
+    if secret:
+        raise ConfigError(f"--plan would write {', '.join(secret)} of an address to a file; configure it instead")

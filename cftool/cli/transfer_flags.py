@@ -5,7 +5,7 @@ versions are absent, never accepted and ignored.
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from typer import Option
@@ -68,13 +68,32 @@ class Deletion:
     track_renames: Annotated[
         bool, Option("--track-renames", help="Move what has another name instead of sending it again.")
     ] = False
+    plan: Annotated[Text, Option("--plan", metavar="FILE", help="Write what would be done to FILE, for apply.")] = None
     allow_empty_source: Annotated[bool, Option("--allow-empty-source", help="An empty source may empty DST.")] = False
     delete_excluded: Annotated[bool, Option("--delete-excluded", help="Delete what the filters leave out, too.")] = (
         False
     )
 
 
-def options(flags: Transfer, chosen: Selection, deletion: Deletion | None = None, **more: Any) -> "Options":
+@dataclass(frozen=True)
+class Applied:
+    """What apply has; everything else is in the plan."""
+
+    dry_run: Annotated[bool, Option("-n", "--dry-run", help="Check and show it all; change nothing.")] = False
+    transfers: Annotated[Text, Option("--transfers", metavar="N", help="Files or parts in flight at once.")] = None
+    checkers: Annotated[Text, Option("--checkers", metavar="N", help="Looks at files in flight at once.")] = None
+    retries: Annotated[Text, Option("--retries", metavar="N", help="Attempts at a file that failed.")] = None
+    verify: Annotated[Text, Option("--verify", metavar="auto|readback|none", help="How copies are verified.")] = None
+    wait_lock: Annotated[Text, Option("--wait-lock", metavar="T", help="Wait for another run to end.")] = None
+
+
+def applied(flags: Applied) -> "Options":
+    """The engine's Options of apply."""
+    shared = {field.name: getattr(flags, field.name) for field in fields(flags)}
+    return options(Transfer(**shared))
+
+
+def options(flags: Transfer, deletion: Deletion | None = None, **more: Any) -> "Options":
     """The engine's Options of these flags; ConfigError names the flag that is wrong."""
     from cftool.transfer.limits import Budget
     from cftool.transfer.options import Links, Options, Verify

@@ -4,6 +4,7 @@ copy(src, dst, …)          files and empty directories of src that differ, to 
 copy_file(src, path, …)    one file to one exact destination
 move, move_file            the same, and then the source is gone
 sync(src, dst, …)          copy, then delete what src lacks, as far as the gate allows
+plan, read_plan, apply     the same in two steps, with a file between them
 check(a, b, …)             compare only
 remove_tree(side, path, …) a file, or a directory with all below it
 remove_selected(side, …)   files that a filter takes
@@ -25,6 +26,7 @@ from cftool.transfer.sides import side
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cftool.transfer.plan_file import PlanFile
     from cftool.transfer.trash import Old
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Side",
     "Summary",
     "Surroundings",
+    "apply",
     "check",
     "cleanup",
     "copy",
@@ -40,6 +43,8 @@ __all__ = [
     "empty_trash",
     "move",
     "move_file",
+    "plan",
+    "read_plan",
     "remove_tree",
     "restore",
     "side",
@@ -60,6 +65,27 @@ def sync(src: Side, dst: Side, options: Options, around: Surroundings, emit: Emi
     from cftool.transfer.run import Run
 
     return Run(src, dst, options, around, emit, delete=True).go()
+
+
+def plan(src: Side, dst: Side, options: Options, around: Surroundings, emit: Emit, *, path: str) -> Summary:
+    """A dry run of `sync` (`options.dry_run` is set) that writes what would be done to the local file `path`."""
+    from cftool.transfer.planned import Planning
+
+    return Planning(src, dst, options, around, emit, path=path).go()
+
+
+def read_plan(path: str) -> "PlanFile":
+    """A plan, read to its end. Raises ConfigError where it is damaged, cut or none at all."""
+    from cftool.transfer.plan_file import PlanFile
+
+    return PlanFile(path)
+
+
+def apply(what: "PlanFile", src: Side, dst: Side, options: Options, around: Surroundings, emit: Emit) -> Summary:
+    """Do what the plan says, where all is still as it was. Raises Refused where the sides are not those of the plan."""
+    from cftool.transfer.planned import Applying
+
+    return Applying(what, src, dst, options, around, emit).go()
 
 
 def copy_file(

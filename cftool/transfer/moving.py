@@ -233,7 +233,7 @@ class Mover(Run):
     def _hooks(self) -> Hooks:
         return replace(super()._hooks(), same=self._same)
 
-    def _steps(self, scans: tuple[Scan, Scan], *, missing: bool) -> Steps:
+    def _steps(self, scans: tuple[Scan, ...], *, missing: bool) -> Steps:
         for step in super()._steps(scans, missing=missing):
             src = step[1]
             if isinstance(src, Entry) and src.kind is Kind.DIRECTORY:

@@ -52,7 +52,7 @@ class Records:
         dry = self._tally.dry_run
         path = pair_path(self._state_dir, self._src.key, self._dst.key)
         try:
-            self._identity = self._identify()
+            self._identity = self.identify()
             if dry and not os.path.exists(path):
                 return
             self._state = PairState(path, identity=self._identity, folding=repr(self._folding), read_only=dry)
@@ -68,7 +68,7 @@ class Records:
                 self._tally.note(f"a damaged state file was set aside as {paths.printable(damaged)}")
         self.other_source = known is not None and known != self._identity
 
-    def _identify(self) -> str:
+    def identify(self) -> str:
         """For a remote the account and place; for a local tree its file system and root."""
         if self._src.local_root is None:
             return self._src.key

@@ -131,8 +131,6 @@ class Renames:
         """The hash by which both can be compared. What is not remote can be read, and has any."""
         known: set[str] | None = None
         for side, some in ((self._src, news), (self._dst, olds)):
-            if not some:
-                return None
             if side.store.features.remote:
                 names = set().union(*(entry.hashes.keys() for _key, entry in some)) - SHORT
                 known = names if known is None else known & names
@@ -162,29 +160,30 @@ class Renames:
                 action.attempts = int(key in again)  # what came of the rename may be in the way
                 yield action
 
-    def rename(self, rename: Rename) -> Entry:
-        """Do one; what the destination has now. Raises StoreError where something is not as it was listed."""
-        store, old, new = self._dst.store, rename.old, rename.new
-        if not relocate.same_version(new, self._src.store.stat(new.path)):
-            raise SourceChanged("changed since it was listed", op="stat", path=new.path)
-        if not relocate.same_version(old, store.stat(old.path)):
-            raise SourceChanged("changed since it was listed", op="stat", path=old.path)
+
+def rename(src: Side, dst: Side, one: Rename) -> Entry:
+    """Do one; what the destination has now. Raises StoreError where something is not as it was listed."""
+    store, old, new = dst.store, one.old, one.new
+    if not relocate.same_version(new, src.store.stat(new.path)):
+        raise SourceChanged("changed since it was listed", op="stat", path=new.path)
+    if not relocate.same_version(old, store.stat(old.path)):
+        raise SourceChanged("changed since it was listed", op="stat", path=old.path)
+    try:
+        store.stat(new.path)
+    except (NotFound, NotADirectory):
+        pass
+    else:
+        raise SourceChanged("is there by now", op="move", path=new.path)
+    made = relocate.relocate(store, old, new.path)
+    relocate.prove(old, made)
+    differs = new.modified_ns is not None and made.modified_ns is not None and made.modified_ns != new.modified_ns
+    if differs and Cap.SET_MODIFIED in store.features.caps:
+        assert new.modified_ns is not None
         try:
-            store.stat(new.path)
-        except (NotFound, NotADirectory):
-            pass
-        else:
-            raise SourceChanged("is there by now", op="move", path=new.path)
-        made = relocate.relocate(store, old, new.path)
-        relocate.prove(old, made)
-        differs = new.modified_ns is not None and made.modified_ns is not None and made.modified_ns != new.modified_ns
-        if differs and Cap.SET_MODIFIED in store.features.caps:
-            assert new.modified_ns is not None
-            try:
-                made = store.set_modified(new.path, new.modified_ns)
-            except StoreError as error:  # the content is there; the next run compares it by hash
-                log.info("%s: its time could not be set: %s", paths.printable(new.path), error)
-        return made
+            made = store.set_modified(new.path, new.modified_ns)
+        except StoreError as error:  # the content is there; the next run compares it by hash
+            log.info("%s: its time could not be set: %s", paths.printable(new.path), error)
+    return made
 
 
 def _identity(version: str | None) -> str | None:

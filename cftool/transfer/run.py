@@ -11,6 +11,8 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 
 from cftool.core import paths
@@ -41,10 +43,10 @@ from cftool.transfer.follow import FollowingStore
 from cftool.transfer.keep import KeepingRemover, keeper
 from cftool.transfer.merge import Folding, collapse, merge
 from cftool.transfer.options import Links, Options, Side, Surroundings
-from cftool.transfer.plan import Action, Hooks, Plan, Steps
+from cftool.transfer.plan import Action, Doomed, Hooks, Plan, Steps
 from cftool.transfer.records import Records
 from cftool.transfer.removal import Remover, found_again
-from cftool.transfer.renames import Rename, Renames
+from cftool.transfer.renames import Rename, Renames, rename
 from cftool.transfer.replace import Replacer
 from cftool.transfer.scan import How, Scan, Stopped, is_mark
 from cftool.transfer.staged import staged
@@ -197,20 +199,20 @@ class Run:
             )
         )
 
-    def _scans(self) -> tuple[Scan, Scan]:
+    def _scans(self) -> tuple[Scan, ...]:
         key_of = self._folding.key_of()
         select = self.options.select
         here = How(key_of=key_of, select=select, mark=True, hide=True, spool_dir=self._spool_dir)
         there = replace(here, select=None if self.options.delete_excluded else select, mark=False)
         src = Scan(self.src.store, here, name="the source", cancelled=self._stop_now)
         dst = Scan(self.dst.store, there, name="the destination", cancelled=self._stop_now)
-        self._listed = (src, dst)
+        self._listed: tuple[Scan, ...] = (src, dst)
         for scan in self._listed:
             self._stack.callback(scan.close)
             scan.start()
         return src, dst
 
-    def _begin(self, scans: tuple[Scan, Scan]) -> bool:
+    def _begin(self, scans: tuple[Scan, ...]) -> bool:
         """Wait for both listings to begin; whether the destination is not there. Raises NotFound for the source."""
         src, dst = scans
         try:
@@ -267,7 +269,8 @@ class Run:
             keeps=(lambda _path: False) if self.keep is None else self.keep.is_kept,
         )
 
-    def _plan(self, scans: tuple[Scan, Scan]) -> Plan:
+    def _plan(self, scans: tuple[Scan, ...]) -> Plan:
+        src, dst = scans
         return Plan(
             self.src,
             self.dst,
@@ -276,11 +279,11 @@ class Run:
             tally=self.tally,
             comparer=self.comparer,
             hooks=self._hooks(),
-            scans=scans,
+            scans=(src, dst),
             spool_dir=self._spool_dir,
         )
 
-    def _steps(self, scans: tuple[Scan, Scan], *, missing: bool) -> Steps:
+    def _steps(self, scans: tuple[Scan, ...], *, missing: bool) -> Steps:
         rows = self._records.rows()
         there: Scan | tuple[()] = () if missing else scans[1]
         if self._folding:
@@ -325,21 +328,25 @@ class Run:
             self.tally.note(f"renamed files are copied: {why}")
             found = []
         done: list[Rename] = []
-        work = (lambda _rename: None) if self.options.dry_run else renames.rename
+        work = (lambda _rename: None) if self.options.dry_run else partial(rename, self.src, self.dst)
         for result in bounded(work, found, threads=max(1, self.dst.store.features.connections)):
             one = result.item
             if result.error is not None:
                 log.info("%s: not renamed: %s", paths.printable(one.old.path), result.error)
                 continue
             done.append(one)
-            plan.doomed.take(one.old_key)
             self.tally.to_copy -= 1
             self.tally.to_copy_bytes -= one.new.size or 0
-            self.tally.moved(one.old.path, one.new.path)
-            if result.value is not None:
-                self._records.forget(one.old_key)
-                self._records.equal(one.key, one.new, result.value, None)
+            self._took(plan, one, result.value)
         return renames.rest(done, found)
+
+    def _took(self, plan: Plan, one: Rename, made: Entry | None) -> None:
+        """A file has its new name."""
+        plan.doomed.take(one.old_key)
+        self.tally.moved(one.old.path, one.new.path)
+        if made is not None:
+            self._records.forget(one.old_key)
+            self._records.equal(one.key, one.new, made, None)
 
     def _may_rename(self, plan: Plan, count: int) -> str:
         """A rename takes a file away: why the gate would not let it, or ""."""
@@ -503,6 +510,10 @@ class Run:
         if why:
             self.tally.withheld, self.tally.why = doomed.entry_count, why
             return
+        self._delete(doomed)
+
+    def _delete(self, doomed: Doomed) -> None:
+        """What the gate allowed."""
         remover = self._remover()
         if doomed.replacements:
             done = Replacer(
