@@ -63,7 +63,7 @@ GROUPS = {"config": CONFIG, "trash": TRASH}
 _FLAGS = frozenset({"-q", "--quiet", "-v", "-vv", "-vvv", "--verbose", "--json"})
 _VALUES = frozenset({"--config", "--log-file", "--log-format"})
 # What stands for a flag that may have a value, when it has none: click would take the next word for it.
-_BARE = {"--trash": "--trash="}
+_BARE = {"--trash": "--trash=", "--watch": "--watch="}
 
 
 class Group(TyperGroup):

@@ -69,6 +69,9 @@ class Deletion:
         bool, Option("--track-renames", help="Move what has another name instead of sending it again.")
     ] = False
     plan: Annotated[Text, Option("--plan", metavar="FILE", help="Write what would be done to FILE, for apply.")] = None
+    watch: Annotated[
+        Text, Option("--watch", metavar="[=T]", help="Go on, and sync again when SRC changes; look each T (60s).")
+    ] = None
     allow_empty_source: Annotated[bool, Option("--allow-empty-source", help="An empty source may empty DST.")] = False
     delete_excluded: Annotated[bool, Option("--delete-excluded", help="Delete what the filters leave out, too.")] = (
         False
