@@ -43,10 +43,9 @@ _TOGETHER = 10_000  # files that one round of listings answers for
 
 
 def _refuse_links(options: Options) -> None:
-    if options.links is Links.FOLLOW:
-        raise ConfigError(
-            "--links follow is for copying: mv would remove what a link leads to, or the link, or neither"
-        )
+    """A rename takes links along as what they are; what would mv remove of one that it follows, or keeps as a file?"""
+    if options.links is not Links.SKIP:
+        raise ConfigError(f"--links {options.links.value} is for copying: mv skips links, or renames what holds them")
 
 
 def _twins(src: Side, dst: Side, a: str, b: str) -> bool:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from cftool.core import paths
 from cftool.core.errors import NotADirectory, NotFound, SourceChanged, StoreError
 from cftool.core.types import Cap, Entry, Kind
-from cftool.disk.birth import born_ns
 from cftool.disk.root import Root
 from cftool.transfer import relocate
 from cftool.transfer.compare import SHORT, Comparer, best_hash, hash_of
@@ -114,6 +113,8 @@ class Renames:
 
     def _is_as_old(self, rename: Rename) -> bool:
         """Whether the new name's file was there when the old one's was recorded: then it is that very file."""
+        from cftool.disk.birth import born_ns  # ctypes: seldom wanted
+
         assert self._src.local_root is not None
         changed = self._rows[rename.old_key][2].split(":")[-1]
         with Root(self._src.local_root) as root:

@@ -410,12 +410,13 @@ def test_overlap_is_refused(across, tmp_path):
     assert seen(across.src) == {"f": b"1", "sub/g": b"2"}
 
 
-def test_followed_links_are_refused(across):
+@pytest.mark.parametrize("links", [Links.FOLLOW, Links.KEEP])
+def test_links_that_are_no_links_are_refused(across, links):
     make(here(across.src), {"f": b"1"})
     with pytest.raises(ConfigError):
-        move(across, links=Links.FOLLOW)
+        move(across, links=links)
     with pytest.raises(ConfigError):
-        one(across, "f", "g", links=Links.FOLLOW)
+        one(across, "f", "g", links=links)
 
 
 def test_what_is_no_directory_and_what_is_missing(across):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cftool.core.errors import ConnectionFailed, PermissionDenied
 from cftool.core.types import Cap, Entry, Kind
-from cftool.transfer import renames
+from cftool.disk import birth
 from cftool.transfer.events import Copied, Deleted, Failed, Moved, Note
 from cftool.transfer.options import MaxDelete
 from cftool.transfer.renames import Renames
@@ -215,7 +215,7 @@ def test_where_no_file_has_a_birth_time_no_inode_counts(up, monkeypatch):
     make(here(up.src), {"a": b"content", "stays": b"s"}, ODD)
     up.sync()
     os.rename(here(up.src) / "a", here(up.src) / "b")
-    monkeypatch.setattr(renames, "born_ns", lambda root, path: None)
+    monkeypatch.setattr(birth, "born_ns", lambda root, path: None)
     assert up.sync(track_renames=True).moved == 0
 
 
