@@ -5,14 +5,15 @@ from typing import Annotated
 from typer import Argument
 
 from cftool.cli.run import execute
+from cftool.cli.selection import Selection
 from cftool.cli.session import Session
-from cftool.cli.transfer_flags import Applied, applied
+from cftool.cli.transfer_flags import Applied, options, prepare
 
 
 def apply(session: Session, flags: Applied, file: Annotated[str, Argument(metavar="FILE")]) -> int:
     """Do what a plan says; what is no longer as it was is an error, and then nothing is deleted."""
-    how = applied(flags)
-    session.connections = how.transfers
+    how = options(flags.shared(), Selection())
+    prepare(session, flags.shared())
     from cftool.transfer import api
 
     plan = api.read_plan(file)

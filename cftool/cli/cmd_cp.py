@@ -45,8 +45,10 @@ def cp(
         raise ConfigError("cp: say what to copy and where to: SRC... DST")
     *names, dst = sources
     if "-" in sources:
-        return _streamed(session, names, dst, options(flags))
-    how = options(flags)
+        prepare(session, flags)
+        return _streamed(session, names, dst, options(flags, chosen))
+    how = options(flags, chosen)
+    prepare(session, flags)
     steps, failed = plan(session, names, dst, how, recursive=which.recursive)
     return execute(session, steps, dry_run=how.dry_run, failed=failed)
 
@@ -55,12 +57,15 @@ def plan(
     session: Session, names: list[str], dst: str, how: "Options", *, recursive: bool, moving: bool = False
 ) -> tuple[list[Step], list[BaseException]]:
     """The calls of the engine that bring each SRC to where DST says; and what failed already, and was told."""
-    session.connections = how.transfers
+    from cftool.transfer.options import Links
+
+    # mv moves a link, never what it leads to; where links are kept, cp copies one.
+    follow = not moving and how.links is not Links.KEEP
     found: list[_Source] = []
     failed: list[BaseException] = []
     for name in names:
         try:
-            found.append(_find(session, name, recursive=recursive, moving=moving))
+            found.append(_find(session, name, recursive=recursive, moving=moving, follow=follow))
         except ConfigError:
             raise
         except (CftoolError, OSError) as error:
@@ -83,8 +88,8 @@ def plan(
     return steps, failed
 
 
-def _find(session: Session, name: str, *, recursive: bool, moving: bool) -> _Source:
-    opened = session.open(name, follow=not moving)  # mv moves a link, never what it leads to
+def _find(session: Session, name: str, *, recursive: bool, moving: bool, follow: bool) -> _Source:
+    opened = session.open(name, follow=follow)
     entry = opened.store.stat(opened.path)
     if entry.is_dir and not recursive:
         raise ConfigError(f"{name} is a directory; -r {'moves' if moving else 'copies'} it with all below it")
@@ -128,6 +133,8 @@ def _step(source: _Source, target: "Opened", how: "Options", *, inside: bool, mo
         return lambda around, emit: tree(api.side(src), api.side(target, whole), how, around, emit)
     folder, name = paths.parent(src.path), src.path.rpartition("/")[2]
     path = paths.join(target.path, name) if inside else target.path
+    if source.entry.kind is Kind.LINK and how.links is Links.KEEP:
+        name, path = name + SUFFIX, path + SUFFIX
     file = api.move_file if moving else api.copy_file
     return lambda around, emit: file(
         api.side(src, folder),

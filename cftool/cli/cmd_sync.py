@@ -8,6 +8,7 @@ from typer import Argument
 
 from cftool.cli import formats
 from cftool.cli.run import Step, execute
+from cftool.cli.selection import Selection
 from cftool.cli.session import Session
 from cftool.cli.transfer_flags import Deletion, Transfer, options, prepare
 from cftool.core.errors import ConfigError
@@ -26,10 +27,10 @@ def sync(
     dst: Annotated[str, Argument(metavar="DST")],
 ) -> int:
     """Make directory DST hold exactly what SRC holds: copy what differs, then delete what SRC lacks."""
-    how = options(flags, deletion)
+    how = options(flags, chosen, deletion)
     if deletion.plan is not None and deletion.watch is not None:
         raise ConfigError("--watch does not go with --dry-run or --plan")
-    session.connections = how.transfers
+    prepare(session, flags)
     if "-" in {src, dst}:
         raise ConfigError("sync takes directories; cp takes - for one file")
     source, target = session.open(src), session.open(dst)

@@ -85,18 +85,19 @@ class Applied:
     dry_run: Annotated[bool, Option("-n", "--dry-run", help="Check and show it all; change nothing.")] = False
     transfers: Annotated[Text, Option("--transfers", metavar="N", help="Files or parts in flight at once.")] = None
     checkers: Annotated[Text, Option("--checkers", metavar="N", help="Looks at files in flight at once.")] = None
+    bwlimit: Annotated[Text, Option("--bwlimit", metavar="RATE", help="Bytes per second at most.")] = None
     retries: Annotated[Text, Option("--retries", metavar="N", help="Attempts at a file that failed.")] = None
     verify: Annotated[Text, Option("--verify", metavar="auto|readback|none", help="How copies are verified.")] = None
     wait_lock: Annotated[Text, Option("--wait-lock", metavar="T", help="Wait for another run to end.")] = None
+    stats: Annotated[Text, Option("--stats", metavar="T", help="A line of what is done so far, every T.")] = None
+    metrics_file: Annotated[Text, Option("--metrics-file", metavar="F", help="Figures for Prometheus, in F.")] = None
+
+    def shared(self) -> Transfer:
+        """The same flags among all others."""
+        return Transfer(**{field.name: getattr(self, field.name) for field in fields(self)})
 
 
-def applied(flags: Applied) -> "Options":
-    """The engine's Options of apply."""
-    shared = {field.name: getattr(flags, field.name) for field in fields(flags)}
-    return options(Transfer(**shared))
-
-
-def options(flags: Transfer, deletion: Deletion | None = None, **more: Any) -> "Options":
+def options(flags: Transfer, chosen: Selection, deletion: Deletion | None = None, **more: Any) -> "Options":
     """The engine's Options of these flags; ConfigError names the flag that is wrong."""
     from cftool.transfer.limits import Budget
     from cftool.transfer.options import Links, Options, Verify
@@ -123,6 +124,7 @@ def options(flags: Transfer, deletion: Deletion | None = None, **more: Any) -> "
         values["max_duration"] = formats.parse_duration(flags.max_duration, "--max-duration")
     values["trash"] = trash_of(flags.trash)
     values["suffix"] = flags.suffix
+    values["budget"] = Budget(values.get("max_transfer"), values.get("max_duration"))
     if flags.wait_lock is not None:
         values["wait_lock"] = formats.parse_duration(flags.wait_lock, "--wait-lock")
     if deletion is not None:
@@ -130,6 +132,7 @@ def options(flags: Transfer, deletion: Deletion | None = None, **more: Any) -> "
         values["force_delete"] = deletion.force_delete
         values["allow_empty_source"] = deletion.allow_empty_source
         values["track_renames"] = deletion.track_renames
+        values["delete_excluded"] = deletion.delete_excluded
         if deletion.max_delete is not None:
             values["max_delete"] = _max_delete(deletion.max_delete)
     return Options(**values, **more)
@@ -142,6 +145,31 @@ def trash_of(text: str | None) -> str | None:
     from cftool.transfer.keep import trash_folder
 
     return trash_folder(text)
+
+
+def prepare(session: "Session", flags: Transfer) -> None:
+    """Set the session up before anything is opened: connections, what is reported, and the pace of --bwlimit.
+
+    Of a slow pace no more connections are opened than it can feed.
+    """
+    session.metrics_file = flags.metrics_file
+    if flags.stats is not None:
+        session.stats = formats.parse_duration(flags.stats, "--stats") or None
+    session.connections = _optional(flags.transfers, "--transfers", least=1)
+    if flags.bwlimit is None:
+        return
+    from cftool.transfer import limits
+
+    try:
+        table = limits.parse(flags.bwlimit)
+    except ValueError as error:
+        raise ConfigError(f"--bwlimit: {error}") from error
+    slowest = table.slowest()
+    if slowest is None:
+        return
+    session.pace = limits.Throttle(table, cancelled=session.interrupts.stopping)
+    if session.connections is None and slowest < _FULL_SPEED:
+        session.connections = max(1, slowest // _PER_CONNECTION)
 
 
 def choice(kind: type[_E], text: str | None, flag: str, default: _E) -> _E:

@@ -45,6 +45,7 @@ __all__ = [
     "move_file",
     "plan",
     "read_plan",
+    "remove_selected",
     "remove_tree",
     "restore",
     "side",
@@ -188,3 +189,19 @@ def restore(
     from cftool.transfer.trash import Restore
 
     return Restore(at, path, to, target, options, around, emit).go(trash, when=when, replace=replace)
+
+
+def remove_selected(at: Side, options: Options, around: Surroundings, emit: Emit) -> Summary:
+    """Delete the files of the directory `at` that `options.select` takes; directories stay."""
+    from cftool.transfer.removal import Remover
+    from cftool.transfer.select import recorded, unmet
+    from cftool.transfer.tally import Tally
+
+    tally = Tally(emit, now=around.now, dry_run=options.dry_run)
+    selected = recorded(options.select)
+    remover = Remover(at.store, tally, dry_run=options.dry_run, cancelled=around.cancelled)
+    remover.remove_below("", spool_dir=None, select=selected)
+    if not tally.stopped and not tally.failures:
+        for error in unmet(selected):
+            tally.failed(error.path or "", error)
+    return tally.summary()

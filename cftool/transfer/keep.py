@@ -22,7 +22,7 @@ from cftool.disk.root import Root
 from cftool.transfer import relocate
 from cftool.transfer.execute import Executor, Outcome
 from cftool.transfer.hidden import TRASH
-from cftool.transfer.options import Options, Side, Surroundings
+from cftool.transfer.options import Links, Options, Side, Surroundings
 from cftool.transfer.plan import Action
 from cftool.transfer.removal import Remover
 from cftool.transfer.stages import After, Before
@@ -206,6 +206,8 @@ def keeper(dst: Side, options: Options, around: Surroundings) -> Keeper | None:
     flag = "--suffix" if options.trash is None else "--trash"
     if options.trash is not None and options.suffix is not None:
         raise ConfigError("--trash and --suffix exclude each other")
+    if options.links is Links.KEEP and dst.local_root is not None:
+        raise ConfigError(f"{flag} does not go with --links keep where links are made")
     if not relocate.can(dst.store):
         raise ConfigError(f"{flag}: {dst.address} can neither move nor copy by itself")
     if options.suffix is not None and (not options.suffix or "/" in options.suffix or "\0" in options.suffix):

@@ -324,8 +324,12 @@ class Plan:
         if dst.kind is _DIRECTORY:
             self._doom_directory(key, dst)
         elif dst.kind is _FILE:
-            if not self._hooks.keeps(dst.path):
-                self._shadow(_Shadow(key + b"/", doomed=dst))
+            if self._hooks.keeps(dst.path):
+                return
+            if not self._options.delete_excluded and not chosen(self._dst, self._options.select, dst):
+                self._tally.skipped_by["excluded"] += 1  # by its size or age: its name is in the selection
+                return
+            self._shadow(_Shadow(key + b"/", doomed=dst))
         else:
             self._keep(dst)
 

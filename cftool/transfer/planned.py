@@ -159,6 +159,9 @@ class Applying(Run):
             return True
         return False
 
+    def _tell_missing(self) -> None:
+        """Nothing: what the filters name was asked for when the plan was made."""
+
     def _plan(self, scans: tuple[Scan, ...]) -> Plan:
         del scans
         written = _Written(self._file, self._moves, self._hooks(), self._spool_dir)

@@ -39,8 +39,9 @@ from cftool.transfer.cleanup import Unfinished, after_run, forget_runs, killed_r
 from cftool.transfer.compare import Comparer
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.execute import Executor, Outcome, choose
-from cftool.transfer.follow import FollowingStore
 from cftool.transfer.keep import KeepingRemover, keeper
+from cftool.transfer.limits import Budget
+from cftool.transfer.links import shown
 from cftool.transfer.merge import Folding, collapse, merge
 from cftool.transfer.options import Links, Options, Side, Surroundings
 from cftool.transfer.plan import Action, Doomed, Hooks, Plan, Steps
@@ -49,6 +50,7 @@ from cftool.transfer.removal import Remover, found_again
 from cftool.transfer.renames import Rename, Renames, rename
 from cftool.transfer.replace import Replacer
 from cftool.transfer.scan import How, Scan, Stopped, is_mark
+from cftool.transfer.select import by_name, recorded, unmet
 from cftool.transfer.staged import staged
 from cftool.transfer.tally import Tally
 from cftool.transfer.threads import bounded
@@ -201,9 +203,10 @@ class Run:
 
     def _scans(self) -> tuple[Scan, ...]:
         key_of = self._folding.key_of()
-        select = self.options.select
+        select = self._selected = recorded(self.options.select)
         here = How(key_of=key_of, select=select, mark=True, hide=True, spool_dir=self._spool_dir)
-        there = replace(here, select=None if self.options.delete_excluded else select, mark=False)
+        named = None if self.options.delete_excluded else by_name(select)
+        there = replace(here, select=named, mark=False)
         src = Scan(self.src.store, here, name="the source", cancelled=self._stop_now)
         dst = Scan(self.dst.store, there, name="the destination", cancelled=self._stop_now)
         self._listed: tuple[Scan, ...] = (src, dst)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from cftool.core import paths
 from cftool.core.errors import Interrupted, ListingError, LoginRequired, StoreError, TemporaryError
 from cftool.core.store import Store
-from cftool.core.types import Cap, Entry, Kind, WalkOrder
+from cftool.core.types import Cap, Entry, Features, Kind, WalkOrder
 from cftool.transfer.hidden import TRASH, is_hidden
 from cftool.transfer.merge import KeyOf, exact_key
 from cftool.transfer.options import Select
@@ -236,7 +236,17 @@ class Listing:
             if not self._how.hide:
                 return keyed
             return [pair for pair in keyed if TRASH not in pair[1][0] or not is_hidden(pair[1][0])]
-        return [(key, taken) for key, entry in keyed if (taken := self._taken(entry)) is not None]
+        taking_part = self._selected([entry for _key, entry in keyed])
+        return [(exact_key(entry.path, entry.kind), entry) for entry in taking_part]
+
+    def _selected(self, entries: list[Entry]) -> list[Entry]:
+        """Those that take part, and the marks of the others."""
+        if self._how.hide:
+            entries = [entry for entry in entries if not is_hidden(entry[0])]
+        if self._how.select is None:
+            return entries
+        entries = timed(self._store, self._how.select, entries)
+        return [taken for entry in entries if (taken := self._taken(entry)) is not None]
 
     def _sorted(self) -> Iterator[list[Keyed]]:
         key_of = self._how.key_of
@@ -310,8 +320,6 @@ class Listing:
     def _taken(self, entry: Entry) -> Entry | None:
         """The entry, its mark, or None."""
         select = self._how.select
-        if self._how.hide and is_hidden(entry.path):
-            return None
         if select is None:
             return entry
         if entry.kind is Kind.DIRECTORY:

@@ -24,7 +24,9 @@ from cftool.transfer.compare import SIZE_ONLY, Comparer, Finding, Verdict
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.execute import Executor, Outcome, choose
 from cftool.transfer.keep import keeper
-from cftool.transfer.options import Options, Side, Surroundings
+from cftool.transfer.limits import Budget
+from cftool.transfer.links import shown
+from cftool.transfer.options import Links, Options, Side, Surroundings
 from cftool.transfer.plan import Action
 from cftool.transfer.staged import staged
 from cftool.transfer.tally import Tally
@@ -38,7 +40,8 @@ class Single:
     def __init__(
         self, src: Side, src_path: str, dst: Side, dst_path: str, options: Options, around: Surroundings, emit: Emit
     ) -> None:
-        sides.unsupported(options)
+        if options.links is Links.KEEP:
+            src, dst = shown(src, options.links), shown(dst, options.links)
         self.src, self.dst, self.options, self.around = src, dst, options, around
         self.src_path, self.dst_path = src_path, dst_path
         self.key = key_of(dst, dst_path)
@@ -57,6 +60,10 @@ class Single:
             raise IsADirectory("is a directory", op="read", path=self.src_path)
         if there.kind is not Kind.FILE:
             self._special(there)
+            return self.tally.summary()
+        select = self.options.select
+        if select is not None and not select.file(there.at(there.name)):
+            self.tally.skipped(self.src_path, "excluded")
             return self.tally.summary()
         self.tally.files, self.tally.bytes_seen = 1, there.size or 0
         with ExitStack() as stack:
@@ -109,8 +116,9 @@ class Single:
         else:
             action.dst, action.replaces = old, False
         size = there.size or 0
-        if options.max_transfer is not None and size > options.max_transfer:
-            tally.stopped = "max-transfer"
+        budget = options.budget or Budget(options.max_transfer, options.max_duration)
+        if budget.over(tally.now()) or not budget.may_send(size):
+            tally.stopped = "max-duration" if budget.over(tally.now()) else "max-transfer"
             return
         tally.to_copy, tally.to_copy_bytes = 1, size
         tally.scanned(complete=True)

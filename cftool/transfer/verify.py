@@ -65,12 +65,12 @@ class Check:
         """Compare. Raises NotFound where A is not there."""
         folding = Folding.of(self._a.store.features, self._b.store.features)
         with ExitStack() as stack:
-            how = How(key_of=folding.key_of(), select=self._options.select, hide=True)
+            key_of = folding.key_of()
             scans = [
                 Scan(side.store, how, name=name, cancelled=self._cancelled)
                 for side, how, name in (
-                    (self._a, How(key_of=key_of, select=self._selected, mark=True), "A"),
-                    (self._b, How(key_of=key_of, select=by_name(self._selected)), "B"),
+                    (self._a, How(key_of=key_of, select=self._selected, mark=True, hide=True), "A"),
+                    (self._b, How(key_of=key_of, select=by_name(self._selected), hide=True), "B"),
                 )
             ]
             for scan in scans:

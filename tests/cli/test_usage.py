@@ -68,7 +68,7 @@ def test_cat_has_no_json(run):
     assert [(event["event"], event["kind"]) for event in ran.events] == [("error", "config_error")]
 
 
-@pytest.mark.parametrize("flag", ["--include", "--exclude", "--filter-from", "--files-from", "--min-size"])
+@pytest.mark.parametrize("flag", ["--hash-filter", "--ignore-case"])
 def test_flags_of_later_versions_are_refused_and_not_ignored(run, flag):
     assert "no option" in run("sync", "a", "b", flag, "x", code=2).err
 
