@@ -90,3 +90,17 @@ def test_to_a_store_and_back(run, work):
     run("mv", "-r", "memory:mv-elsewhere", "back")
     assert files(work / "back") == ["1", "sub/2"]
     run("ls", "memory:mv-elsewhere", code=3)
+
+
+def test_what_a_filter_leaves_out_stays(run, work):
+    run("mv", "-r", "a", "new", "--exclude", "2")
+    assert files(work) == ["a/sub/2", "f", "g", "new/1"]
+    assert run("mv", "f", "h", "--exclude", "f", "--json").summary["skipped"] == 1
+    assert files(work) == ["a/sub/2", "f", "g", "new/1"]
+
+
+def test_followed_and_kept_links_are_refused(run, work):
+    for how in ("follow", "keep"):
+        run("mv", "f", "h", "--links", how, code=2)
+        run("mv", "-r", "a", "h", "--links", how, code=2)
+    assert files(work) == ["a/1", "a/sub/2", "f", "g"]

@@ -74,3 +74,27 @@ def test_a_suffix(run, work):
     run("cp", "-r", "src", "dst", "--suffix", "~")
     assert (work / "dst" / "new~").read_text() == "older"
     assert "exclude each other" in run("cp", "-r", "src", "dst", "--suffix", "~", "--trash", code=2).err
+
+
+def test_what_a_filter_leaves_out_is_in_no_plan(run, work):
+    tree(work / "src", skipped="s")
+    tree(work / "dst", skipped_too="t")
+    run("sync", "src", "dst", "--exclude", "skipped*", "--plan", "p", code=10)
+    run("apply", "p", "--bwlimit", "100M")
+    assert files(work / "dst") == ["new", "skipped_too", "sub/new"]
+    assert "delete-excluded" in run("sync", "src", "dst", "--delete-excluded", "--plan", "p", code=2).err
+
+
+def test_a_filter_keeps_the_trash_out_too(run, work):
+    tree(work / "src", new="1")
+    tree(work / "dst", keep="k")
+    run("sync", "src", "dst", "--trash", "--exclude", "keep")
+    kept = [line.split("\t")[2] for line in run("trash", "list", "dst").lines]
+    assert kept == ["old"]
+    run("sync", "src", "dst", "--delete-excluded", "--exclude", "keep")
+    assert [line.split("\t")[2] for line in run("trash", "list", "dst").lines] == ["old"]
+    assert not (work / "dst" / "keep").exists()
+
+
+def test_kept_links_and_a_trash_exclude_each_other_where_links_are_made(run, work):
+    assert "--links keep" in run("cp", "-r", "src", "dst", "--trash", "--links", "keep", code=2).err
