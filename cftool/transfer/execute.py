@@ -31,7 +31,7 @@ from cftool.disk.source import LocalSource
 from cftool.transfer.events import Emit, Progress, Started
 from cftool.transfer.follow import FollowingStore
 from cftool.transfer.links import KeepingStore
-from cftool.transfer.options import Options, Side
+from cftool.transfer.options import Options, Side, Verify
 from cftool.transfer.plan import Action
 from cftool.transfer.threads import bounded
 
@@ -80,7 +80,7 @@ def choose(src: Side, dst: Side, options: Options, emit: Emit, cancelled: Callab
     if src.local_root is not None and Cap.WRITE_MANY in have.caps:
         return Upload(src, dst, options, emit)
     if dst.local_root is not None and Cap.READ_MANY in src.store.features.caps:
-        return Download(src, dst, emit)
+        return Download(src, dst, options, emit)
     return Pool(src, dst, options, emit, cancelled)
 
 
@@ -195,8 +195,9 @@ class Download:
 
     reads = True
 
-    def __init__(self, src: Side, dst: Side, emit: Emit) -> None:
+    def __init__(self, src: Side, dst: Side, options: Options, emit: Emit) -> None:
         assert dst.local_root is not None
+        self._verify = options.verify is not Verify.NONE
         self._emit = emit
         self._origin = src.key
         self._root = Root(dst.local_root, create=True)
@@ -239,7 +240,7 @@ class Download:
     def _target(self, path: str) -> Target:
         if self._links is not None:
             return self._links.target(self._root, path, self._origin)
-        return self._root.target(path, origin=self._origin)
+        return self._root.target(path, origin=self._origin, verify=self._verify)
 
     def _settle(self, done: list[Result]) -> Iterator[Outcome]:
         failures = dict(self._root.flush())
