@@ -57,8 +57,7 @@ def plan(
     session: Session, names: list[str], dst: str, how: "Options", *, recursive: bool, moving: bool = False
 ) -> tuple[list[Step], list[BaseException]]:
     """The calls of the engine that bring each SRC to where DST says; and what failed already, and was told."""
-    from cftool.transfer.options import Links
-
+    session.deletes = moving
     # mv moves a link, never what it leads to; where links are kept, cp copies one.
     follow = not moving and how.links is not Links.KEEP
     found: list[_Source] = []
