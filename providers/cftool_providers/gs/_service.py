@@ -104,12 +104,13 @@ class Service:
         """Make the bucket that a write found missing, once; True where the write makes sense again."""
         if response.status != 404 or not self.settings.create_bucket:
             return False
-        if not _errors.bucket_missing(response) and self.bucket_exists(bucket):
-            return False  # what was no word of the service's own was none about the bucket either
         with self._making:
-            if bucket not in self._made:
-                self.create_bucket(bucket)
-                self._made.add(bucket)
+            if bucket in self._made:
+                return True
+            if not _errors.bucket_missing(response) and self.bucket_exists(bucket):
+                return False  # what was no word of the service's own was none about the bucket either
+            self.create_bucket(bucket)
+            self._made.add(bucket)
             return True
 
     def create_bucket(self, bucket: str) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+import cftool.testing.contract  # noqa: F401 - before its cases, whose assertions pytest rewrites
 from cftool.core.provider import Context, Secret, never
 from cftool.testing.fake_gs import ACCESS_KEY, SECRET_KEY, FakeGS, Habits
 from cftool.testing.http_fake import FakeServer, mocked

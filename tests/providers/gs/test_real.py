@@ -82,8 +82,10 @@ class TestContract(StoreContract):
 
 def test_a_missing_bucket_is_made_by_the_first_write(open_store):
     from cftool.core.sources import BytesSource
+    from cftool.core.types import WriteItem
 
-    open_store().write(f"new-{os.getpid()}/f", BytesSource(b"hello"))
+    items = [WriteItem(f"new-{os.getpid()}/{name}", BytesSource(b"hello")) for name in "abcdef"]
+    assert [result.error for result in open_store().write_many(items) if result.error] == []
     with open_store().read(f"new-{os.getpid()}/f") as download:
         assert download.read() == b"hello"
 
