@@ -294,6 +294,44 @@ def test_a_killed_process_is_gone_on_from_by_the_next(new_lab, tmp_path):
     assert lab.refresh.encode() not in done.stderr + err
 
 
+@pytest.mark.crash
+@pytest.mark.parametrize("at", [1, 4, 8])
+def test_a_sync_that_is_killed_goes_on_with_what_is_not_whole(new_lab, tmp_path, at):
+    """A thousand files; the process dies at the given append_batch of ten."""
+    lab = new_lab(transport="curl")
+    src = tmp_path / "src"
+    src.mkdir()
+    for number in range(1000):
+        (src / f"file{number}").write_bytes(b"%d" % number * 100)
+    command = [os.path.join(os.path.dirname(sys.executable), "cftool"), "sync", str(src), "box:dst"]
+    env = {
+        **lab.env,
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "CFTOOL_BOX_TYPE": "dropbox",
+        "CFTOOL_BOX_APP_KEY": "key",
+        "CFTOOL_BOX_REFRESH_TOKEN": lab.refresh,
+    }
+    child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def kill(request, answer):
+        if lab.fake.requests["files/upload_session/append_batch"] == at:
+            child.send_signal(signal.SIGKILL)
+        return answer
+
+    lab.change = kill
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == -signal.SIGKILL, err
+    whole = len(lab.fake.files())
+    assert whole in {0, 500}
+    lab.change = lambda request, answer: answer
+    done = subprocess.run(command, env=env, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = {f"dst/{path.name}": path.read_bytes() for path in src.iterdir()}
+    assert lab.fake.files() == expected
+    assert set(lab.fake.sent.values()) == {1}  # what was whole was not sent again
+
+
 # ---- downloads
 
 
