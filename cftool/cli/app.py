@@ -52,6 +52,7 @@ CONFIG: dict[str, tuple[str, str, str]] = {
     "wizard": ("cmd_config_wizard", "wizard", "Define a remote by questions and answers."),
     "login": ("cmd_config_login", "login", "Log in to a remote, in the browser or by a code."),
     "test": ("cmd_config_test", "probe", "Log in to a remote and tell what works."),
+    "import-rclone": ("cmd_config_import", "import_rclone", "Take over the remotes of rclone."),
     "path": ("cmd_config", "path", "Show where the configuration file is."),
 }
 TRASH: dict[str, tuple[str, str, str]] = {
