@@ -17,7 +17,6 @@ from cftool.core.errors import (
     NotADirectory,
     NotFound,
     PreconditionFailed,
-    RateLimited,
     StoreError,
 )
 from cftool.core.types import Entry, Result
@@ -113,10 +112,10 @@ class Deleter:
                     break
                 pause()
         except StoreError as error:
-            if not isinstance(error, RateLimited) and len(todo) == len(args):
+            if _jobs.ends_all(error):
                 raise
             for index in todo:
-                outcomes[index] = error
+                outcomes[index] = _own(error)
         return outcomes
 
     # ---- directories
@@ -124,7 +123,14 @@ class Deleter:
     def _directories(self, directories: list[Entry]) -> Iterator[Result]:
         """Those that hold nothing but one another go, each with those in it."""
         wanted = {entry.path for entry in directories}
-        full = self._full(wanted)
+        try:
+            full = self._full(wanted)
+        except StoreError as unseen:
+            if _jobs.ends_all(unseen):
+                raise
+            for entry in directories:  # what cannot be looked at stays
+                yield _result(entry, _own(unseen))
+            return
         tops = [
             path
             for path in wanted
@@ -212,6 +218,11 @@ def _changed(error: Exception | None, path: str) -> StoreError:
     if isinstance(error, IsADirectory):
         return error
     return PreconditionFailed("it is another version by now", op="delete", path=path)
+
+
+def _own(error: StoreError) -> StoreError:
+    """One for each entry: layers above write the entry's path into it."""
+    return type(error)(error.message, retry_after=error.retry_after)
 
 
 def _result(entry: Entry, error: Exception | None) -> Result:

@@ -12,6 +12,7 @@ from cftool.core.errors import (
     IntegrityError,
     InvalidName,
     IsADirectory,
+    ListingError,
     LoginRequired,
     NotFound,
     PermissionDenied,
@@ -304,6 +305,24 @@ def test_a_directory_that_is_named_in_another_case_is_looked_at_too(quick):
     }
     assert isinstance(results["FULL"], DirectoryNotEmpty)
     assert quick.fake.files() == {"Full/file": b"kept"}
+
+
+def test_directories_that_cannot_be_looked_at_stay(quick):
+    store = quick.open()
+    entries = [store.mkdir("a"), store.mkdir("b")]
+    quick.fake.plan("files/list_folder", *[FakeResponse(200, (("Content-Type", "application/json"),), b"{}")] * 3)
+    assert {type(result.error) for result in store.delete_many(entries)} == {ListingError}
+    assert set(quick.fake.nodes) == {"/a", "/b"}
+
+
+def test_files_of_a_batch_that_failed_have_an_error_each(quick):
+    store = quick.open()
+    put(store, "a")
+    put(store, "b")
+    quick.fake.plan("files/delete_batch", refusal("something_new"))
+    errors = [result.error for result in store.delete_many(list(store.scan("")))]
+    assert len({id(error) for error in errors}) == 2
+    assert quick.fake.files().keys() == {"a", "b"}
 
 
 def test_nested_directories_go_from_the_top(quick):
