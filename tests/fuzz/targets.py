@@ -18,7 +18,7 @@ from cftool.core import paths
 from cftool.core.errors import ConfigError, ListingError, LoginRequired, ProtocolError, StoreError
 from cftool.core.provider import Secret
 from cftool.core.types import Entry, Kind
-from cftool.disk import partial
+from cftool.disk import partial, sessions
 from cftool.http import dates, messages, oauth, redact, retry, urls
 from cftool.http.types import Response
 from cftool.testing import fake_sugarsync
@@ -28,7 +28,6 @@ from cftool.transfer.state import PairState
 from cftool_providers.s3 import _errors as s3_errors
 from cftool_providers.s3 import _objects as s3_objects
 from cftool_providers.s3 import _pages as s3_pages
-from cftool_providers.s3 import _sessions as s3_sessions
 from cftool_providers.sugarsync import _errors as sugarsync_errors
 from cftool_providers.sugarsync import _pages as sugarsync_pages
 
@@ -119,7 +118,7 @@ def s3_headers(data: bytes) -> None:
 
 
 def s3_session(data: bytes) -> None:
-    intent, upload_id = s3_sessions._decode(data)
+    intent, upload_id = sessions._decode(data)
     assert isinstance(intent.path, str)
     assert upload_id is None or isinstance(upload_id, str)
 
