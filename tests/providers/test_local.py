@@ -152,8 +152,8 @@ def test_source_changed_while_it_is_copied(store, monkeypatch):
     store.write("src", Text(b"data" * 1000))
     real = copying.copy
 
-    def copy(src, dst, size, tick):
-        real(src, dst, size, tick)
+    def copy(src, dst, size, tick, **how):
+        real(src, dst, size, tick, **how)
         with open(os.path.join(store._path, "src"), "ab") as file:
             file.write(b"more")
 
