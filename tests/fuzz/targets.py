@@ -145,6 +145,7 @@ _GDRIVE_RECORD = b"%s\n%s\n" % (
             "handle": "h",
             "new": True,
             "metadata": "",
+            "started_ns": 1,
         }
     ).encode(),
     b'{"uri": "https://www.googleapis.com/x"}',
