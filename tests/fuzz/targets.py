@@ -25,11 +25,15 @@ from cftool.testing import fake_sugarsync
 from cftool.testing.http_fake import FakeRequest
 from cftool.transfer.spool import Sorter, Spool
 from cftool.transfer.state import PairState
+from cftool_providers.dropbox import _sessions as dropbox_sessions
+from cftool_providers.gdrive import _sessions as gdrive_sessions
 from cftool_providers.s3 import _errors as s3_errors
 from cftool_providers.s3 import _objects as s3_objects
 from cftool_providers.s3 import _pages as s3_pages
 from cftool_providers.sugarsync import _errors as sugarsync_errors
 from cftool_providers.sugarsync import _pages as sugarsync_pages
+from cftool_providers.webdav import _journal as webdav_journal
+from cftool_providers.webdav import _multistatus as webdav_multistatus
 
 XML = {"content-type": "application/xml"}
 # In memory, where there is such a place: thousands of small files are synced here.
@@ -123,6 +127,32 @@ def s3_session(data: bytes) -> None:
     assert upload_id is None or isinstance(upload_id, str)
 
 
+def dropbox_record(data: bytes) -> None:
+    record = dropbox_sessions.Record(-1, "name", dropbox_sessions.Intent("s", "p", "f", 1, 1))
+    record.load(b"intent\n" + data)
+    assert all(isinstance(offset, int) and isinstance(digest, str) for offset, digest in record.parts.items())
+
+
+_DROPBOX_RECORD = b'{"id": "u"}\n{"at": 0, "hash": "h"}\n{"at": 5, "hash": "i"}\n'
+_GDRIVE_RECORD = b"%s\n%s\n" % (
+    json.dumps(
+        {
+            "service": "s",
+            "path": "p",
+            "source": "f",
+            "size": 1,
+            "parent": "d",
+            "handle": "h",
+            "new": True,
+            "metadata": "",
+            "started_ns": 1,
+        }
+    ).encode(),
+    b'{"uri": "https://www.googleapis.com/x"}',
+)
+_WEBDAV_RECORD = b'{"service": "s"}\n{"directory": "a/b"}\n{"ended": "x"}\n'
+
+
 _INTENT = json.dumps(
     {"service": "s3:aws", "path": "b/k", "source": "1:2:3", "part_size": 5, "headers": "", "started_ns": 1}
 ).encode()
@@ -179,6 +209,28 @@ def sugarsync_error(data: bytes) -> None:
 
 
 _TOKEN = b"<authorization><expiration>2012-03-28T23:30:44.463+03:00</expiration><user>u</user></authorization>"
+
+
+# ---- WebDAV
+
+
+def multistatus(data: bytes) -> None:
+    """Whole and in pieces, which must make no difference."""
+    rows = webdav_multistatus.decode(data)
+    assert all(row.href for row in rows)
+    decoder = webdav_multistatus.Decoder()
+    pieces = [row for start in range(0, len(data), 97) for row in decoder.feed(data[start : start + 97])]
+    assert pieces + decoder.close() == rows
+
+
+_MULTISTATUS = (
+    f'{_HEAD}<d:multistatus xmlns:d="DAV:"><d:response><d:href>/dav/a%20b/</d:href><d:propstat><d:prop><d:resourcetype>'
+    "<d:collection/></d:resourcetype><d:getlastmodified>Sun, 06 Nov 1994 08:49:37 GMT</d:getlastmodified></d:prop>"
+    "<d:status>HTTP/1.1 200 OK</d:status></d:propstat><d:propstat><d:prop><d:getcontentlength/></d:prop><d:status>"
+    "HTTP/1.1 404 Not Found</d:status></d:propstat></d:response><d:response><d:href>/dav/a%20b/c</d:href><d:propstat>"
+    "<d:prop><d:resourcetype/><d:getcontentlength>12</d:getcontentlength><d:getetag>&quot;e&quot;</d:getetag></d:prop>"
+    "<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response></d:multistatus>"
+).encode()
 
 
 # ---- configuration, addresses
@@ -341,6 +393,9 @@ TARGETS = (
         "s3 headers", s3_headers, (ProtocolError,), (b'"abc"', b"1700000000.123456789", b"bytes 0-1/2", b"AAAAAA==")
     ),
     Target("s3 session record", s3_session, (ValueError,), (_INTENT + b'\n{"id": "u"}\n', _INTENT + b"\n")),
+    Target("dropbox session record", dropbox_record, (), (_DROPBOX_RECORD,)),
+    Target("gdrive session record", gdrive_sessions._decode, (ValueError,), (_GDRIVE_RECORD,)),
+    Target("webdav journal", lambda data: webdav_journal._decode("run", data, "s"), (), (_WEBDAV_RECORD,)),
     Target("sugarsync page", sugarsync_page, (ListingError,), (_sugarsync("GET", f"/folder{_SC}FOLDER/contents"),)),
     Target(
         "sugarsync root",
@@ -358,6 +413,7 @@ TARGETS = (
     Target("sugarsync account", sugarsync_account, (ProtocolError,), (_sugarsync("GET", "/user"),)),
     Target("sugarsync token", sugarsync_token, (ProtocolError,), (_TOKEN,)),
     Target("sugarsync error page", sugarsync_error, (), (fake_sugarsync.FakeSugarSync.error(400, "No & no").body,)),
+    Target("multistatus", multistatus, (ListingError,), (_MULTISTATUS,)),
     Target("configuration file", config_file, (ConfigError,), (_CONFIG,)),
     Target(
         "address",

@@ -69,7 +69,7 @@ class Record:
                     self.session, self.parts = str(found["id"]), {}
                 else:
                     self.parts[int(found["at"])] = str(found["hash"])
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 return
 
     def remove(self) -> None:

@@ -168,7 +168,7 @@ def _decode(data: bytes) -> tuple[Intent, str | None]:
     try:
         intent = Intent(**json.loads(lines[0]))
         uri = next((str(json.loads(line)["uri"]) for line in lines[1:]), None)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, RecursionError) as error:
         raise ValueError from error
     return intent, uri
 

@@ -247,7 +247,7 @@ def _decode(run: str, data: bytes, service: str) -> Record | None:
                 record.uploads[upload.id] = upload
             else:
                 record.uploads.pop(str(line["ended"]), None)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             log.warning("the record %s of a run is damaged at line %d; it is left alone", run, number + 1)
             return None
     return record if data else None
