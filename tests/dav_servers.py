@@ -26,8 +26,10 @@ import sys
 from cheroot import wsgi
 from wsgidav.wsgidav_app import WsgiDAVApp
 
-root, port = sys.argv[1], int(sys.argv[2])
-config = {"provider_mapping": {"/sub/folder": root}, "simple_dc": {"user_mapping": {"*": True}}, "verbose": 0,
+root, port, user, password = sys.argv[1], int(sys.argv[2]), *sys.argv[3:5]
+users = {user: {"password": password}} if user else True
+config = {"provider_mapping": {"/sub/folder": root}, "simple_dc": {"user_mapping": {"*": users}}, "verbose": 0,
+          "http_authenticator": {"accept_basic": False, "accept_digest": True, "default_to_digest": True},
           "logging": {"enable": False}}
 wsgi.Server(("127.0.0.1", port), WsgiDAVApp(config), numthreads=20).start()
 """
@@ -102,11 +104,11 @@ def rclone_dav(scratch: Path, *flags: str) -> Iterator[DavServer]:
 
 
 @contextlib.contextmanager
-def wsgidav(scratch: Path) -> Iterator[DavServer]:
-    """wsgidav on cheroot, in a sub-folder: a cut PUT leaves a stump; times by Win32LastModifiedTime."""
+def wsgidav(scratch: Path, *, user: str = "", password: str = "") -> Iterator[DavServer]:
+    """wsgidav on cheroot, in a sub-folder: a cut PUT leaves a stump. With a `user` it asks for Digest."""
     root, port = scratch / "root", free_port()
     root.mkdir(parents=True)
-    with running([sys.executable, "-c", _WSGIDAV, str(root), str(port)], port):
+    with running([sys.executable, "-c", _WSGIDAV, str(root), str(port), user, password], port):
         yield DavServer("wsgidav", f"http://127.0.0.1:{port}/sub/folder/", root)
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from cftool.config import address, file, memory, sizes
 from cftool.core import paths
-from cftool.core.errors import ConfigError, ListingError, LoginRequired, ProtocolError, StoreError
-from cftool.core.provider import Secret
+from cftool.core.errors import ConfigError, ListingError, LoginRequired, NotADirectory, ProtocolError, StoreError
+from cftool.core.provider import Context, Secret
 from cftool.core.types import Entry, Kind
 from cftool.disk import partial, sessions
 from cftool.http import dates, messages, oauth, redact, retry, urls
 from cftool.http.types import Response
-from cftool.testing import fake_sugarsync
+from cftool.testing import fake_sugarsync, fake_webdav
 from cftool.testing.http_fake import FakeRequest
 from cftool.transfer.spool import Sorter, Spool
 from cftool.transfer.state import PairState
@@ -32,8 +32,14 @@ from cftool_providers.s3 import _objects as s3_objects
 from cftool_providers.s3 import _pages as s3_pages
 from cftool_providers.sugarsync import _errors as sugarsync_errors
 from cftool_providers.sugarsync import _pages as sugarsync_pages
+from cftool_providers.webdav import PROVIDER as WEBDAV
+from cftool_providers.webdav import _api as webdav_api
+from cftool_providers.webdav import _auth as webdav_auth
+from cftool_providers.webdav import _errors as webdav_errors
 from cftool_providers.webdav import _journal as webdav_journal
+from cftool_providers.webdav import _listing as webdav_listing
 from cftool_providers.webdav import _multistatus as webdav_multistatus
+from cftool_providers.webdav import _vendor as webdav_vendor
 
 XML = {"content-type": "application/xml"}
 # In memory, where there is such a place: thousands of small files are synced here.
@@ -57,6 +63,51 @@ class Target:
         except self.errors:
             return False
         return True
+
+
+# ---- WebDAV
+
+_DAV = WEBDAV.open({"url": "https://dav.test/dav"}, Context())._api
+
+
+def _webdav(depth: str) -> bytes:
+    """What the fake server answers."""
+    fake = fake_webdav.FakeWebDav(fake_webdav.Habits())
+    fake.put("dir/file & one", b"x")
+    fake.mkdir("dir/sub")
+    headers = {"depth": depth}
+    return fake.handle(FakeRequest("PROPFIND", "https", "dav.test", "/dav/dir/", headers, _DAV._find_body)).body
+
+
+def webdav_listing_of(data: bytes) -> None:
+    level = webdav_listing._Level(_DAV, "dir")
+    entries = level.entries(webdav_multistatus.decode(data))
+    level.finish()
+    for entry in entries:
+        assert entry.path.startswith("dir/"), entry
+        assert paths.component_problem(entry.name) is None, entry
+        assert entry.path.count("/") == 1, entry
+        assert entry.size is None or entry.size >= 0, entry
+
+
+def webdav_tree_of(data: bytes) -> None:
+    tree = webdav_listing._Tree(_DAV, "dir")
+    for entry in tree.entries(webdav_multistatus.decode(data)):
+        assert entry.path.startswith("dir/"), entry
+        assert all(paths.component_problem(name) is None for name in entry.path.split("/")), entry
+    tree.finish()
+
+
+def webdav_headers(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    webdav_auth.digest_challenges(text)
+    webdav_auth.offers_basic(text)
+    webdav_api.opaque(text)
+    webdav_api.hashes(text)
+    webdav_vendor.detect(Response(200, {"dav": text, "server": text}), lambda: Response(200, {}, data))
+    webdav_vendor.Profile.loads(text)
+    webdav_errors.words(data)
+    webdav_api.content_range({"content-range": text})
 
 
 # ---- S3
@@ -384,6 +435,20 @@ def http_values(data: bytes) -> None:
 
 
 TARGETS = (
+    Target("webdav listing", webdav_listing_of, (ListingError, NotADirectory), (_webdav("1"),)),
+    Target("webdav tree", webdav_tree_of, (ListingError, NotADirectory), (_webdav("infinity"),)),
+    Target(
+        "webdav headers",
+        webdav_headers,
+        (ProtocolError,),
+        (b"bytes 0-1/2", b'Digest realm="r", nonce="n", qop="auth"', b"SHA1:" + b"0" * 40, b'{"installed":true}'),
+    ),
+    Target(
+        "webdav journal",
+        lambda data: webdav_journal._decode("run", data, "dav"),
+        (),
+        (b'{"service": "dav"}\n{"directory": "d"}\n{"ended": "u"}\n',),
+    ),
     Target("s3 page", s3_page, (ListingError,), (_LIST, _ERROR)),
     Target("s3 buckets", s3_buckets, (ListingError,), (_BUCKETS, _LIST)),
     Target("s3 parts", lambda data: s3_pages.parts(data, "id"), (ProtocolError,), (_PARTS,)),

@@ -33,6 +33,9 @@ class Upload:
     started_ns: int
 
 
+_TYPES = {"id": str, "path": str, "source": str, "size": int, "chunk": int, "started_ns": int}
+
+
 @dataclass(slots=True)
 class Record:
     """What a dead run wrote down; its file is locked by us until `close` or `remove`."""
@@ -244,6 +247,8 @@ def _decode(run: str, data: bytes, service: str) -> Record | None:
                 record.directories.add(str(line["directory"]))
             elif "upload" in line:
                 upload = Upload(**line["upload"])
+                if any(type(getattr(upload, name)) is not kind for name, kind in _TYPES.items()):
+                    raise ValueError
                 record.uploads[upload.id] = upload
             else:
                 record.uploads.pop(str(line["ended"]), None)

@@ -1,9 +1,9 @@
 """write and write_many: one loop of flows (`_flows`), one flow a file.
 
 Where the server publishes a PUT at its completion, that is the upload. Elsewhere the file goes to a temporary name in
-its own directory and is MOVEd: with `Overwrite: F` first, because `T` would replace a directory as well; where
-something is there, that is looked at, the temporary file's length is verified, and only then it takes the place. The
-first file of a directory goes alone, so that a missing directory is made once. Nothing is told as written before the
+its own directory, its length is looked at (`_staged`), and it is MOVEd: with `Overwrite: F` first, because `T` would
+replace a directory as well; where something is there, that is looked at, and only a file gives up its place. The first
+file of a directory goes alone, so that a missing directory is made once. Nothing is told as written before the
 server has said the file's length, or published it on its own responsibility (Nextcloud compares lengths itself).
 """
 
@@ -38,6 +38,7 @@ from cftool_providers.webdav._chunks import CHUNKED_FROM, Chunks
 from cftool_providers.webdav._flows import Flow, Flows, Gate, Job, Step, run_one
 from cftool_providers.webdav._journal import Journal
 from cftool_providers.webdav._reader import Reader
+from cftool_providers.webdav._staged import Staging
 from cftool_providers.webdav._vendor import NEXTCLOUD, OWNCLOUD, Profile
 
 log = logging.getLogger("cftool.webdav")
@@ -116,11 +117,12 @@ class Uploader:
 class _Directory:
     """Whether a directory is known to be there; while its first file is under way the others wait at the gate."""
 
-    __slots__ = ("gate", "known")
+    __slots__ = ("gate", "known", "staging")
 
-    def __init__(self) -> None:
+    def __init__(self, staging: Staging) -> None:
         self.known = False
         self.gate: Gate | None = None
+        self.staging = staging
 
 
 class _Loop:
@@ -180,7 +182,7 @@ class _Loop:
             self._check(item)
             directory = parent(item.path)
             yield from self._prepared(directory)
-            place = self._directories.get(directory) or self._directories.setdefault(directory, _Directory())
+            place = self._directories.get(directory) or self._new_directory(directory)
             while not place.known and place.gate is not None:
                 yield place.gate
             scout = not place.known
@@ -230,6 +232,10 @@ class _Loop:
             finally:
                 self._preparing = None
                 self.flows.open(gate)
+
+    def _new_directory(self, directory: str) -> _Directory:
+        place = self._directories[directory] = _Directory(Staging(self._api, self.flows, directory))
+        return place
 
     def _settle(self, place: _Directory, *, known: bool) -> None:
         place.known = known
@@ -336,7 +342,8 @@ class _Loop:
         temp = join(directory, self._journal.temp_name())
         self._journal.temp_begins(directory)
         self._temps.add(temp)
-        gone = False
+        gone, staging, under_way = False, place.staging, True
+        staging.under_way += 1
         try:
             request = api.request("PUT", temp, headers=headers, body=body)
             response: Response = yield request
@@ -352,8 +359,16 @@ class _Loop:
             if seconds is not None and seconds >= 0 and not profile.header_time and profile.patch_time:
                 patch = _probe.patch_time_body(profile.patch_time, seconds)
                 yield api.request("PROPPATCH", temp, headers=(XML,), body=patch)  # its effect shows at the end
-            entry = yield from self._publish(item, temp, body)
+            under_way = False
+            batch = staging.arrived(temp)
+            if batch is not None:
+                yield batch.gate
+            staged: Entry = (batch and batch.found.get(temp)) or (yield from self._look(temp))
+            _require_size(staged, body, path)
+            entry = yield from self._publish(item, temp, staged)
         except Exception:  # not GeneratorExit: `_sweep` sees to the temporary files of a loop that is given up
+            if under_way:
+                staging.failed()
             if not gone:
                 gone = yield from self._drop(temp)
             self._temp_ended(temp, gone=gone)
@@ -365,11 +380,9 @@ class _Loop:
         self._temps.discard(temp)
         self._journal.temp_ended(gone=gone)
 
-    def _publish(self, item: WriteItem, temp: str, body: bytes | Body) -> Part:
-        """From the temporary name, once it is seen to be whole, to its own."""
+    def _publish(self, item: WriteItem, temp: str, staged: Entry) -> Part:
+        """From the temporary name, once it was seen to be whole, to its own."""
         api, path = self._api, item.path
-        staged: Entry = yield from self._look(temp)
-        _require_size(staged, body, path)
         done = False
         if item.if_version is None and api.profile.refuses_overwrite:
             response: Response = yield from self._move(temp, path, overwrite=False)

@@ -55,7 +55,7 @@ class Profile:
             if {name: type(value) for name, value in found.items()} != _TYPES:
                 return None
             return Profile(**found)
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return None
 
 
@@ -135,7 +135,7 @@ def _product(response: Response | None) -> str:
         return ""
     try:
         found = json.loads(response.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(found, dict) or "installed" not in found:
         return ""

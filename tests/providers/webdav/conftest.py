@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+import cftool.testing.contract  # noqa: F401 - before any test takes a piece of it: its assertions are to be rewritten
 from cftool.core.provider import Context, Secret
 from cftool.http.retry import Clock
 from cftool.testing.fake_webdav import FakeWebDav, Habits

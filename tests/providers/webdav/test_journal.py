@@ -118,7 +118,18 @@ def test_a_last_line_that_was_cut_counts_as_not_written(new, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\n", "{}\n", "[]\n", "null\n", "noise\n", '{"service": "dav"}\n{"upload": {"id": 1}}\n']
+    "text",
+    [
+        "",
+        "\n",
+        "{}\n",
+        "[]\n",
+        "null\n",
+        "noise\n",
+        "[" * 9000 + "\n",
+        '{"service": "dav"}\n{"upload": {"id": "i", "path": 1, "source": "", "size": 1, "chunk": 1,"started_ns": 1}}\n',
+        '{"service": "dav"}\n{"upload": {"id": 1}}\n',
+    ],
 )
 def test_a_damaged_record_is_left_alone(new, tmp_path, text, caplog):
     folder = tmp_path / "webdav-runs"

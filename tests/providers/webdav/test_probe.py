@@ -37,6 +37,7 @@ class TestDetect:
             (options(server="rclone/v1.65.2"), lambda: None, "other"),
             (options(server="rclone/v1.66.0"), page("<html>"), "rclone"),
             (options(), page('["installed"]'), "other"),
+            (options(), page("[" * 9000), "other"),
             (options(), page('{"productname":"Nextcloud"}'), "other"),
             (options(), page("gone", 404), "other"),
             (options("2, 1, x"), lambda: None, "other"),
@@ -90,7 +91,7 @@ class TestDetect:
     def test_a_memory_of_another_shape_is_asked_anew(self):
         good = Profile("rclone", header_time=True, probed=True)
         assert Profile.loads(good.dumps()) == good
-        for text in ("", "{}", "[]", '{"vendor": 1}', good.dumps().replace("true", '"yes"'), "null"):
+        for text in ("", "{}", "[]", "[" * 9000, '{"vendor": 1}', good.dumps().replace("true", '"yes"'), "null"):
             assert Profile.loads(text) is None
 
 

@@ -5,10 +5,12 @@ import os
 import pytest
 
 from cftool.core import paths
-from cftool.core.errors import InvalidName
-from cftool.core.provider import Context
+from cftool.core.errors import InvalidName, LoginRequired
+from cftool.core.provider import Context, Secret
+from cftool.core.sources import BytesSource
 from cftool.testing.contract import StoreContract
 from cftool_providers.webdav import PROVIDER
+from tests import dav_servers
 from tests.dav_servers import new_folder
 
 pytestmark = pytest.mark.real
@@ -121,3 +123,49 @@ class TestApacheOverRequests(RealContract):
         store = fresh(dav_server_of("apache"), transport="requests")
         yield store
         store.close()
+
+
+def test_apache_lists_a_tree_in_one_request_where_it_may():
+    reason = dav_servers.missing_apache()
+    if reason:
+        pytest.skip(reason)
+    with dav_servers.apache(infinity=True) as server:
+        store = opened(server)
+        for path in ("a", "b/c", "b/d/e f"):
+            store.write(path, BytesSource(b"x"))
+        requests = store._api.client.requests
+        before = requests["PROPFIND"]
+        assert {entry.path for entry in store.walk("")} == {"a", "b", "b/c", "b/d", "b/d/e f"}
+        assert requests["PROPFIND"] == before + 1
+        store.close()
+
+
+@pytest.mark.parametrize("transport", ["curl", "requests"])
+def test_digest_as_somebody_else_implements_it(tmp_path, transport):
+    with dav_servers.wsgidav(tmp_path, user="me", password="pass word") as server:
+        context = Context(remote="dav", env=os.environ, transport=transport)
+
+        def login(password):
+            values = {"url": server.url, "vendor": "auto", "user": "me", "password": Secret(password)}
+            return PROVIDER.open(values, context)
+
+        store = login("pass word")
+        store.write("d/a b", BytesSource(b"content"))
+        assert store.read("d/a b").read() == b"content"
+        assert [entry.path for entry in store.walk("")] == ["d", "d/a b"]
+        with pytest.raises(LoginRequired):
+            login("wrong").stat("d")
+        store.close()
+
+
+@pytest.mark.parametrize("transport", ["curl", "requests"])
+def test_basic_as_somebody_else_implements_it(tmp_path, transport):
+    with dav_servers.rclone_dav(tmp_path, "--user", "me", "--pass", "pass word") as server:
+        context = Context(remote="dav", env=os.environ, transport=transport)
+        values = {"url": server.url, "vendor": "auto", "user": "me", "password": Secret("pass word")}
+        store = PROVIDER.open(values, context)
+        store.write("a", BytesSource(b"content"))
+        assert store.read("a").read() == b"content"
+        store.close()
+        with pytest.raises(LoginRequired):
+            PROVIDER.open({**values, "password": Secret("wrong")}, context).stat("a")

@@ -358,3 +358,105 @@ def test_set_modified_tells_where_the_server_takes_no_times(new_lab):
     store.write("f", BytesSource(b"x"))
     assert store.set_modified("f", WHEN * 10**9).modified_ns == WHEN * 10**9
     assert lab.fake.nodes["f"].when == WHEN
+
+
+class TestLookedAtTogether:
+    """Many files of one directory, where an answer to a PUT proves nothing."""
+
+    COUNT = 100
+
+    def write(self, lab, *, count=COUNT, store=None):
+        store = store or probed(lab)
+        items = [WriteItem(f"d/{number}", BytesSource(b"%d" % number), tag=number) for number in range(count)]
+        return {result.tag: result for result in store.write_many(items)}
+
+    def expected(self, count=COUNT):
+        return {f"d/{number}": b"%d" % number for number in range(count)}
+
+    def test_costs_two_requests_a_file_and_a_few_listings(self, lab):
+        lab.fake.mkdir("d")
+        store = probed(lab)
+        results = self.write(lab, store=store)
+        assert lab.fake.files() == self.expected()
+        assert (lab.fake.requests["PUT"], lab.fake.requests["MOVE"]) == (self.COUNT, self.COUNT)
+        assert lab.fake.requests["PROPFIND"] <= 6
+        assert {one.path: one.entry for one in results.values()} == {entry.path: entry for entry in store.scan("d")}
+
+    @pytest.mark.parametrize("transport", ["curl", "requests"])
+    def test_times_are_those_that_were_set(self, new_lab, transport):
+        lab = new_lab(transport=transport, patch_time="lastmodified")
+        store = probed(lab)
+        items = [
+            WriteItem(f"d/{number}", BytesSource(b"x"), modified_ns=(WHEN + number) * 10**9) for number in range(30)
+        ]
+        found = {result.path: result.entry.modified_ns for result in store.write_many(items)}
+        assert found == {f"d/{number}": (WHEN + number) * 10**9 for number in range(30)}
+
+    def test_one_that_arrived_short_fails_alone(self, lab):
+        store = probed(lab)
+
+        def cut(request, answer):
+            if request.body == b"7":
+                lab.fake.nodes[request.decoded_path.removeprefix("/dav/")].data = b""
+            return answer
+
+        lab.fake.rule("PUT", times=999, act=cut)
+        failed = {tag: type(one.error) for tag, one in self.write(lab, store=store).items() if one.error}
+        assert failed == {7: IntegrityError}
+        assert lab.fake.files() == {path: data for path, data in self.expected().items() if path != "d/7"}
+
+    def test_one_that_is_refused_holds_up_nobody(self, new_lab):
+        lab = new_lab()
+        store = probed(lab)
+
+        def refuse(request, answer):
+            if not request.body.endswith(b"3"):
+                return answer
+            del lab.fake.nodes[request.decoded_path.removeprefix("/dav/")]
+            return FakeResponse(507)
+
+        lab.fake.mkdir("d")
+        lab.fake.rule("PUT", times=999, act=refuse)
+        failed = {tag for tag, one in self.write(lab, store=store).items() if isinstance(one.error, QuotaExceeded)}
+        assert failed == {number for number in range(self.COUNT) if number % 10 == 3}
+        assert len(lab.fake.files()) == self.COUNT - len(failed)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            FakeResponse(403),
+            FakeResponse(500),
+            FakeResponse(200, (("Content-Type", "text/html"),), b"<html>"),
+            FakeResponse(207, (("Content-Type", "text/xml"),), b'<d:multistatus xmlns:d="DAV:">'),
+            FakeResponse(207, (("Content-Type", "text/xml"),), b'<d:multistatus xmlns:d="DAV:"/>'),
+            FakeResponse(207, (("Content-Type", "text/xml"),), b" " * (2 << 20)),
+        ],
+        ids=["refused", "broken", "a page", "cut", "hidden names", "too long"],
+    )
+    def test_where_a_listing_tells_nothing_each_is_looked_at_by_itself(self, new_lab, answer):
+        lab = new_lab()
+        store = probed(lab)
+        lab.fake.mkdir("d")
+        lab.fake.rule("PROPFIND", "d", times=999, instead=answer)
+        assert not any(one.error for one in self.write(lab, store=store).values())
+        assert lab.fake.files() == self.expected()
+        assert lab.fake.requests["PROPFIND"] >= self.COUNT
+
+    def test_a_full_directory_is_not_listed_again_and_again(self, new_lab):
+        lab = new_lab()
+        store = probed(lab)
+        for number in range(1000):
+            lab.fake.put(f"d/old-{number}")
+        listings = []
+        lab.fake.rule(
+            "PROPFIND", "d", times=999, act=lambda r, a: listings.append(a) or a if r.header("depth") == "1" else a
+        )
+        assert not any(one.error for one in self.write(lab, count=150, store=store).values())
+        assert len(listings) == 1
+        assert len(lab.fake.files()) == 1150
+
+    def test_of_two_or_fewer_none_is_made(self, lab):
+        lab.fake.mkdir("d")
+        store = probed(lab)
+        self.write(lab, count=2, store=store)
+        assert lab.fake.requests == {"PUT": 2, "PROPFIND": 2, "MOVE": 2}
