@@ -30,7 +30,7 @@ class TestAsked:
         [
             ("address", "", ["lab:", "later:"]),
             ("address", "lat", ["later:"]),
-            ("address", "s", ["s3:"]),
+            ("address", "s3", ["s3:"]),
             ("address", "lab:", ["lab:bucket/"]),
             ("address", "lab:bucket/da", ["lab:bucket/data/"]),
             ("address", "lab:bucket/d", ["lab:bucket/data/", "lab:bucket/dot"]),

@@ -1,4 +1,7 @@
-"""`python -m tests.long`: the harnesses at release size, one after the other; the counts go to tests/RESULTS.md."""
+"""`python -m tests.long`: the harnesses at release size, one after the other; the counts go to tests/RESULTS.md.
+
+A row there is the last run of one harness, with its date, command and machine: `--only` replaces no other row.
+"""
 
 import argparse
 import os
@@ -54,7 +57,8 @@ def main() -> int:
         if name in chosen:
             outcomes.append(_pytest(name, path, options.seed))
             print(outcomes[-1], file=sys.stderr)
-    report = _report(outcomes, options, started)
+    rows = {outcome.name: _row(outcome, options, started) for outcome in outcomes}
+    report = _report({**(_old_rows() if options.write else {}), **rows})
     print(report)
     if options.write:
         RESULTS.write_text(report)
@@ -93,22 +97,34 @@ def _pytest(name: str, path: str, seed: int) -> Outcome:
     return Outcome(name, done.returncode == 0 and not skipped, ", ".join(counts), time.monotonic() - started)
 
 
-def _report(outcomes: list[Outcome], options: argparse.Namespace, started: float) -> str:
-    arguments = "".join(f' --only "{name}"' for name in options.only or ())
-    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+def _row(outcome: Outcome, options: argparse.Namespace, started: float) -> str:
+    """One harness's line of the table."""
+    kills = f" --kills {options.kills}" if outcome.name == WRITER else ""
+    command = f'`python -m tests.long --only "{outcome.name}" --seed {options.seed}{kills}`'
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(started))
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    held = "held" if outcome.held else "**FAILED**"
+    return f"| {outcome.name} | {held} | {outcome.counts} | {outcome.seconds:.0f} | {when} | {command} | {machine} |"
+
+
+def _old_rows() -> dict[str, str]:
+    """The rows of harnesses that still exist, by name."""
+    if not RESULTS.exists():
+        return {}
+    found = {line.split("|")[1].strip(): line for line in RESULTS.read_text().splitlines() if line.startswith("| ")}
+    return {name: line for name, line in found.items() if name in {WRITER, *HARNESSES}}
+
+
+def _report(rows: dict[str, str]) -> str:
     lines = [
-        "# The last long run",
+        "# The long runs",
         "",
-        f"- command: `python -m tests.long --seed {options.seed} --kills {options.kills}{arguments}`",
-        f"- date: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(started))}, {time.time() - started:.0f} s",
-        f"- machine: {os.cpu_count()} cores, {system}",
+        "Each row is the last run of one harness at release size (`make long` runs all of them).",
         "",
-        "| harness | | counted | seconds |",
-        "|---|---|---|---|",
+        "| harness | | counted | seconds | date | command | machine |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for outcome in outcomes:
-        held = "held" if outcome.held else "**FAILED**"
-        lines.append(f"| {outcome.name} | {held} | {outcome.counts} | {outcome.seconds:.0f} |")
+    lines += [rows[name] for name in (WRITER, *HARNESSES) if name in rows]
     return "\n".join(lines) + "\n"
 
 
