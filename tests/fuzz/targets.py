@@ -443,12 +443,6 @@ TARGETS = (
         (ProtocolError,),
         (b"bytes 0-1/2", b'Digest realm="r", nonce="n", qop="auth"', b"SHA1:" + b"0" * 40, b'{"installed":true}'),
     ),
-    Target(
-        "webdav journal",
-        lambda data: webdav_journal._decode("run", data, "dav"),
-        (),
-        (b'{"service": "dav"}\n{"directory": "d"}\n{"ended": "u"}\n',),
-    ),
     Target("s3 page", s3_page, (ListingError,), (_LIST, _ERROR)),
     Target("s3 buckets", s3_buckets, (ListingError,), (_BUCKETS, _LIST)),
     Target("s3 parts", lambda data: s3_pages.parts(data, "id"), (ProtocolError,), (_PARTS,)),
