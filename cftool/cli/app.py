@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "hash": ("cmd_hash", "hash_", "Print or check the hashes of files."),
     "link": ("cmd_link", "link", "Print links by which anybody may read files."),
     "cleanup": ("cmd_cleanup", "cleanup", "Remove what killed runs left behind."),
+    "mount": ("cmd_mount", "mount", "Mount a remote as a file system."),
+    "umount": ("cmd_mount", "umount", "Upload what is pending and unmount."),
     "config": ("", "", "Create, show and test remotes."),
     "completion": ("cmd_completion", "completion", "Print the completion script of a shell."),
     "version": ("cmd_version", "version", "Show the version."),
