@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "cleanup": ("cmd_cleanup", "cleanup", "Remove what killed runs left behind."),
     "mount": ("cmd_mount", "mount", "Mount a remote as a file system."),
     "umount": ("cmd_mount", "umount", "Upload what is pending and unmount."),
+    "cache": ("", "", "Look after the caches of mounts."),
     "config": ("", "", "Create, show and test remotes."),
     "completion": ("cmd_completion", "completion", "Print the completion script of a shell."),
     "version": ("cmd_version", "version", "Show the version."),
@@ -50,7 +51,13 @@ CONFIG: dict[str, tuple[str, str, str]] = {
     "test": ("cmd_config_test", "probe", "Log in to a remote and tell what works."),
     "path": ("cmd_config", "path", "Show where the configuration file is."),
 }
-GROUPS = {"config": CONFIG}
+CACHE: dict[str, tuple[str, str, str]] = {
+    "status": ("cmd_cache", "status", "Show what is cached and what is not uploaded."),
+    "flush": ("cmd_cache", "flush", "Upload what is pending."),
+    "clear": ("cmd_cache", "clear", "Drop what can be fetched again."),
+    "fsck": ("cmd_cache", "fsck", "Check cached files against the journal."),
+}
+GROUPS = {"config": CONFIG, "cache": CACHE}
 
 _FLAGS = frozenset({"-q", "--quiet", "-v", "-vv", "-vvv", "--verbose", "--json"})
 _VALUES = frozenset({"--config", "--log-file", "--log-format"})

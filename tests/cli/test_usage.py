@@ -104,9 +104,15 @@ def test_help_lists_every_command_without_importing_one(run):
     assert [name for name in app.COMMANDS if f"  {name} " not in text] == []
 
 
-@pytest.mark.parametrize("name", [*(name for name in app.COMMANDS if name != "config"), *app.CONFIG])
-def test_every_command_has_help_with_the_common_flags(run, name):
-    words = ["config", name] if name in app.CONFIG else [name]
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([name] for name in app.COMMANDS if name not in app.GROUPS),
+        *([group, name] for group, table in app.GROUPS.items() for name in table),
+    ],
+    ids=" ".join,
+)
+def test_every_command_has_help_with_the_common_flags(run, words):
     text = run(*words, "--help").out.decode()
     assert text.startswith(f"Usage: cftool {' '.join(words)} [OPTIONS]")
     for flag in ("--config", "--quiet", "--verbose", "--json", "--log-file", "--log-format"):

@@ -16,11 +16,11 @@ PART = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.D
 
 def commands() -> str:
     """The commands with their short help."""
-    from cftool.cli.app import COMMANDS, CONFIG
+    from cftool.cli.app import COMMANDS, GROUPS
 
     lines = ["| command | |", "|---|---|"]
     for name, row in COMMANDS.items():
-        words = f" ({', '.join(f'`{word}`' for word in CONFIG)})" if name == "config" else ""
+        words = f" ({', '.join(f'`{word}`' for word in GROUPS[name])})" if name in GROUPS else ""
         lines.append(f"| `cftool {name}` | {row[2]}{words} |")
     return "\n".join(lines) + "\n\n`cftool COMMAND --help` has the flags.\n"
 
