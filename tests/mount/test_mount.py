@@ -25,10 +25,11 @@ def env(tmp_path: Path, rclone_server) -> dict[str, str]:
 
 
 @pytest.fixture(params=["s3", "local"])
-def mount(request, tmp_path, env, rclone_server):
-    """An empty mount; uploads wait until the umount."""
+def mount(request, tmp_path, moto_server):
+    """An empty mount; uploads wait until the umount. S3 as moto has it, which keeps the marks of empty directories."""
+    env = Cftool(tmp_path / "home").with_server(moto_server).environment()
     if request.param == "s3":
-        address = f"lab:{new_bucket(rclone_server, create=True)}/data"
+        address = f"lab:{new_bucket(moto_server, create=True)}/data"
     else:
         (tmp_path / "served").mkdir()
         address = str(tmp_path / "served")
@@ -186,7 +187,7 @@ def test_after_kill_9_all_that_was_closed_is_there(mount):
     handle = (mount.place / "never-closed").open("wb", buffering=0)
     handle.write(b"half a file")
     mount.kill()
-    with pytest.raises(OSError, match="not connected"):
+    with pytest.raises(OSError, match=r"not connected|abort"):
         handle.close()
     mount.mount()  # over the dead mount point
     assert sorted(path.name for path in mount.place.iterdir()) == sorted(f"f{number}" for number in range(50))

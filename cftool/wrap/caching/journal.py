@@ -199,6 +199,15 @@ class Journal:
         row = self._db.execute(query, (os.fsencode(path),)).fetchone()
         return None if row is None else _content(row)
 
+    def times(self, directory: str) -> dict[str, tuple[str | None, int]]:
+        """Version and own time of the clean content below a directory, by path: what listings of S3 do not tell."""
+        prefix = os.fsencode(directory) + b"/" if directory else b""
+        query = (
+            "SELECT path, version, modified_ns FROM content WHERE path >= ? AND path < ? AND modified_ns IS NOT NULL"
+        )
+        rows = self._db.execute(query, (prefix, prefix[:-1] + b"0" if prefix else b"\xff"))
+        return {os.fsdecode(path): (version, when) for path, version, when in rows}
+
     def totals(self) -> tuple[int, int]:
         """Bytes on this disk: all, and those of clean content."""
         row = self._db.execute("SELECT everything, clean FROM temp.totals").fetchone()

@@ -79,8 +79,11 @@ class Looking(StatefulWrapper):
             raise NotFound("not found", op="scan", path=path, store=self.name)
         seen: set[str] = set()
         if listing.below is not None:
+            with self.lock:
+                times = self.journal.times(listing.below)
             try:
-                for entry in self.inner.scan(listing.below):
+                for found_below in self.inner.scan(listing.below):
+                    entry = _with_time(found_below, times) if times else found_below
                     name = entry.name
                     if name not in listing.decided and not (name in listing.implied and not entry.is_dir):
                         seen.add(name)
@@ -125,3 +128,11 @@ def entry_of(content: Content, path: str) -> Entry:
         path, Kind.FILE, content.size, content.modified_ns, content.stored_ns, content.version, content.remote_id,
         content.hashes,
     )  # fmt: skip
+
+
+def _with_time(entry: Entry, times: dict[str, tuple[str | None, int]]) -> Entry:
+    """With the file's own time, where the listing has none and the very version is known here."""
+    if entry.modified_ns is not None or entry.is_dir:
+        return entry
+    version, when = times.get(entry.path, (None, 0))
+    return entry._replace(modified_ns=when) if version is not None and version == entry.version else entry
