@@ -1,0 +1,167 @@
+"""Brings pending changes to the store below: in order, in batches, with retries; never over somebody else's edit.
+
+One round (`step`) takes all rows that are due and touch nothing earlier, uploads as one batch, the rest one by one, and
+settles each by itself. `Drain.start` runs rounds in a thread, woken by `Waiting`; `flush` runs them in the caller's.
+DESIGN.md, "Order", "Conditions" and "Crash points", has the rules.
+"""
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from cftool.wrap.caching.others import Others
+from cftool.wrap.caching.rows import Pending, State, What
+from cftool.wrap.caching.uploads import Uploads
+
+if TYPE_CHECKING:
+    from cftool.wrap.caching.store import CachingStore
+
+_log = logging.getLogger("cftool.cache")
+_BATCH = 1000  # rows of one round
+_IDLE = 3600.0
+
+
+class Waiting:
+    """Wakes the drain when there is something new, and writers when there is room. Waits are bounded."""
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self._changed = threading.Condition(lock)
+
+    def wake(self) -> None:
+        """Something changed."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Until something changes; False where `seconds` were over first."""
+        if seconds <= 0:
+            return False
+        with self._changed:
+            return self._changed.wait(min(seconds, _IDLE))
+
+
+class Drain(Uploads, Others):
+    """See the module."""
+
+    def __init__(self, store: "CachingStore") -> None:
+        self._store = store
+        self._one = threading.Lock()  # one round at a time
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    @property
+    def running(self) -> bool:
+        """Whether uploads happen by themselves."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Run rounds until `stop`."""
+        if self._thread is None:
+            self._stopping = False
+            self._thread = threading.Thread(target=self._run, name="cftool-write-back", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after what it is at; what is pending stays pending."""
+        self._stopping = True
+        self._store.waiting.wake()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                delay = self.step()
+            except Exception:
+                _log.exception("the write-back of %s had an error of its own; it goes on", self._store.name)
+                delay = 60.0
+            if delay > 0 and not self._stopping:
+                self._store.waiting.wait(delay)
+
+    def step(self) -> float:
+        """One round; seconds until the next one may have something to do (0: at once)."""
+        store = self._store
+        with self._one:
+            with store.lock:
+                rows = self._eligible(store.times.wall())
+                if not rows:
+                    return self._pause()
+            self._do(rows)
+        return 0.0
+
+    def _eligible(self, now: float) -> list[Pending]:
+        """Under the lock: rows that may go now. A row is behind every earlier one that touches a path of its own."""
+        store = self._store
+        schedule = store.overlay.schedule
+        found: list[Pending] = []
+        for row in schedule.due(now):
+            if store.being_edited(row) or store.overlay.blocked(row):
+                schedule.set_aside(row)
+                continue
+            found.append(row)
+            if len(found) >= _BATCH:
+                break
+        return found
+
+    def _wanted(self, below: str, tried: set[int]) -> list[Pending]:
+        """Under the lock: what `flush` may do next for `below`; neither delay nor back-off count."""
+        store = self._store
+        found: list[Pending] = []
+        for row in store.overlay.needed(below):
+            if row.seq in tried or row.state is State.UPLOADING:
+                continue
+            if not store.being_edited(row) and not store.overlay.blocked(row):
+                found.append(row)
+                if len(found) >= _BATCH:
+                    break
+        return found
+
+    def _pause(self) -> float:
+        """Under the lock: seconds until the first row that waits for a time."""
+        when = self._store.overlay.schedule.next()
+        return _IDLE if when is None else max(when - self._store.times.wall(), 0.05)
+
+    def _do(self, rows: list[Pending]) -> None:
+        store = self._store
+        with store.lock:
+            rows = [row for row in rows if row.seq in store.overlay.rows]  # replaced meanwhile
+            store.journal.start(rows)
+            rows = [self._changed(row, state=State.UPLOADING, save=False) for row in rows]
+        try:
+            uploads = [row for row in rows if row.what is What.UPLOAD]
+            if uploads:
+                self._uploads(uploads)
+            for row in rows:
+                if row.what is not What.UPLOAD:
+                    self._settle(row, lambda row=row: self._other(row))
+        finally:
+            with store.lock:
+                for row in rows:
+                    now = store.overlay.rows.get(row.seq)
+                    if now is not None and now.state is State.UPLOADING:
+                        self._changed(now, state=State.DIRTY)
+            store.waiting.wake()
+
+    def flush(self, path: str, *, timeout: float | None = None) -> list[Pending]:
+        """Rounds without delays until nothing at, above or below `path` is left that was not tried, or `timeout`."""
+        store = self._store
+        deadline = None if timeout is None else time.monotonic() + timeout
+        failed: set[int] = set()
+        while deadline is None or time.monotonic() <= deadline:
+            with self._one:
+                with store.lock:
+                    rows = self._wanted(path, failed)
+                if not rows:
+                    break
+                self._do(rows)
+            with store.lock:
+                failed |= {row.seq for row in rows if self._not_better(row)}
+        with store.lock:
+            return list(store.overlay.touching(path))
+
+    def _not_better(self, row: Pending) -> bool:
+        """Under the lock: whether a row that was tried is still what it was."""
+        now = self._store.overlay.rows.get(row.seq)
+        return now is not None and now.path == row.path

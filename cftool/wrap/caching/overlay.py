@@ -1,0 +1,368 @@
+"""What pending changes make of the tree below: which path shows what. Pure; see DESIGN.md, "What is shown".
+
+Between two renames the rows form a segment, in which each path is decided by its last row alone. A path is followed
+from the newest segment to the oldest: a row decides it, or a rename maps it to where it came from, or the store below
+has it.
+"""
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from cftool.core import paths
+from cftool.wrap.caching.places import Above, Places
+from cftool.wrap.caching.rows import Pending, What
+from cftool.wrap.caching.schedule import Schedule
+
+
+class Shows(enum.Enum):
+    """What decides a path."""
+
+    PENDING = "pending"  # a file or directory that only the journal has
+    GONE = "gone"
+    BELOW = "below"  # the store below, at `Found.path`
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer for one path. `path`: where the store below has it; `row`: the pending row.
+
+    `implied`: pending files below it make it a directory, whatever the store below says.
+    """
+
+    shows: Shows
+    path: str = ""
+    row: Pending | None = None
+    implied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A directory: what rows decide of its names, its implied directories, and where the store below has the rest."""
+
+    decided: dict[str, Found]
+    implied: set[str]
+    below: str | None  # None: nowhere
+
+
+_GONE = Found(Shows.GONE)
+
+
+class LocalDirs:
+    """Directories that are only here, under the names that they are shown by. See DESIGN.md, "Local directories"."""
+
+    def __init__(self, directories: Iterable[str] = ()) -> None:
+        self._paths: set[str] = set()
+        self._above = Above()
+        self.change(add=directories)
+
+    def __contains__(self, path: str) -> bool:
+        """Whether `path` is one, or is above one."""
+        return path in self._above
+
+    def change(self, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Both are whole paths; what is no change is ignored."""
+        for path in remove:
+            if path in self._paths:
+                self._paths.discard(path)
+                self._above.remove(paths.join(path, "."))
+        for path in add:
+            if path and path not in self._paths:
+                self._paths.add(path)
+                self._above.add(paths.join(path, "."))
+
+    def names(self, directory: str) -> set[str]:
+        """What is shown in `directory` because of them; not to be changed."""
+        return self._above.names(directory)
+
+    def below(self, path: str) -> list[str]:
+        """Those at or below `path`."""
+        return [each for each in self._paths if paths.is_within(each, path)] if path in self else []
+
+    def lead(self, path: str) -> list[str]:
+        """Those at or above `path`."""
+        found = []
+        while path:
+            if path in self._paths:
+                found.append(path)
+            path = paths.parent(path)
+        return found
+
+
+@dataclass(slots=True)
+class _Segment:
+    """Rows between two renames; `moved` is the rename right before it."""
+
+    moved: Pending | None = None
+    there: dict[str, Pending] = field(default_factory=dict)  # uploads and new directories
+    gone: dict[str, Pending] = field(default_factory=dict)  # removed, with all that was below it then
+    children: dict[str, set[str]] = field(default_factory=dict)  # names that this segment decides, by directory
+    above: Above = field(default_factory=Above)  # of what is there
+    rows: dict[int, Pending] = field(default_factory=dict)
+
+    def add(self, row: Pending) -> None:
+        path = row.path
+        self.rows[row.seq] = row
+        if row.what is What.UPLOAD or row.what is What.MKDIR:
+            if path not in self.there:
+                self.above.add(path)
+            self.there[path] = row
+        else:
+            if self.there.pop(path, None) is not None:
+                self.above.remove(path)
+            self.gone[path] = row
+        parent, _, name = path.rpartition("/")
+        self.children.setdefault(parent, set()).add(name)
+
+    def replace(self, old: Pending, row: Pending) -> None:
+        self.rows[row.seq] = row
+        for rows in (self.there, self.gone):
+            if rows.get(row.path) is old:
+                rows[row.path] = row
+
+    def drop(self, row: Pending) -> None:
+        del self.rows[row.seq]
+        if self.there.get(row.path) is row:
+            del self.there[row.path]
+            self.above.remove(row.path)
+        if self.gone.get(row.path) is row:
+            del self.gone[row.path]
+        if row.path not in self.there and row.path not in self.gone:
+            parent, _, name = row.path.rpartition("/")
+            names = self.children.get(parent)
+            if names is not None:
+                names.discard(name)
+                if not names:
+                    del self.children[parent]
+
+    def removed(self, path: str) -> bool:
+        """Whether what older segments and the store below have at `path` was removed here."""
+        gone = self.gone
+        if not gone:
+            return False
+        while path:
+            if path in gone:
+                return True
+            path = paths.parent(path)
+        return False
+
+
+def _moved(path: str, src: str, dst: str) -> str | None:
+    """`path` below `dst` as it was called below `src`; None where it is not below `dst`."""
+    return src + path[len(dst) :] if paths.is_within(path, dst) else None
+
+
+class Overlay:
+    """The rows of a journal, in order. Not thread-safe: the owner of the rows locks."""
+
+    def __init__(self, rows: Iterable[Pending] = (), local: Iterable[str] = ()) -> None:
+        self._segments: list[_Segment] = [_Segment()]
+        self._segment_of: dict[int, _Segment] = {}
+        self._places = Places()
+        self._followers: dict[int, list[int]] = {}  # rows by the row that they wait for (`after`)
+        self._of_content: dict[int, int] = {}
+        self.local = LocalDirs(local)
+        self.rows: dict[int, Pending] = {}
+        self.schedule = Schedule(self.rows)
+        self.coming = 0  # bytes of all uploads
+        for row in rows:
+            self.add(row)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    def add(self, row: Pending) -> None:
+        """The newest row."""
+        self.rows[row.seq] = row
+        for place in row.places:
+            self._places.add(row.seq, place)
+        self._enter(row)
+        if row.what is What.RENAME:
+            self._segments.append(_Segment(moved=row))
+            self._segment_of[row.seq] = self._segments[-1]
+        else:
+            self._segments[-1].add(row)
+            self._segment_of[row.seq] = self._segments[-1]
+
+    def _enter(self, row: Pending) -> None:
+        """What is known of a row by its fields."""
+        if row.after is not None:
+            self._followers.setdefault(row.after, []).append(row.seq)
+        if row.content is not None:
+            self._of_content[row.content] = row.seq
+        if row.what is What.UPLOAD:
+            self.coming += row.size or 0
+        self.schedule.put(row)
+
+    def _leave(self, row: Pending) -> None:
+        if row.after is not None:
+            followers = self._followers[row.after]
+            followers.remove(row.seq)
+            if not followers:
+                del self._followers[row.after]
+        if row.content is not None and self._of_content.get(row.content) == row.seq:
+            del self._of_content[row.content]
+        if row.what is What.UPLOAD:
+            self.coming -= row.size or 0
+
+    def drop(self, row: Pending) -> None:
+        """A row that is done, or was merged into another."""
+        old = self.rows.pop(row.seq)
+        self._leave(old)
+        for place in row.places:
+            self._places.remove(row.seq, place)
+            self.schedule.again(self._places.touching(place))
+        segment = self._segment_of.pop(row.seq)
+        if row.what is What.RENAME:
+            self._joined(segment)
+        else:
+            segment.drop(old)
+
+    def _joined(self, segment: _Segment) -> None:
+        """Its rename is done: what that waited for is too, so that nothing older has to do with its paths."""
+        number = next(n for n in range(len(self._segments) - 1, -1, -1) if self._segments[n] is segment)
+        del self._segments[number]
+        earlier = self._segments[number - 1]
+        for seq, row in segment.rows.items():
+            earlier.add(row)
+            self._segment_of[seq] = earlier
+
+    def replace(self, row: Pending) -> None:
+        """The same row with other fields that do not decide what is shown: its state, its times."""
+        old = self.rows[row.seq]
+        self._leave(old)
+        self.rows[row.seq] = row
+        self._enter(row)
+        segment = self._segment_of[row.seq]
+        if segment.moved is old:
+            segment.moved = row
+        else:
+            segment.replace(old, row)
+
+    def followers(self, seq: int) -> list[Pending]:
+        """Rows that wait for the result of that one."""
+        return [self.rows[number] for number in self._followers.get(seq, ())]
+
+    def of_content(self, number: int) -> Pending | None:
+        """The row that has that content."""
+        seq = self._of_content.get(number)
+        return None if seq is None else self.rows[seq]
+
+    def renamed(self, path: str) -> Pending | None:
+        """The newest rename that has `path` as one of its names."""
+        for segment in reversed(self._segments):
+            if segment.moved is not None and path in segment.moved.places:
+                return segment.moved
+        return None
+
+    # ---- single paths
+
+    def find(self, path: str) -> Found:
+        """What decides `path`."""
+        return self._followed(path, self._segments, implied=path in self.local)
+
+    def find_without_local(self, path: str) -> Found:
+        """The same as if there were no local directories."""
+        return self._followed(path, self._segments)
+
+    def _followed(self, path: str, segments: list[_Segment], *, implied: bool = False) -> Found:
+        for segment in reversed(segments):
+            row = segment.there.get(path)
+            if row is not None:
+                return Found(Shows.PENDING, path, row)
+            implied = implied or path in segment.above
+            if segment.removed(path):
+                return Found(Shows.GONE, implied=implied)
+            moved = segment.moved
+            if moved is None:
+                continue
+            assert moved.dst is not None
+            earlier = _moved(path, moved.path, moved.dst)
+            if earlier is not None:
+                path = earlier
+            elif paths.is_within(path, moved.path):
+                return Found(Shows.GONE, implied=implied)
+        return Found(Shows.BELOW, path, implied=implied)
+
+    # ---- directories
+
+    def children(self, directory: str) -> Listing:
+        """What the rows make of a directory."""
+        decided: dict[str, Found] = {}
+        implied: set[str] = set(self.local.names(directory))
+        for number in range(len(self._segments) - 1, -1, -1):
+            segment = self._segments[number]
+            implied |= segment.above.names(directory) - decided.keys()
+            for name in segment.children.get(directory, ()):
+                path = paths.join(directory, name)
+                row = segment.there.get(path)
+                if row is not None:
+                    decided.setdefault(name, Found(Shows.PENDING, path, row))
+                elif path in segment.gone:
+                    decided.setdefault(name, _GONE)
+            # Made here, or removed: nothing older is in it.
+            if segment.removed(directory) or directory in segment.there:
+                return Listing(decided, implied, None)
+            moved = segment.moved
+            if moved is None:
+                continue
+            assert moved.dst is not None
+            earlier = _moved(directory, moved.path, moved.dst)
+            if earlier is not None:
+                directory = earlier
+                continue
+            if paths.is_within(directory, moved.path):
+                return Listing(decided, implied, None)
+            for path, is_there in ((moved.dst, True), (moved.path, False)):
+                parent, _, name = path.rpartition("/")
+                if parent == directory:
+                    decided.setdefault(name, self._followed(moved.path, self._segments[:number]) if is_there else _GONE)
+        return Listing(decided, implied, directory)
+
+    # ---- what is in the way
+
+    def touching(self, path: str) -> Iterator[Pending]:
+        """Rows at `path`, above it or below it, oldest first."""
+        if not path:
+            return iter(list(self.rows.values()))
+        return (self.rows[number] for number in sorted(set(self._places.touching(path))))
+
+    def needed(self, path: str) -> list[Pending]:
+        """Those, and the earlier ones that they wait for, oldest first."""
+        if not path:
+            return list(self.rows.values())
+        found: set[int] = set()
+        todo = list(self._places.touching(path))
+        while todo:
+            number = todo.pop()
+            if number not in found:
+                found.add(number)
+                for place in self.rows[number].places:
+                    todo += [earlier for earlier in self._places.touching(place) if earlier < number]
+        return [self.rows[number] for number in sorted(found)]
+
+    def touched(self, path: str) -> bool:
+        """Whether there are any."""
+        return any(True for _ in self._places.touching(path))
+
+    def blocked(self, row: Pending) -> bool:
+        """Whether an earlier row touches one of its paths."""
+        return any(number < row.seq for place in row.places for number in self._places.touching(place))
+
+    def last(self, path: str) -> Pending | None:
+        """The newest row of exactly this path that no rename came after; None where there is none."""
+        segment = self._segments[-1]
+        return segment.there.get(path) or segment.gone.get(path)
+
+    def shown(self, row: Pending) -> str | None:
+        """The name by which the directory that `row` makes is shown by now; None: it was removed since."""
+        path = row.path
+        for later in self.rows.values():
+            if later.seq <= row.seq:
+                continue
+            if later.what is What.RENAME:
+                assert later.dst is not None
+                path = _moved(path, later.dst, later.path) or path
+            elif later.what is What.RMDIR and paths.is_within(path, later.path):
+                return None
+        return path

@@ -1,0 +1,158 @@
+"""CachingStore: content on the local disk, writes accepted at once and uploaded later. The owner's side of a cache.
+
+DESIGN.md has the tables, the states and what each crash leaves. Every change is in the journal, on the disk, before the
+call returns; `drain` brings it to the store below, in a thread of its own between `start` and `close`, or at once by
+`flush`. One lock guards journal, overlay and maps; it is never held while the network or a large copy is waited for.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cftool.core.errors import (
+    NotFound,
+    TemporaryError,
+    Unsupported,
+)
+from cftool.core.types import Cap, Entry, Features, Leftover, Usage
+from cftool.wrap.caching.care import Finding, checked
+from cftool.wrap.caching.draft import Draft, grown_row
+from cftool.wrap.caching.handle import Handle
+from cftool.wrap.caching.naming import Naming
+from cftool.wrap.caching.rows import DAMAGED, Base, Content, Pending, State
+
+_OWN = Cap.MOVE | Cap.MOVE_DIR | Cap.IF_VERSION | Cap.IF_ABSENT | Cap.RANGES | Cap.COPY
+_PASSED = Cap.USAGE | Cap.EMPTY_DIRS | Cap.IMPLICIT_DIRS | Cap.LINK | Cap.LEFTOVERS | Cap.SET_MODIFIED | Cap.WALK
+
+
+class CachingStore(Naming):
+    """See the module. `directory` is the cache's own; Locked where another process owns it."""
+
+    @property
+    def features(self) -> Features:
+        """The inner store's, with what the cache adds and takes away."""
+        inner = self.inner.features
+        caps = (inner.caps & _PASSED) | _OWN
+        if self.implicit:
+            caps |= Cap.EMPTY_DIRS  # here, where nowhere else
+        if inner.time_precision_ns is not None:
+            caps |= Cap.SET_MODIFIED
+        return replace(inner, caps=caps)
+
+    def edit(self, path: str, *, truncate: bool = False, create: bool = False, absent: bool = False) -> Draft:
+        """A draft of new content of `path` for writes at any place; nothing of it counts before `Draft.commit`.
+
+        Raises NotFound without `create`, IsADirectory. `absent`: the caller has a listing that shows that neither the
+        file nor a directory above it has to be asked for.
+        """
+        entry: Entry | None
+        if absent:
+            with self.lock:
+                entry, base = None, Base("", self._settlements)
+        else:
+            entry, base = self._before_write(path, if_version=None, if_absent=False)
+        if entry is None and not create:
+            raise NotFound("not found", op="write", path=path, store=self.name)
+        self.make_room(0)
+        handle = None if entry is None or truncate else self.open(path)
+        if entry is not None and not truncate and handle is None:
+            raise Unsupported("its size is not known: it cannot be edited in place", op="write", path=path)
+        with self.lock:
+            number = self._new_id()
+            fd = self.files.create(number)
+        try:
+            if handle is not None:
+                with handle:
+                    handle.copy_to(fd)
+        except BaseException:
+            self.files.discard(number, fd)
+            raise
+        draft = Draft(self, path, number, fd, base)
+        with self.lock:
+            self._drafts.add(draft)
+        return draft
+
+    def orphan(self, handle: Handle | None) -> Draft:
+        """A draft without a name, for writes to a file that was removed while it is open."""
+        with self.lock:
+            number = self._new_id()
+            fd = self.files.create(number)
+        if handle is not None:
+            handle.copy_to(fd)
+        draft = Draft(self, "", number, fd, Base("", 0))
+        draft.removed()
+        with self.lock:
+            self._drafts.add(draft)
+        return draft
+
+    def grown(self, row: Pending, content: Content, modified_ns: int) -> Pending:
+        """Under the lock: a draft was written to after its first commit."""
+        changed = grown_row(row, content, modified_ns, self.times.wall() + self.settings.delay)
+        self.journal.grow(changed, content)
+        self.overlay.replace(changed)
+        self.waiting.wake()
+        return changed
+
+    def forget_draft(self, draft: Draft) -> None:
+        """It was closed."""
+        with self.lock:
+            self._drafts.discard(draft)
+            row = self.overlay.of_content(draft.number)
+            if row is not None:
+                self.overlay.schedule.again([row.seq])
+        self.waiting.wake()
+
+    def being_edited(self, row: Pending) -> bool:
+        """Under the lock: whether a draft may still change the content of a row."""
+        return any(draft.number == row.content for draft in self._drafts)
+
+    def usage(self) -> Usage:
+        """Of the remote, with what is still to come counted as used."""
+        usage = self.inner.usage()
+        with self.lock:
+            coming = self.overlay.coming
+        used = None if usage.used is None else usage.used + coming
+        free = None if usage.free is None else max(0, usage.free - coming)
+        return Usage(usage.total, used, free)
+
+    def link(self, path: str, *, expires: float | None = None) -> str:
+        """Of what is at the remote: pending changes of the file are uploaded first."""
+        with self.lock:
+            pending = self.overlay.touched(path)
+        if pending and self.flush(path):
+            raise TemporaryError("it is not uploaded yet", op="link", path=path, store=self.name)
+        return self.inner.link(path, expires=expires)
+
+    def leftovers(self, path: str, *, older_than: float | None = None) -> Iterator[Leftover]:
+        """Of the store below."""
+        return self.inner.leftovers(path, older_than=older_than)
+
+    def remove_leftover(self, leftover: Leftover) -> None:
+        """Of the store below."""
+        self.inner.remove_leftover(leftover)
+
+    def probe(self, path: str) -> Cap:
+        """Of the store below."""
+        return self.inner.probe(path)
+
+    def check(self) -> list[Finding]:
+        """Check the cache against the journal, but for what is open; see `care`."""
+        with self.lock:
+            busy = {*self._open, *self._fetching, *(draft.number for draft in self._drafts)}
+        found = list(checked(self.journal, self.files, self.lock, busy))
+        with self.lock:
+            for row in self.journal.pending():
+                shown = self.overlay.rows.get(row.seq)
+                if row.error_kind == DAMAGED and shown is not None and shown.error_kind != DAMAGED:
+                    self.overlay.replace(row)
+        return found
+
+    def state_of(self, path: str) -> State:
+        """Of one path, for its attribute."""
+        with self.lock:
+            found = self.overlay.find(path)
+        return State.CLEAN if found.row is None else found.row.state
+
+    def pending(self) -> list[Pending]:
+        """All that the remote does not have yet, in order."""
+        with self.lock:
+            return list(self.overlay.rows.values())
