@@ -43,7 +43,7 @@ def open(  # noqa: A001 - called as sqlite.open
         try:
             connection = _open(path, timeout, now, damaged) or _open(path, timeout, now, damaged)
         except sqlite3.DatabaseError as error:
-            raise _store_error(error, path) from error
+            raise store_error_of(error, path) from error
     if connection is None:
         raise StoreError("the database is damaged, and so is a new one: is the disk?", op="open", path=path)
     connection.damaged = damaged[0] if damaged else None
@@ -159,7 +159,7 @@ class _alone:  # noqa: N801 - a context, used once
         return True
 
 
-def _store_error(error: sqlite3.DatabaseError, path: str) -> StoreError:
+def store_error_of(error: sqlite3.DatabaseError, path: str) -> StoreError:
     code = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS, sqlite3.SQLITE_PERM: errno.EACCES}
     number = code.get(error.sqlite_errorcode & 0xFF)
     if number is None:

@@ -1,0 +1,338 @@
+"""The journal of a cache in SQLite: rows of content and of pending changes, and the transactions between them.
+
+Every public method that changes something is one transaction, on the disk when it returns (synchronous FULL). The
+owner opens it for writing, a visitor to look. Tables and crash points are in DESIGN.md. The lock is its user's.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from cftool.core.errors import StoreError
+from cftool.core.types import Entry
+from cftool.disk import sqlite
+from cftool.wrap.caching.rows import Content, Pending, State, What, decode_hashes, encode_hashes
+
+FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS content (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE, size INTEGER NOT NULL, version TEXT,
+    modified_ns INTEGER, stored_ns INTEGER, remote_id TEXT, hashes TEXT NOT NULL DEFAULT '{}',
+    blocks BLOB, used REAL NOT NULL DEFAULT 0, allocated INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS content_used ON content (used) WHERE path IS NOT NULL;
+CREATE TABLE IF NOT EXISTS pending (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, path BLOB NOT NULL, dst BLOB,
+    is_dir INTEGER NOT NULL DEFAULT 0, content INTEGER REFERENCES content (id), size INTEGER, modified_ns INTEGER,
+    base TEXT, after INTEGER, state TEXT NOT NULL, created REAL NOT NULL, due REAL NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL DEFAULT 0,
+    error_kind TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT ''
+);
+"""
+_CONTENT = "id, path, size, version, modified_ns, stored_ns, remote_id, hashes, blocks, used, allocated"
+_PENDING = (
+    "seq, kind, path, dst, is_dir, content, size, modified_ns, base, after, state, created, due, attempts, next_try,"
+    " error_kind, error"
+)
+
+
+class Journal:
+    """See the module. `identity` names the remote: a cache is used for no other."""
+
+    def __init__(self, path: str, *, identity: str, look: bool = False) -> None:
+        self.path = path
+        self._db = self._visit(path) if look else sqlite.open(path)
+        self.damaged = None if look else self._db.damaged  # type: ignore[attr-defined]
+        try:
+            if not look:
+                self._db.executescript(_SCHEMA)
+            self._check(identity, look=look)
+        except BaseException:
+            self._db.close()
+            raise
+
+    @staticmethod
+    def _visit(path: str) -> sqlite3.Connection:
+        db = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", timeout=5.0, isolation_level=None, uri=True,
+                             check_same_thread=False)  # fmt: skip
+        db.execute("PRAGMA query_only = ON")
+        return db
+
+    def _check(self, identity: str, *, look: bool) -> None:
+        known = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
+        if not known:
+            if look:
+                raise StoreError("the cache's journal is not begun yet", op="open", path=self.path)
+            with self._transaction():
+                self._db.executemany(
+                    "INSERT INTO meta VALUES (?, ?)", [("format", str(FORMAT)), ("identity", identity)]
+                )
+            return
+        if known.get("format") != str(FORMAT):
+            raise StoreError("the cache was written by another version of cftool", op="open", path=self.path)
+        if known.get("identity") != identity:
+            raise StoreError(
+                f"the cache belongs to another remote ({known.get('identity')}); choose another cache_id",
+                op="open",
+                path=self.path,
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield self._db
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.DatabaseError):
+                raise sqlite.store_error_of(error, self.path) from error
+            raise
+
+    # ---- reading
+
+    def changed(self) -> int:
+        """A number that differs after somebody else's commit."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def pending(self) -> list[Pending]:
+        """All pending rows, oldest first."""
+        return [_pending(row) for row in self._db.execute(f"SELECT {_PENDING} FROM pending ORDER BY seq")]  # noqa: S608
+
+    def contents(self) -> Iterator[Content]:
+        """All rows of content."""
+        return map(_content, self._db.execute(f"SELECT {_CONTENT} FROM content").fetchall())  # noqa: S608
+
+    def content(self, number: int) -> Content | None:
+        """One row of content."""
+        row = self._db.execute(f"SELECT {_CONTENT} FROM content WHERE id = ?", (number,)).fetchone()  # noqa: S608
+        return None if row is None else _content(row)
+
+    def clean(self, path: str) -> Content | None:
+        """The clean content of a path of the store below."""
+        query = f"SELECT {_CONTENT} FROM content WHERE path = ?"  # noqa: S608 - a constant
+        row = self._db.execute(query, (os.fsencode(path),)).fetchone()
+        return None if row is None else _content(row)
+
+    def totals(self) -> tuple[int, int]:
+        """Bytes on this disk: all, and those of clean content."""
+        row = self._db.execute(
+            "SELECT coalesce(sum(allocated), 0), coalesce(sum(CASE WHEN path IS NOT NULL THEN allocated END), 0)"
+            " FROM content"
+        ).fetchone()
+        return int(row[0]), int(row[1])
+
+    def evictable(self, limit: int) -> list[Content]:
+        """Clean content, least recently used first."""
+        query = f"SELECT {_CONTENT} FROM content WHERE path IS NOT NULL ORDER BY used LIMIT ?"  # noqa: S608
+        return [_content(row) for row in self._db.execute(query, (limit,))]
+
+    # ---- content
+
+    def highest_id(self) -> int:
+        """The largest id that content ever had here, as far as the journal knows."""
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'content'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def keep_clean(self, number: int, entry: Entry, *, blocks: bytes | None, used: float, allocated: int) -> int | None:
+        """The content of a remote entry, whole or partly; returns the id of what it replaces, whose file can go."""
+        path = os.fsencode(entry.path)
+        with self._transaction() as db:
+            old = db.execute("SELECT id FROM content WHERE path = ? AND id <> ?", (path, number)).fetchone()
+            db.execute("DELETE FROM content WHERE path = ?", (path,))
+            _insert_content(db, number, path, entry, blocks, used, allocated)
+        return None if old is None else int(old[0])
+
+    def progress(self, number: int, *, blocks: bytes | None, allocated: int) -> None:
+        """More of partly fetched content is here, synced."""
+        with self._transaction() as db:
+            db.execute("UPDATE content SET blocks = ?, allocated = ? WHERE id = ?", (blocks, allocated, number))
+
+    def use(self, numbers: Iterable[tuple[float, int]]) -> None:
+        """When content was used last: (epoch seconds, id). Lost uses cost nothing."""
+        with self._transaction() as db:
+            db.executemany("UPDATE content SET used = ? WHERE id = ?", numbers)
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Remove rows of clean content; their files go afterwards."""
+        with self._transaction() as db:
+            db.executemany("DELETE FROM content WHERE id = ? AND path IS NOT NULL", [(number,) for number in numbers])
+
+    # ---- pending changes
+
+    def record(
+        self,
+        rows: Iterable[Pending],
+        *,
+        dropped: Iterable[Pending] = (),
+        made: Content | None = None,
+        due_now: Iterable[int] = (),
+    ) -> list[Pending]:
+        """Add `rows` in order, with numbers of their own, in the place of `dropped`; `made`: new content of theirs."""
+        added: list[Pending] = []
+        with self._transaction() as db:
+            if made is not None:
+                db.execute(
+                    "INSERT INTO content (id, size, allocated) VALUES (?, ?, ?)", (made.id, made.size, made.allocated)
+                )
+            gone = list(dropped)
+            kept = set()
+            for row in rows:
+                cursor = db.execute(
+                    "INSERT INTO pending (kind, path, dst, is_dir, content, size, modified_ns, base, after, state,"
+                    " created, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        row.what.value, os.fsencode(row.path), None if row.dst is None else os.fsencode(row.dst),
+                        row.is_dir, row.content, row.size, row.modified_ns, row.base, row.after, row.state.value,
+                        row.created, row.due,
+                    ),
+                )  # fmt: skip
+                number = int(cursor.lastrowid or 0)
+                # Who waited for the result of a row that another takes over waits for that one now.
+                db.executemany("UPDATE pending SET after = ? WHERE after = ?", [(number, old.seq) for old in gone])
+                added.append(replace(row, seq=number))
+                kept.add(row.content)
+            self._drop(db, gone, kept)
+            db.executemany("UPDATE pending SET due = 0, next_try = 0 WHERE seq = ?", [(seq,) for seq in due_now])
+        return added
+
+    @staticmethod
+    def _drop(db: sqlite3.Connection, rows: list[Pending], kept: set[int | None]) -> None:
+        for row in rows:
+            db.execute("DELETE FROM pending WHERE seq = ?", (row.seq,))
+            if row.content is not None and row.content not in kept:
+                db.execute("DELETE FROM content WHERE id = ? AND path IS NULL", (row.content,))
+
+    def update(self, row: Pending) -> None:
+        """State, times, attempts, errors, path and base of a row."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE pending SET path = ?, base = ?, after = ?, state = ?, due = ?, attempts = ?, next_try = ?,"
+                " error_kind = ?, error = ?, modified_ns = ? WHERE seq = ?",
+                (
+                    os.fsencode(row.path), row.base, row.after, row.state.value, row.due, row.attempts, row.next_try,
+                    row.error_kind, row.error, row.modified_ns, row.seq,
+                ),
+            )  # fmt: skip
+
+    def grow(self, row: Pending, content: Content) -> None:
+        """Content was written to after its row was made."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE content SET size = ?, allocated = ? WHERE id = ?",
+                (content.size, content.allocated, content.id),
+            )
+            db.execute("UPDATE pending SET size = ? WHERE seq = ?", (content.size, row.seq))
+        self.update(row)
+
+    def start(self, rows: Iterable[Pending]) -> None:
+        """These are being done."""
+        with self._transaction() as db:
+            db.executemany("UPDATE pending SET state = 'uploading' WHERE seq = ?", [(row.seq,) for row in rows])
+
+    def uploaded(self, row: Pending, entry: Entry, *, used: float) -> int | None:
+        """An upload is at the remote: its content is clean from now on. Returns the id of the content it replaces."""
+        path = os.fsencode(entry.path)
+        with self._transaction() as db:
+            old = db.execute("SELECT id FROM content WHERE path = ?", (path,)).fetchone()
+            db.execute("DELETE FROM content WHERE path = ?", (path,))
+            db.execute("DELETE FROM pending WHERE seq = ?", (row.seq,))
+            db.execute(
+                "UPDATE content SET path = ?, size = ?, version = ?, modified_ns = ?, stored_ns = ?, remote_id = ?,"
+                " hashes = ?, used = ? WHERE id = ?",
+                (
+                    path, row.size, entry.version, entry.modified_ns, entry.stored_ns, entry.id,
+                    encode_hashes(entry.hashes), used, row.content,
+                ),
+            )  # fmt: skip
+            db.execute("UPDATE pending SET base = ?, after = NULL WHERE after = ?", (entry.version, row.seq))
+        return None if old is None else int(old[0])
+
+    def done(self, row: Pending, *, base: str | None = "", moved: Entry | None = None) -> list[int]:
+        """A change other than an upload is at the remote; `base` is what stands there now for who waited for it.
+
+        Clean content at or below its paths is forgotten, but for the content of a file that was renamed to `moved`.
+        Returns the ids whose files can go.
+        """
+        places = [place for place in row.places if row.what is not What.MKDIR]
+        with self._transaction() as db:
+            keep = None
+            if moved is not None:
+                found = db.execute("SELECT id FROM content WHERE path = ?", (os.fsencode(row.path),)).fetchone()
+                keep = None if found is None else int(found[0])
+            gone = []
+            for place in places:
+                raw = os.fsencode(place)
+                gone += db.execute(
+                    "SELECT id FROM content WHERE path = ? OR (path > ? AND path < ?)", (raw, raw + b"/", raw + b"0")
+                ).fetchall()
+            numbers = [int(number) for (number,) in gone if number != keep]
+            db.executemany("DELETE FROM content WHERE id = ?", [(number,) for number in numbers])
+            if keep is not None and moved is not None:
+                db.execute(
+                    "UPDATE content SET path = ?, version = ?, modified_ns = ?, stored_ns = ?, remote_id = ?,"
+                    " hashes = ? WHERE id = ?",
+                    (
+                        os.fsencode(moved.path), moved.version, moved.modified_ns, moved.stored_ns, moved.id,
+                        encode_hashes(moved.hashes), keep,
+                    ),
+                )  # fmt: skip
+            db.execute("DELETE FROM pending WHERE seq = ?", (row.seq,))
+            db.execute("UPDATE pending SET base = ?, after = NULL WHERE after = ?", (base, row.seq))
+        return numbers
+
+    def skip(self, row: Pending) -> None:
+        """An upload that a later change of its path stands in for: that one is based on what it was based on."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM pending WHERE seq = ?", (row.seq,))
+            db.execute("DELETE FROM content WHERE id = ? AND path IS NULL", (row.content,))
+            db.execute("UPDATE pending SET base = ?, after = ? WHERE after = ?", (row.base, row.after, row.seq))
+
+    def restart(self) -> None:
+        """What was on its way when the last owner died is to be done again."""
+        with self._transaction() as db:
+            db.execute("UPDATE pending SET state = 'dirty', attempts = max(attempts, 1) WHERE state = 'uploading'")
+
+
+def _insert_content(
+    db: sqlite3.Connection, number: int, path: bytes, entry: Entry, blocks: bytes | None, used: float, allocated: int
+) -> None:
+    db.execute(
+        f"INSERT OR REPLACE INTO content ({_CONTENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        (
+            number, path, entry.size, entry.version, entry.modified_ns, entry.stored_ns, entry.id,
+            encode_hashes(entry.hashes), blocks, used, allocated,
+        ),
+    )  # fmt: skip
+
+
+def _pending(row: tuple[Any, ...]) -> Pending:
+    seq, kind, path, dst, is_dir, *rest = row
+    content, size, modified, base, after, state, *times = rest
+    return Pending(
+        seq, What(kind), os.fsdecode(path), None if dst is None else os.fsdecode(dst), bool(is_dir), content, size,
+        modified, base, after, State(state), *times,
+    )  # fmt: skip
+
+
+def _content(row: tuple[Any, ...]) -> Content:
+    number, path, size, version, modified, stored, remote_id, hashes, *rest = row
+    return Content(
+        number, None if path is None else os.fsdecode(path), size, version, modified, stored, remote_id,
+        decode_hashes(hashes), *rest,
+    )  # fmt: skip
+
+
+def _quoted(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(os.fsencode(os.path.abspath(path)))

@@ -1,0 +1,116 @@
+"""The rows of the journal as values. Their columns are explained in DESIGN.md. No I/O."""
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cftool.core.types import NO_HASHES, Entry, Kind
+
+VERSION_PREFIX = "pending:"  # of what is not at the remote yet
+
+
+class What(enum.Enum):
+    """The kind of a pending row."""
+
+    UPLOAD = "upload"
+    DELETE = "delete"
+    MKDIR = "mkdir"
+    RMDIR = "rmdir"
+    RENAME = "rename"
+
+
+class State(enum.Enum):
+    """How far a pending row is; `CLEAN` is of content that has none."""
+
+    CLEAN = "clean"
+    DIRTY = "dirty"
+    UPLOADING = "uploading"
+    CONFLICTED = "conflicted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One row of `pending`."""
+
+    seq: int
+    what: What
+    path: str
+    dst: str | None = None
+    is_dir: bool = False
+    content: int | None = None
+    size: int | None = None
+    modified_ns: int | None = None
+    base: str | None = None
+    after: int | None = None
+    state: State = State.DIRTY
+    created: float = 0.0
+    due: float = 0.0
+    attempts: int = 0
+    next_try: float = 0.0
+    error_kind: str = ""
+    error: str = ""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The paths that it touches."""
+        return (self.path,) if self.dst is None else (self.path, self.dst)
+
+    @property
+    def untried(self) -> bool:
+        """Whether nothing of it can be at the remote: neither on its way nor tried with an unknown end."""
+        return self.attempts == 0 and self.state is not State.UPLOADING
+
+    def entry(self, path: str | None = None) -> Entry:
+        """What is shown of an upload or a new directory, under `path`."""
+        shown = self.path if path is None else path
+        if self.what is What.MKDIR:
+            return Entry(shown, Kind.DIRECTORY)
+        version = f"{VERSION_PREFIX}{self.seq}:{self.content}"
+        return Entry(shown, Kind.FILE, self.size, self.modified_ns, int(self.created * 1e9), version)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a change is based on (see the column `base`), and when it was looked at (`CachingStore.settled`)."""
+
+    version: str | None
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One row of `content`."""
+
+    id: int
+    path: str | None
+    size: int
+    version: str | None = None
+    modified_ns: int | None = None
+    stored_ns: int | None = None
+    remote_id: str | None = None
+    hashes: Mapping[str, str] = field(default_factory=lambda: NO_HASHES)
+    blocks: bytes | None = None
+    used: float = 0.0
+    allocated: int = 0
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether it is the content of this very version."""
+        return self.version is not None and self.version == entry.version and self.size == entry.size
+
+
+def encode_hashes(hashes: Mapping[str, str]) -> str:
+    """For the column."""
+    return json.dumps(dict(hashes), sort_keys=True)
+
+
+def decode_hashes(text: str) -> Mapping[str, str]:
+    """Of the column; damaged text is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return NO_HASHES
+    if not isinstance(found, dict):
+        return NO_HASHES
+    return {str(key): str(value) for key, value in found.items()}

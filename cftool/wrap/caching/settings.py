@@ -1,0 +1,33 @@
+"""What a cache is configured with; the names are those of the configuration's `stack` table."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Time, for tests to replace. `wall` in seconds since the epoch, `monotonic` for waits."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Sizes in bytes, times in seconds.
+
+    `delay`: from the last write of a file to its upload. `soft`: clean files are evicted above it. `hard`: writers wait
+    above it, for `patience` at most, and then fail before their data is accepted. `whole`: files up to this size are
+    fetched and verified whole before a byte is shown, larger ones in ranges. `window`: how far is read ahead at most.
+    """
+
+    delay: float = 60.0
+    soft: int = 5_000_000_000
+    hard: int = 10_000_000_000
+    patience: float = 60.0
+    whole: int = 8 << 20
+    window: int = 16 << 20
+    uploads: int = 0  # at once; 0: as many as the store below likes
+    host: str = ""  # in the names of conflict files
+    times: Times = field(default_factory=Times)

@@ -1,0 +1,36 @@
+"""The conformance suite over the write-back cache: before anything is uploaded, and with all uploaded at once."""
+
+import pytest
+
+from cftool.testing.contract import StoreContract
+from cftool.wrap.caching import CachingStore
+from cftool.wrap.check import CheckStore
+from cftool_providers.memory import MemoryStore
+from tests.wrap.caching.kit import Clock, settings
+
+
+class Eager(CachingStore):
+    """Every change is at the store below before the call returns."""
+
+
+def _eager(name):
+    def member(self, *args, **kwargs):
+        result = getattr(CachingStore, name)(self, *args, **kwargs)
+        assert self.flush() == []
+        return self.stat(result.path) if result is not None else None
+
+    return member
+
+
+for _name in ("write", "delete", "mkdir", "rmdir", "move", "copy", "set_modified"):
+    setattr(Eager, _name, _eager(_name))
+
+
+@pytest.mark.parametrize("kind", [CachingStore, Eager], ids=["pending", "uploaded"])
+@pytest.mark.parametrize("whole", [8 << 20, 1000], ids=["whole", "in parts"])
+class TestCachingStore(StoreContract):
+    @pytest.fixture
+    def store(self, kind, whole, tmp_path):
+        store = CheckStore(kind(MemoryStore(), str(tmp_path / "cache"), settings(Clock(), whole=whole)))
+        yield store
+        store.close()
