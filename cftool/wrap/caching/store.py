@@ -429,7 +429,7 @@ class CachingStore(StatefulWrapper):
         os.close(fd)
         with self.lock:
             try:
-                self._require(path, old, if_version=if_version, if_absent=if_absent)
+                self._require(path, old, base, if_version=if_version, if_absent=if_absent)
                 row = self.record_upload(path, content, modified_ns, base)
             except BaseException:
                 self.files.remove(number)
@@ -481,14 +481,19 @@ class CachingStore(StatefulWrapper):
         if if_version is not None and (entry is None or entry.version != if_version):
             raise PreconditionFailed("it is another version by now", op="write", path=path, store=self.name)
 
-    def _require(self, path: str, seen: Entry | None, *, if_version: str | None, if_absent: bool) -> None:
+    def _require(self, path: str, seen: Entry | None, base: Base, *, if_version: str | None, if_absent: bool) -> None:
         """Under the lock: a condition holds still, as far as this process could have changed it."""
         if if_version is None and not if_absent:
             return
         found = self.overlay.find(path)
-        now = found.row.entry(path) if found.shows is Shows.PENDING and found.row is not None else seen
-        if found.shows is Shows.GONE:
+        count, version = self._settled.get(path, (0, None))
+        now = seen
+        if found.shows is Shows.PENDING and found.row is not None:
+            now = found.row.entry(path)
+        elif found.shows is Shows.GONE or (count > base.mark and version == ""):
             now = None
+        elif count > base.mark:  # uploaded since
+            now = Entry(path, Kind.FILE, version=version)
         self._condition(path, now, if_version=if_version, if_absent=if_absent)
 
     def make_parents(self, path: str) -> None:

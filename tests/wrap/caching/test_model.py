@@ -1,7 +1,7 @@
 """A state machine against a dict: any program of calls, uploads and crashes shows what the model shows, and ends there.
 
-The model of the project's other wrappers runs on, with rules of its own: rounds of uploads, crashes (the store is left as
-it is and opened again), faults of the remote. At the end all is flushed, and the store below holds the model.
+The model of the project's other wrappers runs on, with rules of its own: rounds of uploads, crashes (the store is left
+as it is and opened again), faults of the remote. At the end all is flushed, and the store below holds the model.
 """
 
 import os
