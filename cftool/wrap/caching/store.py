@@ -672,8 +672,7 @@ class CachingStore(StatefulWrapper):
             raise IsADirectory("a directory is there", op="move", path=dst, store=self.name)
         if entry.is_dir and not there.is_dir:
             raise NotADirectory("a file is there", op="move", path=dst, store=self.name)
-        if next(iter(self.scan(dst)), None) is not None:
-            raise DirectoryNotEmpty("is not empty", op="move", path=dst, store=self.name)
+        raise AlreadyExists("a directory is there", op="move", path=dst, store=self.name)
 
     def _renamed_upload(self, row: Pending, dst: str, base: str | None) -> Pending:
         """Under the lock: the content goes to the new name, and what the remote has of the old one goes."""
