@@ -725,7 +725,7 @@ class CachingStore(StatefulWrapper):
         """Of a pending file in the journal; of another below, or by an upload where it has to be."""
         with self.lock:
             row = self.overlay.last(path)
-            if row is not None and row.what is What.UPLOAD and row.state is not State.UPLOADING:
+            if row is not None and row.what is What.UPLOAD and row.untried:
                 changed = replace(row, modified_ns=modified_ns)
                 self.journal.update(changed)
                 self.overlay.replace(changed)
