@@ -740,12 +740,18 @@ class CachingStore(StatefulWrapper):
         with handle:
             return self.write(path, handle.source(), modified_ns=modified_ns)
 
-    def edit(self, path: str, *, truncate: bool = False, create: bool = False, exclusive: bool = False) -> Draft:
+    def edit(self, path: str, *, truncate: bool = False, create: bool = False, absent: bool = False) -> Draft:
         """A draft of new content of `path` for writes at any place; nothing of it counts before `Draft.commit`.
 
-        Raises NotFound without `create`, AlreadyExists with `exclusive`, IsADirectory.
+        Raises NotFound without `create`, IsADirectory. `absent`: the caller has a listing that shows that neither the
+        file nor a directory above it has to be asked for.
         """
-        entry, base = self._before_write(path, if_version=None, if_absent=exclusive)
+        entry: Entry | None
+        if absent:
+            with self.lock:
+                entry, base = None, Base("", self._settlements)
+        else:
+            entry, base = self._before_write(path, if_version=None, if_absent=False)
         if entry is None and not create:
             raise NotFound("not found", op="write", path=path, store=self.name)
         self.make_room(0)
@@ -763,6 +769,19 @@ class CachingStore(StatefulWrapper):
             self.files.discard(number, fd)
             raise
         draft = Draft(self, path, number, fd, base)
+        with self.lock:
+            self._drafts.add(draft)
+        return draft
+
+    def orphan(self, handle: Handle | None) -> Draft:
+        """A draft without a name, for writes to a file that was removed while it is open."""
+        with self.lock:
+            number = self._new_id()
+            fd = self.files.create(number)
+        if handle is not None:
+            handle.copy_to(fd)
+        draft = Draft(self, "", number, fd, Base("", 0))
+        draft.removed()
         with self.lock:
             self._drafts.add(draft)
         return draft

@@ -1,0 +1,125 @@
+"""Getting a mount from the kernel and giving it back: mount(2) as root, fusermount3 as anybody else.
+
+https://www.kernel.org/doc/html/latest/filesystems/fuse.html; fusermount3 hands the descriptor over a socket that
+`_FUSE_COMMFD` names.
+"""
+
+import array
+import ctypes
+import errno
+import os
+import shutil
+import socket
+import subprocess
+
+from cftool.core.errors import ConfigError, StoreError
+from cftool.core.paths import printable
+
+_MS_NOSUID, _MS_NODEV, _MS_RDONLY = 2, 4, 1
+_MNT_DETACH = 2
+TYPE = "fuse.cftool"
+
+
+def mount(
+    place: str, name: str, *, allow_other: bool = False, read_only: bool = False, permissions: bool = True
+) -> int:
+    """Mount at the directory `place`; the descriptor of the connection. `name` is what /proc/mounts shows.
+
+    Raises ConfigError where FUSE is not there, StoreError where the kernel refuses.
+    """
+    options = ["default_permissions"] if permissions else []
+    if allow_other:
+        options.append("allow_other")
+    shown = "".join(char if char.isalnum() or char in ":/._-+@" else "_" for char in name) or "cftool"
+    if os.geteuid() == 0:
+        return _as_root(place, shown, options, read_only=read_only)
+    return _through_helper(place, shown, options, read_only=read_only)
+
+
+def _as_root(place: str, name: str, options: list[str], *, read_only: bool) -> int:
+    try:
+        fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"/dev/fuse cannot be opened: {error.strerror}; is the fuse module loaded?") from None
+    text = ",".join([f"fd={fd}", "rootmode=40000", f"user_id={os.getuid()}", f"group_id={os.getgid()}", *options])
+    flags = _MS_NOSUID | _MS_NODEV | (_MS_RDONLY if read_only else 0)
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.mount(name.encode(), os.fsencode(place), TYPE.encode(), ctypes.c_ulong(flags), text.encode())
+    if done != 0:
+        number = ctypes.get_errno()
+        os.close(fd)
+        raise StoreError(f"the kernel refuses the mount at {printable(place)}: {os.strerror(number)}", op="mount")
+    return fd
+
+
+def _through_helper(place: str, name: str, options: list[str], *, read_only: bool) -> int:
+    helper = shutil.which("fusermount3") or shutil.which("fusermount")
+    if helper is None:
+        raise ConfigError("fusermount3 is needed to mount as an ordinary user: install the package fuse3")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    text = ",".join([*options, f"fsname={name}", "subtype=cftool", *(["ro"] if read_only else [])])
+    with ours:
+        with theirs:
+            # S603: a fixed program with options that are made here.
+            done = subprocess.Popen(  # noqa: S603
+                [helper, "-o", text, "--", place],
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "_FUSE_COMMFD": str(theirs.fileno())},
+                stderr=subprocess.PIPE,
+            )
+        _, said = done.communicate()
+        if done.returncode != 0:
+            words = printable(said.decode("utf-8", "replace").strip())
+            raise StoreError(f"{os.path.basename(helper)} refuses the mount: {words}", op="mount")
+        _data, ancillary, _flags, _address = ours.recvmsg(1, socket.CMSG_LEN(4))
+    if not ancillary:
+        raise StoreError("fusermount3 gave no connection to the kernel", op="mount")
+    fd = array.array("i", ancillary[0][2])[0]
+    os.set_inheritable(fd, False)
+    return fd
+
+
+def unmount(place: str, *, lazy: bool = False) -> None:
+    """Take the mount away. Raises OSError (EBUSY where it is used), ConfigError without the helper."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.umount2(os.fsencode(place), _MNT_DETACH if lazy else 0) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), place)
+        return
+    helper = shutil.which("fusermount3") or shutil.which("fusermount")
+    if helper is None:
+        raise ConfigError("fusermount3 is needed to unmount as an ordinary user: install the package fuse3")
+    command = [helper, "-u", *(["-z"] if lazy else []), "--", place]
+    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - as above
+    if done.returncode != 0:
+        raise OSError(errno.EBUSY, printable(done.stderr.decode("utf-8", "replace").strip()) or "busy", place)
+
+
+def mounted(place: str) -> str | None:
+    """The name of our mount at exactly `place`, or None where there is none of ours."""
+    target = os.path.realpath(place) if not stale(place) else os.path.abspath(place)
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+            rows = [line.split(" ") for line in file]
+    except OSError:
+        return None
+    for name, where, kind, *_rest in reversed(rows):
+        if _unescaped(where) == target:
+            return name if kind == TYPE else None
+    return None
+
+
+def stale(place: str) -> bool:
+    """Whether a mount is there whose process is gone: every call on it fails with ENOTCONN."""
+    try:
+        os.stat(place)
+    except OSError as error:
+        return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}
+    return False
+
+
+def _unescaped(text: str) -> str:
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, char)
+    return text

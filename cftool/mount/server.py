@@ -1,0 +1,423 @@
+"""Answers the kernel: reads requests from the connection, calls `Vfs`, writes answers.
+
+One thread reads; what may wait for the network or the disk's commit goes to workers, and is answered when it is done.
+Answers carry long validity: what changes here is right at once, and what a new listing shows to be changed is taken out
+of the kernel's caches (`Vfs.on_change`). Requests are answered once; an error is its errno and a line in the log.
+"""
+
+import errno
+import logging
+import os
+import stat
+import struct
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from cftool.core.errors import CftoolError, StoreError
+from cftool.core.paths import printable
+from cftool.mount import protocol as fuse
+from cftool.mount.protocol import Op
+from cftool.vfs.nodes import Attr, Node
+from cftool.vfs.vfs import Vfs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger("cftool.mount")
+_MAX_WRITE = 1 << 20
+_BUFFER = _MAX_WRITE + 8192
+_WORKERS = 16
+_NEGATIVE = 1  # seconds that a missing name counts
+_SILENT = frozenset({Op.FORGET, Op.BATCH_FORGET, Op.INTERRUPT})
+# Of these nothing is known to be slow: they are answered by the thread that reads.
+_KINDS = {stat.S_IFDIR: 4, stat.S_IFREG: 8, stat.S_IFLNK: 10}
+_EXPECTED = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+class Request:
+    """One request of the kernel, its fixed part read."""
+
+    __slots__ = ("data", "gid", "node", "op", "pid", "uid", "unique")
+
+    def __init__(self, op: int, unique: int, node: int, who: tuple[int, int, int], data: bytes | memoryview) -> None:
+        self.op = op
+        self.unique = unique
+        self.node = node
+        self.uid, self.gid, self.pid = who
+        self.data = data
+
+    def name(self, start: int = 0) -> str:
+        """The name that stands at `start`, up to its NUL."""
+        return os.fsdecode(bytes(self.data[start:]).split(b"\0", 1)[0])
+
+    def names(self, start: int) -> tuple[str, str]:
+        """Two names."""
+        first, second = bytes(self.data[start:]).split(b"\0")[:2]
+        return os.fsdecode(first), os.fsdecode(second)
+
+
+class Server:
+    """See the module. `ttl` in seconds: how long names and attributes count for the kernel."""
+
+    def __init__(self, vfs: Vfs, fd: int, *, ttl: int = 3600) -> None:
+        self.vfs = vfs
+        self.fd = fd
+        self.ttl = ttl
+        self.ready = threading.Event()
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="cftool-mount")
+        self._notices = ThreadPoolExecutor(1, thread_name_prefix="cftool-notify")
+        self._table: dict[int, Callable[[Request], bytes | None]] = {
+            Op.LOOKUP: self._lookup, Op.GETATTR: self._getattr, Op.SETATTR: self._setattr,
+            Op.READLINK: self._readlink, Op.SYMLINK: self._symlink, Op.MKNOD: self._mknod, Op.MKDIR: self._mkdir,
+            Op.UNLINK: self._unlink, Op.RMDIR: self._rmdir, Op.RENAME: self._rename, Op.RENAME2: self._rename2,
+            Op.LINK: self._link, Op.OPEN: self._open, Op.READ: self._read, Op.WRITE: self._write,
+            Op.STATFS: self._statfs, Op.RELEASE: self._release, Op.FSYNC: self._fsync, Op.FLUSH: self._flush,
+            Op.OPENDIR: self._opendir, Op.READDIR: self._readdir, Op.READDIRPLUS: self._readdirplus,
+            Op.RELEASEDIR: self._releasedir, Op.FSYNCDIR: self._fsyncdir, Op.CREATE: self._create,
+            Op.FALLOCATE: self._fallocate, Op.GETXATTR: self._getxattr, Op.LISTXATTR: self._listxattr,
+            Op.SETXATTR: self._setxattr, Op.REMOVEXATTR: self._setxattr, Op.FORGET: self._forget,
+            Op.BATCH_FORGET: self._batch_forget, Op.DESTROY: self._destroy, Op.LSEEK: self._lseek,
+        }  # fmt: skip
+        vfs.on_change = self._changed
+
+    # ---- the loop
+
+    def run(self) -> None:
+        """Until the mount is taken away."""
+        buffer = bytearray(_BUFFER)
+        view = memoryview(buffer)
+        while True:
+            try:
+                count = os.readv(self.fd, [buffer])
+            except OSError as error:
+                if error.errno in {errno.ENOENT, errno.EINTR, errno.EAGAIN}:  # interrupted, or taken back
+                    continue
+                if error.errno in {errno.ENODEV, errno.EBADF}:
+                    break
+                raise
+            _length, op, unique, node, uid, gid, pid, _ext, _pad = fuse.IN_HEADER.unpack_from(buffer)
+            request = Request(op, unique, node, (uid, gid, pid), view[fuse.IN_SIZE : count])
+            if op == Op.INIT:
+                self._init(request)
+            elif self._is_fast(request):
+                self._answer(request)
+            else:
+                request.data = bytes(request.data)
+                self._pool.submit(self._answer, request)
+            if op == Op.DESTROY:
+                break
+        self._pool.shutdown(wait=True)
+        self._notices.shutdown(wait=True)
+
+    def _is_fast(self, request: Request) -> bool:
+        """Whether it is answered from memory or from this disk."""
+        op = request.op
+        if op == Op.READ:
+            handle, offset, size = fuse.READ_IN.unpack_from(request.data)[:3]
+            found = self.vfs.handles.get(handle)
+            return found is None or found.file.ready(offset, offset + size)
+        if op == Op.WRITE:
+            found = self.vfs.handles.get(fuse.HANDLE.unpack_from(request.data)[0])
+            return found is not None and found.file.draft is not None
+        if op in {Op.LOOKUP, Op.OPENDIR}:
+            return self._listed(request.node)
+        return op in _FAST
+
+    def _listed(self, number: int) -> bool:
+        node = self.vfs.nodes.get(number)
+        if node is None or node.children is None:
+            return node is None
+        return time.monotonic() - node.loaded < self.vfs.settings.ttl
+
+    def _answer(self, request: Request) -> None:
+        try:
+            handler = self._table.get(request.op)
+            if handler is None:
+                raise OSError(errno.ENOSYS, "")
+            body = handler(request)
+        except (OSError, CftoolError) as error:
+            self._reply_error(request, error)
+            return
+        except Exception:
+            _log.exception("an operation of the mount had an error of its own")
+            self._send(request.unique, errno.EIO)
+            return
+        if body is not None and request.op not in _SILENT:
+            self._send(request.unique, 0, body)
+
+    def _reply_error(self, request: Request, error: Exception) -> None:
+        number = error.errno if isinstance(error, OSError | StoreError) else errno.EIO
+        if number not in _EXPECTED:
+            name = Op(request.op).name.lower() if request.op in Op._value2member_map_ else str(request.op)
+            _log.warning("%s: %s", name, printable(str(error)))
+        if request.op not in _SILENT:
+            self._send(request.unique, number or errno.EIO)
+
+    def _send(self, unique: int, error: int, body: bytes = b"") -> None:
+        try:
+            os.writev(self.fd, [fuse.OUT_HEADER.pack(fuse.OUT_SIZE + len(body), -error, unique), body])
+        except OSError as failed:
+            if failed.errno not in {
+                errno.ENOENT,
+                errno.ENODEV,
+                errno.EBADF,
+            }:  # the caller was interrupted, or all is over
+                _log.warning("an answer to the kernel failed: %s", failed.strerror)
+
+    def _init(self, request: Request) -> None:
+        major, minor, readahead, flags = fuse.INIT_IN.unpack_from(request.data)
+        if major != 7 or minor < 23:
+            self._send(request.unique, errno.EPROTO)
+            return
+        wanted = (
+            fuse.ASYNC_READ | fuse.ATOMIC_O_TRUNC | fuse.BIG_WRITES | fuse.DO_READDIRPLUS | fuse.READDIRPLUS_AUTO
+            | fuse.ASYNC_DIO | fuse.PARALLEL_DIROPS | fuse.MAX_PAGES | fuse.CACHE_SYMLINKS | fuse.EXPLICIT_INVAL_DATA
+        )  # fmt: skip
+        body = fuse.INIT_OUT.pack(
+            7, min(minor, 40), max(readahead, 1 << 20), flags & wanted, 64, 48, _MAX_WRITE, 1,
+            _MAX_WRITE // 4096, 0, 0, 0, 0,
+        )  # fmt: skip
+        self._send(request.unique, 0, body)
+        self.ready.set()
+
+    # ---- telling the kernel
+
+    def _changed(self, node: Node) -> None:
+        """A new listing showed another content or none: out of the kernel's caches.
+
+        From a thread of its own: the kernel may wait for an answer that only the caller could give.
+        """
+        parent, name, number = node.parent, node.name, node.id
+        self._notices.submit(self._notify, number, parent.id if parent is not None else None, name)
+
+    def _notify(self, number: int, parent: int | None, name: str) -> None:
+        self._notice(fuse.NOTIFY_INVAL_INODE, struct.pack("<Qqq", number, 0, 0))
+        if parent is not None:
+            raw = os.fsencode(name)
+            self._notice(fuse.NOTIFY_INVAL_ENTRY, struct.pack("<QII", parent, len(raw), 0) + raw + b"\0")
+
+    def _notice(self, code: int, body: bytes) -> None:
+        try:
+            os.writev(self.fd, [fuse.OUT_HEADER.pack(fuse.OUT_SIZE + len(body), code, 0), body])
+        except OSError:
+            pass  # the kernel does not know it (any more)
+
+    # ---- names
+
+    def _entry(self, attr: Attr) -> bytes:
+        return fuse.pack_entry(attr, self.ttl)
+
+    def _lookup(self, request: Request) -> bytes:
+        try:
+            return self._entry(self.vfs.lookup(request.node, request.name()))
+        except FileNotFoundError:
+            return fuse.pack_no_entry(_NEGATIVE)
+
+    def _forget(self, request: Request) -> None:
+        self.vfs.forget(request.node, fuse.HANDLE.unpack_from(request.data)[0])
+
+    def _batch_forget(self, request: Request) -> None:
+        (count,) = struct.unpack_from("<I", request.data)
+        for number in range(count):
+            self.vfs.forget(*struct.unpack_from("<QQ", request.data, 8 + 16 * number))
+
+    def _getattr(self, request: Request) -> bytes:
+        return fuse.pack_attr_out(self.vfs.getattr(request.node), self.ttl)
+
+    def _setattr(self, request: Request) -> bytes:
+        (valid, _pad, _fh, size, _lock, atime, mtime, _ctime, atime_ns, mtime_ns, _ctime_ns, mode, _unused, uid, gid,
+         _rest) = fuse.SETATTR_IN.unpack_from(request.data)  # fmt: skip
+        now = time.time_ns()
+        attr = self.vfs.setattr(
+            request.node,
+            mode=mode if valid & fuse.SET_MODE else None,
+            uid=uid if valid & fuse.SET_UID else None,
+            gid=gid if valid & fuse.SET_GID else None,
+            size=size if valid & fuse.SET_SIZE else None,
+            atime_ns=_time(valid, fuse.SET_ATIME, fuse.SET_ATIME_NOW, now, atime, atime_ns),
+            mtime_ns=_time(valid, fuse.SET_MTIME, fuse.SET_MTIME_NOW, now, mtime, mtime_ns),
+        )
+        return fuse.pack_attr_out(attr, self.ttl)
+
+    def _readlink(self, request: Request) -> bytes:
+        return os.fsencode(self.vfs.readlink(request.node))
+
+    def _symlink(self, request: Request) -> bytes:
+        name, target = request.names(0)
+        return self._entry(self.vfs.symlink(request.node, name, target, uid=request.uid, gid=request.gid))
+
+    def _mknod(self, request: Request) -> bytes:
+        mode, _rdev, umask, _pad = struct.unpack_from("<IIII", request.data)
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EPERM, "only files, directories and links can be made here")
+        attr, handle = self.vfs.create(
+            request.node, request.name(16), mode & ~umask, os.O_WRONLY | os.O_EXCL, uid=request.uid, gid=request.gid
+        )
+        self.vfs.flush(handle)
+        self.vfs.release(handle)
+        return self._entry(attr)
+
+    def _mkdir(self, request: Request) -> bytes:
+        mode, umask = struct.unpack_from("<II", request.data)
+        name = request.name(8)
+        return self._entry(self.vfs.mkdir(request.node, name, mode & ~umask, uid=request.uid, gid=request.gid))
+
+    def _unlink(self, request: Request) -> bytes:
+        self.vfs.unlink(request.node, request.name())
+        return b""
+
+    def _rmdir(self, request: Request) -> bytes:
+        self.vfs.rmdir(request.node, request.name())
+        return b""
+
+    def _rename(self, request: Request) -> bytes:
+        (target,) = fuse.HANDLE.unpack_from(request.data)
+        self.vfs.rename(request.node, request.names(8)[0], target, request.names(8)[1])
+        return b""
+
+    def _rename2(self, request: Request) -> bytes:
+        target, flags = struct.unpack_from("<QI", request.data)
+        old, new = request.names(16)
+        self.vfs.rename(request.node, old, target, new, flags=flags)
+        return b""
+
+    def _link(self, request: Request) -> bytes:
+        raise OSError(errno.EPERM, "there are no hard links here")
+
+    # ---- files
+
+    def _open(self, request: Request) -> bytes:
+        (flags,) = struct.unpack_from("<I", request.data)
+        handle = self.vfs.open(request.node, flags)
+        return fuse.OPEN_OUT.pack(handle, fuse.FOPEN_KEEP_CACHE, 0)
+
+    def _create(self, request: Request) -> bytes:
+        flags, mode, umask, _pad = struct.unpack_from("<IIII", request.data)
+        attr, handle = self.vfs.create(
+            request.node, request.name(16), mode & ~umask, flags, uid=request.uid, gid=request.gid
+        )
+        return self._entry(attr) + fuse.OPEN_OUT.pack(handle, fuse.FOPEN_KEEP_CACHE, 0)
+
+    def _read(self, request: Request) -> bytes:
+        handle, offset, size, *_ = fuse.READ_IN.unpack_from(request.data)
+        return self.vfs.read(handle, size, offset)
+
+    def _write(self, request: Request) -> bytes:
+        handle, offset, size, *_ = fuse.READ_IN.unpack_from(request.data)
+        data = memoryview(request.data)[fuse.READ_IN.size : fuse.READ_IN.size + size]
+        return fuse.WRITE_OUT.pack(self.vfs.write(handle, data, offset), 0)
+
+    def _flush(self, request: Request) -> bytes:
+        self.vfs.flush(fuse.HANDLE.unpack_from(request.data)[0])
+        return b""
+
+    def _fsync(self, request: Request) -> bytes:
+        self.vfs.fsync(fuse.HANDLE.unpack_from(request.data)[0])
+        return b""
+
+    def _release(self, request: Request) -> bytes:
+        self.vfs.release(fuse.HANDLE.unpack_from(request.data)[0])
+        return b""
+
+    def _fallocate(self, request: Request) -> bytes:
+        handle, offset, length, mode, _pad = struct.unpack_from("<QQQII", request.data)
+        self.vfs.allocate(handle, offset, length, mode)
+        return b""
+
+    def _lseek(self, request: Request) -> bytes:
+        handle, offset, whence, _pad = struct.unpack_from("<QQII", request.data)
+        found = self.vfs.handle(handle)
+        if not found.file.ready(0, found.file.size):
+            raise OSError(errno.ENOSYS, "")
+        return struct.pack("<Q", os.lseek(found.file.fd, offset, whence))
+
+    # ---- directories
+
+    def _opendir(self, request: Request) -> bytes:
+        return fuse.OPEN_OUT.pack(self.vfs.opendir(request.node), 0, 0)
+
+    def _readdir(self, request: Request) -> bytes:
+        handle, offset, size, *_ = fuse.READ_IN.unpack_from(request.data)
+        pieces, length = [], 0
+        for number, (name, node) in enumerate(self.vfs.readdir(handle)[offset:], offset + 1):
+            piece = fuse.pack_dirent(node.id, number, os.fsencode(name), _KINDS[stat.S_IFMT(node.mode)])
+            if length + len(piece) > size:
+                break
+            pieces.append(piece)
+            length += len(piece)
+        return b"".join(pieces)
+
+    def _readdirplus(self, request: Request) -> bytes:
+        handle, offset, size, *_ = fuse.READ_IN.unpack_from(request.data)
+        pieces, length = [], 0
+        empty = bytes(fuse.ENTRY.size + fuse.ATTR.size)
+        for number, (name, node) in enumerate(self.vfs.readdir(handle)[offset:], offset + 1):
+            raw = os.fsencode(name)
+            piece = fuse.pack_dirent(node.id, number, raw, _KINDS[stat.S_IFMT(node.mode)])
+            if length + len(piece) + len(empty) > size:
+                break
+            # The kernel takes no reference to `.`, `..`, nor to what has lost its name meanwhile.
+            counts = raw not in {b".", b".."} and not node.gone
+            pieces += [self._entry(self.vfs.refer(node)) if counts else empty, piece]
+            length += len(piece) + len(empty)
+        return b"".join(pieces)
+
+    def _releasedir(self, request: Request) -> bytes:
+        self.vfs.releasedir(fuse.HANDLE.unpack_from(request.data)[0])
+        return b""
+
+    def _fsyncdir(self, request: Request) -> bytes:
+        del request  # every change of a directory is in the journal before it is answered
+        return b""
+
+    def _statfs(self, request: Request) -> bytes:
+        del request
+        total, free = self.vfs.statfs()
+        block = 4096
+        return fuse.STATFS.pack(total // block, free // block, free // block, 1 << 30, 1 << 30, block, 255, block, 0)
+
+    # ---- extended attributes
+
+    def _getxattr(self, request: Request) -> bytes:
+        size, _pad = struct.unpack_from("<II", request.data)
+        name = request.name(8)
+        if not name.startswith("user.cftool."):
+            raise OSError(errno.ENODATA, "")
+        value = self.vfs.xattrs(request.node).get(name)
+        if value is None:
+            raise OSError(errno.ENODATA, "")
+        return _sized(value, size)
+
+    def _listxattr(self, request: Request) -> bytes:
+        size, _pad = struct.unpack_from("<II", request.data)
+        return _sized(b"".join(name.encode() + b"\0" for name in self.vfs.xattrs(request.node)), size)
+
+    def _setxattr(self, request: Request) -> bytes:
+        del request
+        raise OSError(errno.EOPNOTSUPP, "")
+
+    def _destroy(self, request: Request) -> bytes:
+        del request
+        return b""
+
+
+_FAST = frozenset({
+    Op.FORGET, Op.BATCH_FORGET, Op.GETATTR, Op.READDIR, Op.READDIRPLUS, Op.RELEASEDIR, Op.FSYNCDIR, Op.CREATE,
+    Op.DESTROY, Op.INTERRUPT, Op.LSEEK, Op.LINK, Op.SETXATTR, Op.REMOVEXATTR,
+})  # fmt: skip
+
+
+def _time(valid: int, flag: int, now_flag: int, now: int, seconds: int, nanoseconds: int) -> int | None:
+    if not valid & flag:
+        return None
+    return now if valid & now_flag else seconds * 1_000_000_000 + nanoseconds
+
+
+def _sized(value: bytes, size: int) -> bytes:
+    if size == 0:
+        return struct.pack("<II", len(value), 0)
+    if len(value) > size:
+        raise OSError(errno.ERANGE, "")
+    return value

@@ -1,0 +1,102 @@
+"""Nodes: what the kernel calls inodes. They know their parent and name, so that a rename moves a whole tree at once."""
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cftool.core import paths
+
+if TYPE_CHECKING:
+    from cftool.vfs.openfile import OpenFile
+
+ROOT = 1
+LINK_SUFFIX = ".rclonelink"  # how rclone and cftool keep symbolic links on services that have none
+
+
+class Node:
+    """One file, directory or link. `parent` None: the root, or a file whose name is gone while it is open."""
+
+    __slots__ = (
+        "atime_ns", "children", "ctime_ns", "gid", "id", "is_dir", "loaded", "lookups", "mode", "mtime_ns", "name",
+        "open", "parent", "size", "stored", "target", "uid", "version",
+    )  # fmt: skip
+
+    def __init__(self, number: int, parent: "Node | None", name: str, mode: int) -> None:
+        self.id = number
+        self.parent = parent
+        self.name = name
+        self.mode = mode  # with the type bits
+        self.is_dir = stat.S_ISDIR(mode)
+        self.uid = 0
+        self.gid = 0
+        self.size = 0
+        self.mtime_ns = 0
+        self.ctime_ns = 0
+        self.atime_ns = 0
+        self.version: str | None = None
+        self.stored = ""  # the name at the store, where it differs from the one shown
+        self.target: str | None = None  # of a link, once it was read
+        self.children: dict[str, Node] | None = None
+        self.loaded = -1.0  # when the children were listed (monotonic); -1: never
+        self.lookups = 0  # references that the kernel holds
+        self.open: OpenFile | None = None
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return stat.S_ISLNK(self.mode)
+
+    @property
+    def path(self) -> str:
+        """Where it is shown, from the root of the mount."""
+        names: list[str] = []
+        node: Node = self
+        while node.parent is not None:
+            names.append(node.name)
+            node = node.parent
+        return "/".join(reversed(names))
+
+    @property
+    def place(self) -> str:
+        """Where the store has it."""
+        if self.parent is None:
+            return ""
+        return paths.join(self.parent.path, self.stored or self.name)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has no name any more."""
+        return self.parent is None and self.id != ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Attr:
+    """What `stat` shows; times in nanoseconds since the epoch."""
+
+    id: int
+    mode: int
+    size: int
+    uid: int
+    gid: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+    links: int = 1
+
+
+def attr_of(node: Node) -> Attr:
+    """Of a node as it stands now, open files included."""
+    size = node.size if node.open is None else node.open.size
+    return Attr(
+        node.id, node.mode, size, node.uid, node.gid, node.atime_ns, node.mtime_ns, node.ctime_ns,
+        2 if node.is_dir else 1,
+    )  # fmt: skip
+
+
+def check_name(name: str) -> None:
+    """Raise OSError where no store could hold it."""
+    import errno
+
+    if len(os.fsencode(name)) > 255:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
