@@ -5,15 +5,17 @@ Outermost first: Check, Prefix (a remote's `root`), MetadataCaching (where it is
 closing a view closes the stack below it.
 """
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cftool import registry
 from cftool.config import values
 from cftool.config.address import Address
-from cftool.config.file import Config, RemoteConfig
+from cftool.config.file import Config, RemoteConfig, StackOptions
 from cftool.config.memory import FileMemory
 from cftool.core import paths
 from cftool.core.errors import ConfigError, InvalidName
@@ -24,6 +26,11 @@ from cftool.wrap.check import CheckStore
 from cftool.wrap.prefix import PrefixStore
 from cftool.wrap.readonly import ReadOnlyStore
 from cftool.wrap.resume import ResumeStore
+
+if TYPE_CHECKING:
+    from cftool.wrap.caching.store import CachingStore
+
+_MOUNT_METADATA = 60.0  # seconds, where nothing is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,14 @@ class Opened:
 
 def build(store: Store, *, root: str = "", read_only: bool = False, metadata_cache: float = 0) -> Store:
     """The wrappers around a provider's store."""
+    store = below_cache(store, read_only=read_only, metadata_cache=metadata_cache)
+    if root:
+        store = PrefixStore(store, root)
+    return CheckStore(store)
+
+
+def below_cache(store: Store, *, read_only: bool, metadata_cache: float) -> Store:
+    """The wrappers between a provider's store and the content cache."""
     if read_only:
         store = ReadOnlyStore(store)
     if store.features.remote:
@@ -67,9 +82,7 @@ def build(store: Store, *, root: str = "", read_only: bool = False, metadata_cac
         from cftool.wrap.metadata_caching import MetadataCachingStore  # seldom wanted
 
         store = MetadataCachingStore(store, ttl=metadata_cache)
-    if root:
-        store = PrefixStore(store, root)
-    return CheckStore(store)
+    return store
 
 
 def open_address(address: Address, config: Config, *, context: OpenContext, follow: bool = True) -> Opened:
@@ -101,6 +114,68 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
     )
     path = _canonical(address.path, store.features.names, address)
     return Opened(store, path, address, _key(store.features.identity, path))
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """A stack with the write-back cache, which this process owns, and where in it the address points."""
+
+    store: "CachingStore"
+    path: str
+    address: Address
+
+
+def open_cached(address: Address, config: Config, *, context: OpenContext, flags: StackOptions) -> Cached:
+    """Open `address` with the cache, as a mount does. `flags` win over the remote's configuration.
+
+    Raises Locked where another process has this cache open.
+    """
+    from cftool.wrap.caching import CacheSettings, CachingStore
+
+    root = ""
+    if address.remote is None or _is_local(address, config):
+        opened = open_address(address, config, context=context)
+        assert opened.local_root is not None
+        remote = RemoteConfig("local", "local") if address.remote is None else config.remote(address.remote)
+        provider = registry.provider("local").open({"root": opened.local_root}, _context("local", "local", context))
+        path = ""
+        opened.store.close()
+    else:
+        remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
+        kind = registry.provider(remote.type or remote.name)
+        settings = values.settings(kind, remote, values.Layers(context.env, address.overrides, context.flags), config)
+        provider = kind.open(settings.values, _context(remote.name, kind.name, context))
+        root = settings.root.strip("/")
+        path = paths.join(root, _canonical(address.path, provider.features.names, address)).rstrip("/")
+    said = remote.stack if remote is not None else StackOptions()
+    metadata = _first(flags.metadata_cache, said.metadata_cache, _MOUNT_METADATA)
+    below = below_cache(
+        provider, read_only=context.read_only or bool(flags.read_only or said.read_only), metadata_cache=metadata
+    )
+    assert context.state_dir is not None
+    directory = cache_directory(
+        context.state_dir, address.remote or "local", provider.features.identity, flags.cache_id or said.cache_id
+    )
+    defaults = CacheSettings()
+    cache = CacheSettings(
+        delay=_first(flags.cache, said.cache, defaults.delay),
+        soft=int(_first(flags.cache_size, said.cache_size, float(defaults.soft))),
+        hard=int(_first(flags.hard_cache_size_limit, said.hard_cache_size_limit, float(defaults.hard))),
+        host=os.uname().nodename,
+    )
+    return Cached(CachingStore(below, directory, cache), path, address)
+
+
+def cache_directory(state_dir: str, remote: str, identity: str, cache_id: str | None) -> str:
+    """Where the cache of a remote lies; the same over restarts, another for another account or endpoint."""
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return os.path.join(state_dir, "cache", cache_id or f"{remote}-{digest}")
+
+
+def _is_local(address: Address, config: Config) -> bool:
+    assert address.remote is not None
+    remote = config.remote(address.remote)
+    return (remote.type if remote is not None else address.remote) == "local"
 
 
 def rooted(opened: Opened, path: str | None = None) -> Store:

@@ -39,6 +39,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "cleanup": ("cmd_cleanup", "cleanup", "Remove what killed runs left behind."),
     "trash": ("", "", "List and empty what sync --trash kept."),
     "restore": ("cmd_restore", "restore", "Bring back what sync --trash kept."),
+    "mount": ("cmd_mount", "mount", "Mount a remote as a file system."),
+    "umount": ("cmd_mount", "umount", "Upload what is pending and unmount."),
     "config": ("", "", "Create, show and test remotes."),
     "completion": ("cmd_completion", "completion", "Print the completion script of a shell."),
     "version": ("cmd_version", "version", "Show the version."),

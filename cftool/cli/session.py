@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cftool.config.address import Address
     from cftool.config.file import Config, KnownNames
     from cftool.core.provider import Pace
-    from cftool.stack import Opened
+    from cftool.stack import OpenContext, Opened
     from cftool.transfer.options import Surroundings
 
 
@@ -85,11 +85,18 @@ class Session:
     def open(self, text: str, *, follow: bool = True) -> "Opened":
         """The store and path of an address; closed at the end of the session. `follow` a link that it may be itself."""
         from cftool import stack
-        from cftool.config import dirs
-
         parsed = self.parse(text)
         config = self._empty() if parsed.remote is None else self.config
-        context = stack.OpenContext(
+        opened = stack.open_address(parsed, config, context=self.context(), follow=follow)
+        self._closing.callback(opened.store.close)
+        return opened
+
+    def context(self) -> "OpenContext":
+        """What a stack is opened with."""
+        from cftool.config import dirs
+        from cftool.stack import OpenContext
+
+        return OpenContext(
             env=self.env,
             requests=self.requests,
             state_dir=dirs.state_dir(self.env),
@@ -100,9 +107,6 @@ class Session:
             pace=self.pace,
             deletes=self.deletes and not self.read_only,
         )
-        opened = stack.open_address(parsed, config, context=context, follow=follow)
-        self._closing.callback(opened.store.close)
-        return opened
 
     def parse(self, text: str) -> "Address":
         """What an address names; of a local path the configuration is not even read."""

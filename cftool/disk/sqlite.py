@@ -160,6 +160,7 @@ class _alone:  # noqa: N801 - a context, used once
 
 
 def store_error_of(error: sqlite3.DatabaseError, path: str) -> StoreError:
+    """What an error of SQLite means in our error tree."""
     code = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS, sqlite3.SQLITE_PERM: errno.EACCES}
     number = code.get(error.sqlite_errorcode & 0xFF)
     if number is None:

@@ -49,19 +49,21 @@ class Node:
 
     @property
     def path(self) -> str:
-        """Where it is shown, from the root of the mount."""
+        """Where it is shown, from the root of the store; the root node's name is the path that is mounted."""
         names: list[str] = []
         node: Node = self
         while node.parent is not None:
             names.append(node.name)
             node = node.parent
+        if node.name and node.id == ROOT:
+            names.append(node.name)
         return "/".join(reversed(names))
 
     @property
     def place(self) -> str:
         """Where the store has it."""
         if self.parent is None:
-            return ""
+            return self.path
         return paths.join(self.parent.path, self.stored or self.name)
 
     @property

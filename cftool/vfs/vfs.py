@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cftool.core import paths
-from cftool.core.errors import NotFound, TemporaryError, Unsupported
+from cftool.core.errors import InvalidName, NotFound, TemporaryError, Unsupported
 from cftool.core.types import Cap, Entry
 from cftool.vfs.attributes import Attributes, Owned
 from cftool.vfs.nodes import LINK_SUFFIX, ROOT, Attr, Node, attr_of, check_name
@@ -63,6 +63,7 @@ class Vfs:
         store: CachingStore,
         settings: VfsSettings | None = None,
         *,
+        root_path: str = "",
         attributes: Attributes | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
@@ -74,7 +75,7 @@ class Vfs:
         self._wall_ns = wall_ns
         self.lock = threading.RLock()
         self._next = ROOT + 1
-        root = Node(ROOT, None, "", stat.S_IFDIR | self.settings.dir_mode)
+        root = Node(ROOT, None, root_path, stat.S_IFDIR | self.settings.dir_mode)
         root.uid, root.gid = self.settings.uid, self.settings.gid
         root.mtime_ns = root.ctime_ns = root.atime_ns = wall_ns()
         root.lookups = 1
@@ -211,6 +212,13 @@ class Vfs:
         if self.settings.read_only:
             raise _error(errno.EROFS)
 
+    def _may_be_called(self, name: str) -> None:
+        """ENAMETOOLONG, EINVAL where the store cannot hold the name."""
+        check_name(name)
+        reason = paths.problem(name, replace(self.store.features.names, path_bytes=None))
+        if reason is not None:
+            raise InvalidName(f"the name {reason}", path=name)
+
     def _touched(self, directory: Node) -> None:
         directory.mtime_ns = directory.ctime_ns = self._wall_ns()
 
@@ -218,7 +226,6 @@ class Vfs:
 
     def lookup(self, parent: int, name: str) -> Attr:
         """The kernel refers to the node until `forget`. ENOENT."""
-        check_name(name)
         directory = self._directory(parent)
         with self.lock:
             if name == ".":
@@ -304,7 +311,7 @@ class Vfs:
     def mkdir(self, parent: int, name: str, mode: int, *, uid: int | None = None, gid: int | None = None) -> Attr:
         """EEXIST."""
         self._changeable()
-        check_name(name)
+        self._may_be_called(name)
         directory = self._directory(parent)
         if self.child(directory, name) is not None:
             raise _error(errno.EEXIST)
@@ -393,7 +400,7 @@ class Vfs:
         from cftool.core.sources import BytesSource
 
         self._changeable()
-        check_name(name)
+        self._may_be_called(name)
         directory = self._directory(parent)
         if self.child(directory, name) is not None:
             raise _error(errno.EEXIST)
@@ -409,7 +416,7 @@ class Vfs:
     def rename(self, parent: int, name: str, new_parent: int, new_name: str, *, flags: int = 0) -> None:
         """Of anything, over a file or an empty directory as POSIX has it. `flags`: RENAME_NOREPLACE."""
         self._changeable()
-        check_name(new_name)
+        self._may_be_called(new_name)
         if flags & ~_RENAME_NOREPLACE:
             raise _error(errno.EINVAL)
         source, target = self._directory(parent), self._directory(new_parent)
@@ -473,7 +480,7 @@ class Vfs:
     ) -> tuple[Attr, int]:
         """Make and open. EEXIST with O_EXCL."""
         self._changeable()
-        check_name(name)
+        self._may_be_called(name)
         directory = self._directory(parent)
         found = self.child(directory, name)
         if found is not None:

@@ -1,0 +1,200 @@
+"""`cftool mount` and `cftool umount`: the cache under FUSE, in a process of its own unless `--foreground`."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from cftool.cli import exits
+from cftool.cli.messages import explain
+from cftool.cli.session import Session
+from cftool.core.errors import CftoolError, ConfigError
+from cftool.core.paths import printable
+
+if TYPE_CHECKING:
+    from cftool.config.file import StackOptions
+    from cftool.stack import Cached
+    from cftool.vfs import VfsSettings
+
+_MODES = ("full", "read")
+
+
+@dataclass(frozen=True)
+class MountFlags:
+    """The cache's settings, as the `stack` table of a remote has them."""
+
+    foreground: Annotated[bool, Option("--foreground", help="Stay; for service managers.")] = False
+    read_only: Annotated[bool, Option("--read-only", help="Refuse every change.")] = False
+    allow_other: Annotated[bool, Option("--allow-other", help="Other users may use it too.")] = False
+    cache: Annotated[
+        str | None, Option("--cache", metavar="TIME", help="Upload so long after the last write (60).")
+    ] = None
+    cache_size: Annotated[
+        str | None, Option("--cache-size", metavar="SIZE", help="Above it clean files leave the cache (5G).")
+    ] = None
+    hard_cache_size_limit: Annotated[
+        str | None, Option("--hard-cache-size-limit", metavar="SIZE", help="Above it writers wait, then fail (10G).")
+    ] = None
+    metadata_cache: Annotated[
+        str | None, Option("--metadata-cache", metavar="TIME", help="Changes of others show after it (60).")
+    ] = None
+    cache_id: Annotated[str | None, Option("--cache-id", metavar="NAME", help="Another cache of the remote.")] = None
+    drain: Annotated[str, Option("--drain", metavar="TIME", help="At the end wait so long for uploads (60).")] = "60"
+
+
+def mount(
+    session: Session,
+    flags: MountFlags,
+    address: Annotated[str, Argument(metavar="REMOTE:PATH")],
+    place: Annotated[str, Argument(metavar="DIR")],
+) -> int:
+    """Mount a remote at DIR: files are read and written in a local cache and uploaded in the background."""
+    from cftool.mount import daemon
+
+    place = daemon.prepare(place)
+    how = _stack_options(flags)  # what is wrong is told before anything is begun
+    if flags.foreground:
+        return _serve(session, flags, how, address, place, None)
+    serving, report = daemon.detach()
+    if serving:
+        return _serve(session, flags, how, address, place, report)
+    said = report.wait()
+    if "error" in said:
+        session.messages.error(str(said["error"]))
+        return int(said["code"])
+    session.messages.info(f"{address} is mounted at {printable(place)}; cftool umount takes it away")
+    return exits.DONE
+
+
+def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: str, place: str, report: object) -> int:
+    from cftool.config import dirs, sizes
+    from cftool.mount import daemon
+
+    assert report is None or isinstance(report, daemon.Report)
+    try:
+        cached = _open(session, how, address)
+        settings = daemon.MountSettings(
+            name=address,
+            allow_other=flags.allow_other,
+            drain=sizes.parse_duration(flags.drain),
+            root_path=cached.path,
+            vfs=_vfs_settings(how),
+        )
+
+        def ready() -> None:
+            if report is not None:
+                report.send(ready=True)
+            else:
+                session.messages.info(f"{address} is mounted at {printable(place)}")
+
+        left = daemon.serve(cached.store, place, settings, state_dir=dirs.state_dir(session.env), ready=ready)
+    except (CftoolError, OSError) as error:
+        if report is None:
+            raise
+        report.send(error=explain(error, address), code=exits.of_error(error))
+        return exits.of_error(error)
+    if left:
+        session.messages.error(f"{left} changes are not uploaded yet; they stay in the cache: cftool cache status")
+        return exits.TEMPORARY
+    return exits.DONE
+
+
+def _stack_options(flags: MountFlags) -> "StackOptions":
+    from cftool.config.file import StackOptions
+    from cftool.config.sizes import parse_duration, parse_size
+
+    def size(name: str, text: str | None) -> int | None:
+        try:
+            return None if text is None else parse_size(text)
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from None
+
+    def seconds(name: str, text: str | None) -> float | None:
+        try:
+            return None if text is None else parse_duration(text)
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from None
+
+    seconds("--drain", flags.drain)
+    return StackOptions(
+        metadata_cache=seconds("--metadata-cache", flags.metadata_cache),
+        cache=seconds("--cache", flags.cache),
+        cache_size=size("--cache-size", flags.cache_size),
+        hard_cache_size_limit=size("--hard-cache-size-limit", flags.hard_cache_size_limit),
+        cache_id=flags.cache_id,
+        read_only=flags.read_only or None,
+    )
+
+
+def _open(session: Session, how: "StackOptions", address: str) -> "Cached":
+    from cftool import stack
+
+    session.read_only = bool(how.read_only)
+    config = session.config
+    return stack.open_cached(session.parse(address), config, context=session.context(), flags=how)
+
+
+def _vfs_settings(how: "StackOptions") -> "VfsSettings":
+    import os
+
+    from cftool.vfs import VfsSettings
+
+    umask = os.umask(0)
+    os.umask(umask)
+    return VfsSettings(
+        file_mode=0o666 & ~umask,
+        dir_mode=0o777 & ~umask,
+        uid=os.getuid(),
+        gid=os.getgid(),
+        ttl=60.0 if how.metadata_cache is None else how.metadata_cache,
+        read_only=bool(how.read_only),
+    )
+
+
+def umount(
+    session: Session,
+    place: Annotated[str, Argument(metavar="DIR")],
+    timeout: Annotated[str, Option("--timeout", metavar="TIME", help="Wait so long for uploads (10m).")] = "10m",
+    lazy: Annotated[bool, Option("--lazy", help="Also where it is in use: it goes when nobody uses it.")] = False,
+) -> int:
+    """Upload what is pending, then unmount DIR; exit 5 where something is left, which stays in the cache."""
+    import os
+
+    from cftool.mount import device
+
+    if device.mounted(place) is None:
+        raise ConfigError(f"{printable(place)}: no mount of cftool is there")
+    left = 0 if device.stale(place) else _drained(session, place, timeout)
+    try:
+        device.unmount(os.path.abspath(place), lazy=lazy or device.stale(place))
+    except OSError as error:
+        session.messages.error(f"{printable(place)} is in use ({error.strerror}); --lazy takes it away later")
+        return exits.FAILED
+    return exits.TEMPORARY if left else exits.DONE
+
+
+def _drained(session: Session, place: str, timeout: str) -> int:
+    """Ask the process of the mount to upload; how many changes are left, each told."""
+    from cftool.config import dirs
+    from cftool.config.sizes import parse_duration
+    from cftool.mount import daemon
+    from cftool.wrap.caching import owner
+
+    try:
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        raise ConfigError(f"--timeout: {error}") from None
+    directory = daemon.cache_of(dirs.state_dir(session.env), place)
+    if directory is None:
+        return 0  # the process uploads what it can when the mount is gone
+    left = 0
+    try:
+        for answer in owner.ask(directory, {"do": "flush", "path": "", "timeout": seconds}):
+            left = int(answer.get("left", answer.get("count", 0)))
+            if "left" in answer:
+                session.messages.info(f"{left} changes to upload")
+            for row in answer.get("pending", ()):
+                session.messages.error(f"not uploaded: {printable(row['path'])} {row['error']}".rstrip())
+    except (ConnectionRefusedError, FileNotFoundError):
+        return 0
+    return left

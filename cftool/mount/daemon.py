@@ -1,0 +1,198 @@
+"""The life of a mount: made, answered, drained, taken away.
+
+`serve` runs in the process that holds the mount, until it is unmounted or told to stop (SIGTERM, SIGINT): then what is
+pending is uploaded, up to a deadline, and what is left is told; it stays in the journal, and the next mount goes on
+with it. `detach` lets the caller return once the mount answers. A record in the state directory tells others which
+cache a mount has, so that `umount` can ask for its uploads.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cftool.core.errors import ConfigError, StoreError
+from cftool.core.paths import printable
+from cftool.disk.atomic import write_file
+from cftool.mount import device
+from cftool.mount.server import Server
+from cftool.vfs import Attributes, Vfs, VfsSettings
+from cftool.wrap.caching.owner import Owner
+from cftool.wrap.caching.store import CachingStore
+
+_log = logging.getLogger("cftool.mount")
+_CHECK = 10.0  # seconds for the first answer
+
+
+@dataclass(frozen=True, slots=True)
+class MountSettings:
+    """`drain`: seconds for uploads at the end. `name`: what /proc/mounts shows."""
+
+    name: str
+    allow_other: bool = False
+    drain: float = 60.0
+    root_path: str = ""
+    vfs: VfsSettings = field(default_factory=VfsSettings)
+
+
+def prepare(place: str) -> str:
+    """The mount point's real path. A mount whose process is dead is taken away first. Raises ConfigError."""
+    if device.stale(place):
+        if device.mounted(place) is None:
+            raise ConfigError(f"{printable(place)}: a dead mount of another program is there; unmount it first")
+        _log.warning("%s: the mount of a process that is gone is taken away", printable(place))
+        device.unmount(place, lazy=True)
+    if not os.path.isdir(place):
+        raise ConfigError(f"{printable(place)} is no directory; make it first")
+    if device.mounted(place) is not None:
+        raise ConfigError(f"{printable(place)}: something is mounted there already; cftool umount takes it away")
+    return os.path.realpath(place)
+
+
+def serve(
+    store: CachingStore, place: str, settings: MountSettings, *, state_dir: str, ready: Callable[[], None]
+) -> int:
+    """Mount and answer until the end; the number of changes that are still pending then. `ready` is called once."""
+    attributes = Attributes(os.path.join(store.directory, "attributes.sqlite"))
+    vfs = Vfs(store, settings.vfs, attributes=attributes, root_path=settings.root_path)
+    fd = device.mount(place, settings.name, allow_other=settings.allow_other, read_only=settings.vfs.read_only)
+    server = Server(vfs, fd, ttl=max(1, int(settings.vfs.ttl)))
+    loop = threading.Thread(target=server.run, name="cftool-mount", daemon=True)
+    owner = Owner(store)
+    try:
+        loop.start()
+        _answers(place, server)
+        store.start()
+        _remember(state_dir, place, store.directory)
+        _notify("READY=1")
+        ready()
+        _wait(loop, place)
+    finally:
+        _notify("STOPPING=1")
+        with contextlib.suppress(OSError):
+            device.unmount(place, lazy=True)
+        loop.join(_CHECK)
+        with contextlib.suppress(OSError):
+            os.close(fd)
+        vfs.close()
+        left = store.flush(timeout=settings.drain)
+        owner.close()
+        _forget(state_dir, place)
+        store.close()
+    for row in left:
+        _log.warning("not uploaded yet: %s %s %s", row.what.value, printable(row.path), row.error)
+    return len(left)
+
+
+def _answers(place: str, server: Server) -> None:
+    """Wait for the kernel's greeting, and for one answer over the mount."""
+    if not server.ready.wait(_CHECK):
+        raise StoreError("the kernel did not greet the mount", op="mount")
+    os.stat(place)
+
+
+def _wait(loop: threading.Thread, place: str) -> None:
+    """Until the mount is taken away, or a signal asks for it."""
+    stop = threading.Event()
+
+    def asked(number: int, frame: object) -> None:
+        del frame
+        _log.info("signal %d: uploading what is pending, then unmounting", number)
+        stop.set()
+
+    old = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        while loop.is_alive() and not stop.is_set():
+            loop.join(0.5)
+        if stop.is_set():
+            try:
+                device.unmount(place)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                _log.warning("%s is in use; it is taken away as soon as nobody uses it", printable(place))
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)), where it asks to be told."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notice:
+        notice.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def cache_of(state_dir: str, place: str) -> str | None:
+    """The directory of the cache that the mount at `place` has; None where that is not known."""
+    try:
+        with open(_record(state_dir, place), "rb") as file:
+            found = json.loads(file.read(65536))
+    except (OSError, ValueError):
+        return None
+    directory = found.get("cache") if isinstance(found, dict) else None
+    return directory if isinstance(directory, str) else None
+
+
+def _record(state_dir: str, place: str) -> str:
+    digest = hashlib.sha256(os.fsencode(os.path.abspath(place))).hexdigest()[:32]
+    return os.path.join(state_dir, "mounts", digest + ".json")
+
+
+def _remember(state_dir: str, place: str, directory: str) -> None:
+    path = _record(state_dir, place)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    write_file(path, json.dumps({"cache": directory, "place": printable(place), "pid": os.getpid()}).encode())
+
+
+def _forget(state_dir: str, place: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_record(state_dir, place))
+
+
+def detach() -> tuple[bool, "Report"]:
+    """Fork: (True, …) in the process that will serve, (False, …) in the one that the user waits for."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.close(reading)
+        os.setsid()
+        return True, Report(writing)
+    os.close(writing)
+    return False, Report(reading)
+
+
+class Report:
+    """What the serving process tells the waiting one, once."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def send(self, **words: Any) -> None:
+        """From the serving process: `ready`, or `error` and `code`. It lets go of the terminal then."""
+        with contextlib.suppress(OSError):
+            os.write(self._fd, json.dumps(words).encode())
+        os.close(self._fd)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(nothing, number)
+        if nothing > 2:
+            os.close(nothing)
+
+    def wait(self) -> dict[str, Any]:
+        """In the waiting process."""
+        with os.fdopen(self._fd, "rb") as pipe:
+            said = pipe.read()
+        if not said:
+            return {"error": "the process of the mount ended before it answered", "code": 1}
+        found: dict[str, Any] = json.loads(said)
+        return found
