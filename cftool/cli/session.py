@@ -85,6 +85,7 @@ class Session:
     def open(self, text: str, *, follow: bool = True) -> "Opened":
         """The store and path of an address; closed at the end of the session. `follow` a link that it may be itself."""
         from cftool import stack
+
         parsed = self.parse(text)
         config = self._empty() if parsed.remote is None else self.config
         opened = stack.open_address(parsed, config, context=self.context(), follow=follow)

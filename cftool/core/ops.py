@@ -156,13 +156,16 @@ def move_anyhow(store: Store, src: str, dst: str) -> Entry:
     if exists(store, dst):
         raise AlreadyExists("is there already", op="move", path=dst, store=store.name)
     directories = [src]
-    store.mkdir(dst)
+    makes = Cap.EMPTY_DIRS in caps or Cap.IMPLICIT_DIRS not in caps
+    if makes:
+        store.mkdir(dst)
     # All names first: a listing that is read while its files move may show them again, or never.
     for below in list(walk_anyhow(store, src)):
         target = dst + below.path[len(src) :]
         if below.is_dir:
             directories.append(below.path)
-            store.mkdir(target)
+            if makes:
+                store.mkdir(target)
         else:
             move_anyhow(store, below.path, target)
     for directory in reversed(directories):

@@ -36,7 +36,7 @@ from cftool.core.ops import move_anyhow
 from cftool.core.types import Cap, Entry, Kind, Result, WriteItem
 from cftool.wrap.caching.files import FileSource
 from cftool.wrap.caching.names import conflict_name
-from cftool.wrap.caching.rows import Pending, State, What
+from cftool.wrap.caching.rows import LocalChange, Pending, State, What
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
@@ -397,6 +397,7 @@ class Drain:
                 store.files.remove(old)
             self._based(row.seq, entry.version)
             store.settled(row.path, entry.version)
+            store.arrived(row.path)
         _log.info("uploaded %s", paths.printable(row.path))
 
     def _based(self, seq: int, base: str | None) -> None:
@@ -408,11 +409,18 @@ class Drain:
     # ---- everything else
 
     def _other(self, row: Pending) -> None:
-        inner = self._store.inner
+        store = self._store
+        inner = store.inner
         moved: Entry | None = None
         base: str | None = ""
+        only_here = False
         if row.what is What.MKDIR:
-            base = inner.mkdir(row.path).version
+            try:
+                base = inner.mkdir(row.path).version
+            except Unsupported:
+                if not store.implicit:
+                    raise
+                only_here = True
         elif row.what is What.RMDIR:
             self._rmdir(row)
         elif row.what is What.DELETE:
@@ -420,14 +428,17 @@ class Drain:
         else:
             moved = self._rename(row)
             base = None if moved is None else moved.version
-        store = self._store
         with store.lock:
             current = store.overlay.rows.get(row.seq)
             if current is None:
                 return
-            for number in store.journal.done(current, base=base, moved=moved):
+            shown = store.overlay.shown(current) if only_here else None
+            local = None if shown is None else LocalChange(add=(shown,))
+            for number in store.journal.done(current, base=base, moved=moved, local=local):
                 store.files.remove(number)
             store.overlay.drop(current)
+            if local is not None:
+                store.overlay.local.change(add=local.add)
             self._based(row.seq, base)
             for place in row.places:
                 store.settled(place, base if place == row.places[-1] else "")

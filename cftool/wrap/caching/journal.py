@@ -14,7 +14,7 @@ from typing import Any
 from cftool.core.errors import StoreError
 from cftool.core.types import Entry
 from cftool.disk import sqlite
-from cftool.wrap.caching.rows import Content, Pending, State, What, decode_hashes, encode_hashes
+from cftool.wrap.caching.rows import Content, LocalChange, Pending, State, What, decode_hashes, encode_hashes
 
 FORMAT = 1
 _SCHEMA = """
@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS pending (
     attempts INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL DEFAULT 0,
     error_kind TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT ''
 );
+CREATE TABLE IF NOT EXISTS local_dir (path BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 _CONTENT = "id, path, size, version, modified_ns, stored_ns, remote_id, hashes, blocks, used, allocated"
 _PENDING = (
@@ -108,6 +109,10 @@ class Journal:
         """All pending rows, oldest first."""
         return [_pending(row) for row in self._db.execute(f"SELECT {_PENDING} FROM pending ORDER BY seq")]  # noqa: S608
 
+    def local(self) -> list[str]:
+        """The directories that are only here."""
+        return [os.fsdecode(path) for (path,) in self._db.execute("SELECT path FROM local_dir")]
+
     def contents(self) -> Iterator[Content]:
         """All rows of content."""
         return map(_content, self._db.execute(f"SELECT {_CONTENT} FROM content").fetchall())  # noqa: S608
@@ -176,6 +181,7 @@ class Journal:
         dropped: Iterable[Pending] = (),
         made: Content | None = None,
         due_now: Iterable[int] = (),
+        local: LocalChange | None = None,
     ) -> list[Pending]:
         """Add `rows` in order, with numbers of their own, in the place of `dropped`; `made`: new content of theirs."""
         added: list[Pending] = []
@@ -203,7 +209,19 @@ class Journal:
                 kept.add(row.content)
             self._drop(db, gone, kept)
             db.executemany("UPDATE pending SET due = 0, next_try = 0 WHERE seq = ?", [(seq,) for seq in due_now])
+            if local is not None:
+                self._localize(db, local)
         return added
+
+    def localize(self, change: LocalChange) -> None:
+        """Directories that are only here: more, or fewer."""
+        with self._transaction() as db:
+            self._localize(db, change)
+
+    @staticmethod
+    def _localize(db: sqlite3.Connection, change: LocalChange) -> None:
+        db.executemany("DELETE FROM local_dir WHERE path = ?", [(os.fsencode(path),) for path in change.remove])
+        db.executemany("INSERT OR IGNORE INTO local_dir VALUES (?)", [(os.fsencode(p),) for p in change.add if p])
 
     @staticmethod
     def _drop(db: sqlite3.Connection, rows: list[Pending], kept: set[int | None]) -> None:
@@ -257,7 +275,9 @@ class Journal:
             db.execute("UPDATE pending SET base = ?, after = NULL WHERE after = ?", (entry.version, row.seq))
         return None if old is None else int(old[0])
 
-    def done(self, row: Pending, *, base: str | None = "", moved: Entry | None = None) -> list[int]:
+    def done(
+        self, row: Pending, *, base: str | None = "", moved: Entry | None = None, local: LocalChange | None = None
+    ) -> list[int]:
         """A change other than an upload is at the remote; `base` is what stands there now for who waited for it.
 
         Clean content at or below its paths is forgotten, but for the content of a file that was renamed to `moved`.
@@ -288,6 +308,8 @@ class Journal:
                 )  # fmt: skip
             db.execute("DELETE FROM pending WHERE seq = ?", (row.seq,))
             db.execute("UPDATE pending SET base = ?, after = NULL WHERE after = ?", (base, row.seq))
+            if local is not None:
+                self._localize(db, local)
         return numbers
 
     def skip(self, row: Pending) -> None:

@@ -46,6 +46,79 @@ class Listing:
 _GONE = Found(Shows.GONE)
 
 
+class _Above:
+    """The directories above some paths: how many of these each has below it, and their names by directory."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self._names: dict[str, set[str]] = {}
+
+    def names(self, directory: str) -> set[str]:
+        """Of the directories in `directory`; not to be changed."""
+        return self._names.get(directory, _NONE)
+
+    def change(self, path: str, by: int) -> None:
+        """One more path, or one less."""
+        while path:
+            path = paths.parent(path)
+            count = self.counts.get(path, 0) + by
+            parent, _, name = path.rpartition("/")
+            if count:
+                self.counts[path] = count
+                if path:
+                    self._names.setdefault(parent, set()).add(name)
+                continue
+            del self.counts[path]
+            if path:
+                self._names[parent].discard(name)
+                if not self._names[parent]:
+                    del self._names[parent]
+
+
+_NONE: set[str] = set()
+
+
+class LocalDirs:
+    """Directories that are only here, under the names that they are shown by. See DESIGN.md, "Local directories"."""
+
+    def __init__(self, directories: Iterable[str] = ()) -> None:
+        self._paths: set[str] = set()
+        self._above = _Above()
+        self.change(add=directories)
+
+    def __contains__(self, path: str) -> bool:
+        """Whether `path` is one, or is above one."""
+        return path in self._above.counts
+
+    def change(self, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Both are whole paths; what is no change is ignored."""
+        for path in remove:
+            if path in self._paths:
+                self._paths.discard(path)
+                self._above.change(paths.join(path, "."), -1)
+        for path in add:
+            if path and path not in self._paths:
+                self._paths.add(path)
+                self._above.change(paths.join(path, "."), 1)
+
+    def names(self, directory: str) -> set[str]:
+        """What is shown in `directory` because of them; not to be changed."""
+        return self._above.names(directory)
+
+    def below(self, path: str) -> list[str]:
+        """Those at or below `path`."""
+        return [each for each in self._paths if paths.is_within(each, path)] if path in self else []
+
+    def lead(self, path: str) -> list[str]:
+        """Those at or above `path`."""
+        found = []
+        while path:
+            if path in self._paths:
+                found.append(path)
+            path = paths.parent(path)
+        return found
+
+
 @dataclass(slots=True)
 class _Segment:
     """Rows between two renames; `moved` is the rename right before it."""
@@ -54,18 +127,17 @@ class _Segment:
     there: dict[str, Pending] = field(default_factory=dict)  # uploads and new directories
     gone: dict[str, Pending] = field(default_factory=dict)  # removed, with all that was below it then
     children: dict[str, set[str]] = field(default_factory=dict)  # names that this segment decides, by directory
-    implied: dict[str, int] = field(default_factory=dict)  # directories above what is there: how many times
-    above: dict[str, set[str]] = field(default_factory=dict)  # names of implied directories, by directory
+    above: _Above = field(default_factory=_Above)  # of what is there
 
     def add(self, row: Pending) -> None:
         path = row.path
         if row.what in {What.UPLOAD, What.MKDIR}:
             if path not in self.there:
-                self._imply(path, 1)
+                self.above.change(path, 1)
             self.there[path] = row
         else:
             if self.there.pop(path, None) is not None:
-                self._imply(path, -1)
+                self.above.change(path, -1)
             self.gone[path] = row
         parent, _, name = path.rpartition("/")
         self.children.setdefault(parent, set()).add(name)
@@ -73,7 +145,7 @@ class _Segment:
     def drop(self, row: Pending) -> None:
         if self.there.get(row.path) is row:
             del self.there[row.path]
-            self._imply(row.path, -1)
+            self.above.change(row.path, -1)
         if self.gone.get(row.path) is row:
             del self.gone[row.path]
         if row.path not in self.there and row.path not in self.gone:
@@ -83,22 +155,6 @@ class _Segment:
                 names.discard(name)
                 if not names:
                     del self.children[parent]
-
-    def _imply(self, path: str, by: int) -> None:
-        while path:
-            path = paths.parent(path)
-            count = self.implied.get(path, 0) + by
-            parent, _, name = path.rpartition("/")
-            if count:
-                self.implied[path] = count
-                if path:
-                    self.above.setdefault(parent, set()).add(name)
-                continue
-            del self.implied[path]
-            if path:
-                self.above[parent].discard(name)
-                if not self.above[parent]:
-                    del self.above[parent]
 
     def removed(self, path: str) -> bool:
         """Whether what older segments and the store below have at `path` was removed here."""
@@ -120,8 +176,9 @@ def _moved(path: str, src: str, dst: str) -> str | None:
 class Overlay:
     """The rows of a journal, in order. Not thread-safe: the owner of the rows locks."""
 
-    def __init__(self, rows: Iterable[Pending] = ()) -> None:
+    def __init__(self, rows: Iterable[Pending] = (), local: Iterable[str] = ()) -> None:
         self._segments: list[_Segment] = [_Segment()]
+        self.local = LocalDirs(local)
         self.rows: dict[int, Pending] = {}
         for row in rows:
             self.add(row)
@@ -164,15 +221,20 @@ class Overlay:
 
     # ---- single paths
 
-    def find(self, path: str, since: int | None = None) -> Found:
-        """What decides `path`; `since`: as the tree was before the segment of that number began."""
-        segments = self._segments if since is None else self._segments[:since]
-        implied = False
+    def find(self, path: str) -> Found:
+        """What decides `path`."""
+        return self._followed(path, self._segments, implied=path in self.local)
+
+    def find_without_local(self, path: str) -> Found:
+        """The same as if there were no local directories."""
+        return self._followed(path, self._segments)
+
+    def _followed(self, path: str, segments: list[_Segment], *, implied: bool = False) -> Found:
         for segment in reversed(segments):
             row = segment.there.get(path)
             if row is not None:
                 return Found(Shows.PENDING, path, row)
-            implied = implied or path in segment.implied
+            implied = implied or path in segment.above.counts
             if segment.removed(path):
                 return Found(Shows.GONE, implied=implied)
             moved = segment.moved
@@ -191,10 +253,10 @@ class Overlay:
     def children(self, directory: str) -> Listing:
         """What the rows make of a directory."""
         decided: dict[str, Found] = {}
-        implied: set[str] = set()
+        implied: set[str] = set(self.local.names(directory))
         for number in range(len(self._segments) - 1, -1, -1):
             segment = self._segments[number]
-            implied |= segment.above.get(directory, set()) - decided.keys()
+            implied |= segment.above.names(directory) - decided.keys()
             for name in segment.children.get(directory, ()):
                 path = paths.join(directory, name)
                 row = segment.there.get(path)
@@ -218,7 +280,7 @@ class Overlay:
             for path, is_there in ((moved.dst, True), (moved.path, False)):
                 parent, _, name = path.rpartition("/")
                 if parent == directory:
-                    decided.setdefault(name, self.find(moved.path, number) if is_there else _GONE)
+                    decided.setdefault(name, self._followed(moved.path, self._segments[:number]) if is_there else _GONE)
         return Listing(decided, implied, directory)
 
     # ---- what is in the way
@@ -234,6 +296,15 @@ class Overlay:
         segment = self._segments[-1]
         return segment.there.get(path) or segment.gone.get(path)
 
-    def below(self, path: str) -> Iterator[Pending]:
-        """Rows at or below `path`, oldest first."""
-        return (row for row in self.rows.values() if any(paths.is_within(place, path) for place in row.places))
+    def shown(self, row: Pending) -> str | None:
+        """The name by which the directory that `row` makes is shown by now; None: it was removed since."""
+        path = row.path
+        for later in self.rows.values():
+            if later.seq <= row.seq:
+                continue
+            if later.what is What.RENAME:
+                assert later.dst is not None
+                path = _moved(path, later.dst, later.path) or path
+            elif later.what is What.RMDIR and paths.is_within(path, later.path):
+                return None
+        return path

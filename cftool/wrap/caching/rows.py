@@ -72,6 +72,14 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalChange:
+    """Directories that are only here, by the names that they are shown by."""
+
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Base:
     """What a change is based on (see the column `base`), and when it was looked at (`CachingStore.settled`)."""
 

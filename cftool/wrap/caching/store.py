@@ -41,7 +41,7 @@ from cftool.wrap.caching.fetch import Fetching
 from cftool.wrap.caching.handle import Handle
 from cftool.wrap.caching.journal import Journal
 from cftool.wrap.caching.overlay import Found, Overlay, Shows
-from cftool.wrap.caching.rows import VERSION_PREFIX, Base, Content, Pending, State, What
+from cftool.wrap.caching.rows import VERSION_PREFIX, Base, Content, LocalChange, Pending, State, What
 from cftool.wrap.caching.settings import CacheSettings
 from cftool.wrap.caching.stats import Stats
 
@@ -126,7 +126,7 @@ class CachingStore(StatefulWrapper):
                 )
                 self.journal.update(damaged)
                 self.problems.append(f"{paths.printable(row.path)}: its content is damaged and is not uploaded")
-        self.overlay = Overlay(self.journal.pending())
+        self.overlay = Overlay(self.journal.pending(), self.journal.local())
         self._next_id = max([self.journal.highest_id(), *known, 0]) + 1
         for problem in self.problems:
             _log.warning("%s: %s", self.name, problem)
@@ -160,10 +160,17 @@ class CachingStore(StatefulWrapper):
         return self.drain.flush(path, timeout=timeout)
 
     @property
+    def implicit(self) -> bool:
+        """Whether directories of the store below come and go with what is in them."""
+        return Cap.IMPLICIT_DIRS in self.inner.features.caps
+
+    @property
     def features(self) -> Features:
         """The inner store's, with what the cache adds and takes away."""
         inner = self.inner.features
         caps = (inner.caps & _PASSED) | _OWN
+        if self.implicit:
+            caps |= Cap.EMPTY_DIRS  # here, where nowhere else
         if inner.time_precision_ns is not None:
             caps |= Cap.SET_MODIFIED
         return replace(inner, caps=caps)
@@ -202,6 +209,7 @@ class CachingStore(StatefulWrapper):
         with self.lock:
             found = self.overlay.find(path)
             listing = self.overlay.children(path)
+            mark = self._settlements
         if found.shows is Shows.PENDING and found.row is not None and found.row.what is not What.MKDIR:
             raise NotADirectory("not a directory", op="scan", path=path, store=self.name)
         if found.shows is Shows.GONE and not found.implied and path:
@@ -214,6 +222,8 @@ class CachingStore(StatefulWrapper):
                     if name not in listing.decided and not (name in listing.implied and not entry.is_dir):
                         seen.add(name)
                         yield entry.at(paths.join(path, name))
+                if seen and self.implicit:
+                    self._not_needed(path, seen, mark)
             except NotFound:
                 if not (listing.decided or listing.implied or found.implied or found.shows is Shows.PENDING):
                     raise
@@ -223,7 +233,8 @@ class CachingStore(StatefulWrapper):
                 try:
                     yield self._entry(paths.join(path, name), one)
                 except NotFound:  # removed at the remote meanwhile
-                    continue
+                    if name in listing.implied:
+                        yield Entry(paths.join(path, name), Kind.DIRECTORY)
             elif name in listing.implied:
                 yield Entry(paths.join(path, name), Kind.DIRECTORY)
         for name in listing.implied - seen:
@@ -232,7 +243,7 @@ class CachingStore(StatefulWrapper):
     def walk(self, path: str) -> Iterator[Entry]:
         """The store's own where nothing is pending there, else level by level, in the order that `features` says."""
         with self.lock:
-            touched = any(True for _ in self.overlay.touching(path))
+            touched = path in self.overlay.local or any(True for _ in self.overlay.touching(path))
         if not touched:
             yield from self.inner.walk(path)
             return
@@ -498,9 +509,9 @@ class CachingStore(StatefulWrapper):
 
     def make_parents(self, path: str) -> None:
         """Journal the missing directories above `path`, where the store below has directories of their own."""
-        if Cap.IMPLICIT_DIRS in self.inner.features.caps:
-            self._no_file_above(path)
-            return
+        features = self.inner.features
+        if Cap.IMPLICIT_DIRS in features.caps and features.names.opaque:
+            return  # nothing is in the way of anything
         missing: list[str] = []
         above = paths.parent(path)
         while above:
@@ -515,20 +526,9 @@ class CachingStore(StatefulWrapper):
                     raise NotADirectory("a file is in the way", op="write", path=path, store=self.name)
                 break
             above = paths.parent(above)
-        for directory in reversed(missing):
-            self.mkdir(directory)
-
-    def _no_file_above(self, path: str) -> None:
-        """Below a pending file nothing can be; what the store below thinks of it, it says itself."""
-        if self.inner.features.names.opaque:
-            return
-        with self.lock:
-            above = paths.parent(path)
-            while above:
-                found = self.overlay.find(above)
-                if found.row is not None and found.row.what is What.UPLOAD:
-                    raise NotADirectory("a file is in the way", op="write", path=path, store=self.name)
-                above = paths.parent(above)
+        if not self.implicit:
+            for directory in reversed(missing):
+                self.mkdir(directory)
 
     def record_upload(self, path: str, content: Content, modified_ns: int | None, base: Base) -> Pending:
         """Under the lock: new content of `path`, merged with what was pending there. See DESIGN.md, "Order"."""
@@ -562,9 +562,12 @@ class CachingStore(StatefulWrapper):
         dropped: list[Pending] = (),  # type: ignore[assignment]  # empty
         made: Content | None = None,
         due_now: list[int] = (),  # type: ignore[assignment]  # empty
+        local: LocalChange | None = None,
     ) -> list[Pending]:
         """Under the lock: one transaction, then what is shown."""
-        added = self.journal.record(rows, dropped=dropped, made=made, due_now=due_now)
+        added = self.journal.record(rows, dropped=dropped, made=made, due_now=due_now, local=local)
+        if local is not None:
+            self.overlay.local.change(add=local.add, remove=local.remove)
         kept = {row.content for row in rows}
         successor = added[0].seq if added else None
         for old in dropped:
@@ -599,19 +602,20 @@ class CachingStore(StatefulWrapper):
         """Under the lock."""
         now = self.times.wall()
         row = Pending(0, what, path, base=self._fresh(path, base), created=now, due=now)
+        local = self._left(path)
         last = self.overlay.last(path)
         dropped: list[Pending] = []
         if last is not None and last.untried and last.what in {What.UPLOAD, What.MKDIR}:
             dropped = [last]
             if last.base == "" and last.after is None:
-                self._record([], dropped=dropped)
+                self._record([], dropped=dropped, local=local)
                 return
             row = replace(row, base=last.base, after=last.after)
         elif last is not None and last.what in {What.UPLOAD, What.MKDIR}:
             row = replace(row, base=None, after=last.seq)
         else:
             row = self._after_rename(row)
-        self._record([row], dropped=dropped)
+        self._record([row], dropped=dropped, local=local)
 
     def mkdir(self, path: str) -> Entry:
         """Journalled, parents first."""
@@ -625,6 +629,9 @@ class CachingStore(StatefulWrapper):
         self.make_parents(path)
         now = self.times.wall()
         with self.lock:
+            if self.implicit and paths.parent(path) and Cap.EMPTY_DIRS not in self.inner.features.caps:
+                self._record([], local=LocalChange(add=(path,)))
+                return Entry(path, Kind.DIRECTORY)
             last = self.overlay.last(path)
             row = Pending(0, What.MKDIR, path, base="", created=now, due=now)
             if last is not None:
@@ -641,7 +648,11 @@ class CachingStore(StatefulWrapper):
             raise NotADirectory("not a directory", op="rmdir", path=path, store=self.name)
         if next(iter(self.scan(path)), None) is not None:
             raise DirectoryNotEmpty("is not empty", op="rmdir", path=path, store=self.name)
+        only_local = self._only_local(path)
         with self.lock:
+            if only_local:
+                self._record([], local=self._left(path))
+                return
             self._record_removal(What.RMDIR, path, Base(None, self._settlements))
 
     def move(self, src: str, dst: str) -> Entry:
@@ -658,9 +669,13 @@ class CachingStore(StatefulWrapper):
             self._may_replace(entry, there, dst)
         if there is None:
             self.make_parents(dst)
+        only_local = entry.is_dir and self._only_local(src)
         with self.lock:
             for draft in self._drafts:
                 draft.moved(src, dst)
+            if only_local:
+                self._record([], local=self._moved(src, dst))
+                return entry.at(dst)
             row = self.overlay.last(src)
             if row is not None and row.what is What.UPLOAD and row.untried:
                 return self._renamed_upload(row, dst, self._fresh(dst, base)).entry()
@@ -688,7 +703,7 @@ class CachingStore(StatefulWrapper):
         rows = [renamed]
         if row.base != "" or row.after is not None:
             rows.append(Pending(0, What.DELETE, row.path, base=row.base, after=row.after, created=now, due=now))
-        return self._record(rows, dropped=dropped)[0]
+        return self._record(rows, dropped=dropped, local=self._left(row.path))[0]
 
     def _record_rename(self, src: str, dst: str, entry: Entry, there: Entry | None, base: str | None) -> None:
         """Under the lock."""
@@ -704,7 +719,58 @@ class CachingStore(StatefulWrapper):
             0, What.RENAME, src, dst, is_dir=entry.is_dir, size=entry.size, modified_ns=entry.modified_ns, base=base,
             created=now, due=now,
         )  # fmt: skip
-        self._record([row], dropped=dropped, due_now=[seq for seq in waited_for if seq not in {r.seq for r in dropped}])
+        gone = {row.seq for row in dropped}
+        self._record(
+            [row], dropped=dropped, due_now=[seq for seq in waited_for if seq not in gone], local=self._moved(src, dst)
+        )
+
+    # ---- directories that are only here: DESIGN.md, "Local directories"
+
+    def _left(self, path: str) -> LocalChange | None:
+        """Something was removed from its directory, which stays."""
+        return LocalChange(add=(paths.parent(path),), remove=(path,)) if self.implicit else None
+
+    def _moved(self, src: str, dst: str) -> LocalChange | None:
+        """Under the lock: they move with a directory, and the directories of both names stay."""
+        if not self.implicit:
+            return None
+        old = tuple(self.overlay.local.below(src))
+        new = tuple(dst + path[len(src) :] for path in old)
+        return LocalChange(add=(*new, paths.parent(src), paths.parent(dst)), remove=old)
+
+    def _only_local(self, path: str) -> bool:
+        """Whether neither the remote nor the journal has a directory of that name: it is only shown."""
+        with self.lock:
+            if path not in self.overlay.local:
+                return False
+            found = self.overlay.find_without_local(path)
+        if found.implied or found.shows is not Shows.BELOW:
+            return found.shows is Shows.GONE and not found.implied
+        try:
+            self.inner.stat(found.path)
+        except NotFound:
+            return True
+        except TemporaryError:
+            return False
+        return False
+
+    def arrived(self, path: str) -> None:
+        """Under the lock: the remote has `path`, and so the directories above it, as long as it is shown there."""
+        found = self.overlay.find_without_local(path)
+        if found.shows is Shows.BELOW and found.path == path:
+            self.localize(remove=tuple(self.overlay.local.lead(paths.parent(path))))
+
+    def _not_needed(self, directory: str, seen: set[str], mark: int) -> None:
+        """The remote was seen to have something in it, which is shown."""
+        with self.lock:
+            if self._settlements == mark and seen - self.overlay.children(directory).decided.keys():
+                self.localize(remove=tuple(self.overlay.local.lead(directory)))
+
+    def localize(self, *, add: tuple[str, ...] = (), remove: tuple[str, ...] = ()) -> None:
+        """Under the lock."""
+        if add or remove:
+            self.journal.localize(LocalChange(add, remove))
+            self.overlay.local.change(add=add, remove=remove)
 
     def copy(self, src: str, dst: str) -> Entry:
         """Below, where neither side is pending there; else by the content that is here."""

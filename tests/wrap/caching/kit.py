@@ -1,7 +1,13 @@
 """What the tests of the cache share: a clock, a store that can be opened again after a crash."""
 
+from dataclasses import replace
+
+from cftool.core import paths
+from cftool.core.errors import DirectoryNotEmpty, NotFound, Unsupported
 from cftool.core.sources import BytesSource
+from cftool.core.types import Cap
 from cftool.wrap.caching import CacheSettings, CachingStore, Times
+from cftool_providers.memory import MemoryStore
 
 
 class Clock:
@@ -29,3 +35,38 @@ def put(store, path, data, **more):
 def get(store, path):
     with store.read(path) as download:
         return download.read()
+
+
+class FlatMemory(MemoryStore):
+    """Memory as an object store without markers: a directory is there while something is in it, and only then."""
+
+    @property
+    def features(self):
+        features = super().features
+        return replace(features, caps=features.caps & ~(Cap.EMPTY_DIRS | Cap.MOVE_DIR) | Cap.IMPLICIT_DIRS)
+
+    def mkdir(self, path):
+        if path:
+            raise Unsupported("no empty directories here", op="mkdir", path=path)
+        return super().mkdir(path)
+
+    def rmdir(self, path):
+        if self.stat(path).is_dir:
+            raise DirectoryNotEmpty("is not empty", op="rmdir", path=path)
+        super().rmdir(path)
+
+    def delete(self, path):
+        super().delete(path)
+        self._swept(path)
+
+    def move(self, src, dst):
+        moved = super().move(src, dst)
+        self._swept(src)
+        return moved
+
+    def _swept(self, path):
+        while path := paths.parent(path):
+            try:
+                self.space.rmdir(path)
+            except (DirectoryNotEmpty, NotFound):
+                return

@@ -6,7 +6,7 @@ from cftool.testing.contract import StoreContract
 from cftool.wrap.caching import CachingStore
 from cftool.wrap.check import CheckStore
 from cftool_providers.memory import MemoryStore
-from tests.wrap.caching.kit import Clock, settings
+from tests.wrap.caching.kit import Clock, FlatMemory, settings
 
 
 class Eager(CachingStore):
@@ -28,9 +28,10 @@ for _name in ("write", "delete", "mkdir", "rmdir", "move", "copy", "set_modified
 
 @pytest.mark.parametrize("kind", [CachingStore, Eager], ids=["pending", "uploaded"])
 @pytest.mark.parametrize("whole", [8 << 20, 1000], ids=["whole", "in parts"])
+@pytest.mark.parametrize("memory", [MemoryStore, FlatMemory])
 class TestCachingStore(StoreContract):
     @pytest.fixture
-    def store(self, kind, whole, tmp_path):
-        store = CheckStore(kind(MemoryStore(), str(tmp_path / "cache"), settings(Clock(), whole=whole)))
+    def store(self, kind, whole, memory, cache_directory):
+        store = CheckStore(kind(memory(), cache_directory, settings(Clock(), whole=whole)))
         yield store
         store.close()
