@@ -117,6 +117,11 @@ class Journal:
         """All rows of content."""
         return map(_content, self._db.execute(f"SELECT {_CONTENT} FROM content").fetchall())  # noqa: S608
 
+    def sizes(self) -> list[tuple[int, int, bool]]:
+        """Of all content: id, bytes of the whole file, and whether it is clean."""
+        rows = self._db.execute("SELECT id, size, path IS NOT NULL FROM content").fetchall()
+        return [(int(number), int(size), bool(clean)) for number, size, clean in rows]
+
     def content(self, number: int) -> Content | None:
         """One row of content."""
         row = self._db.execute(f"SELECT {_CONTENT} FROM content WHERE id = ?", (number,)).fetchone()  # noqa: S608

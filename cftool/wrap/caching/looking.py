@@ -1,0 +1,127 @@
+"""Looking at a tree through its journal: `stat` and listings of the store below, with the pending changes laid over.
+
+For the owner of a cache and for those who only visit it. One lock guards overlay and journal; it is never held while
+the network is waited for.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+
+from cftool.core import paths
+from cftool.core.errors import (
+    NotADirectory,
+    NotFound,
+    TemporaryError,
+)
+from cftool.core.store import Store
+from cftool.core.types import Cap, Entry, Kind
+from cftool.core.wrapper import StatefulWrapper
+from cftool.wrap.caching.journal import Journal
+from cftool.wrap.caching.overlay import Found, Overlay, Shows
+from cftool.wrap.caching.rows import Content, What
+
+_log = logging.getLogger("cftool.cache")
+
+
+class Looking(StatefulWrapper):
+    """See the module. Whoever inherits it gives `overlay` and `journal`."""
+
+    overlay: Overlay
+    journal: Journal
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.lock = threading.RLock()
+        self._settlements = 0  # counts what was brought to the remote here
+
+    @property
+    def implicit(self) -> bool:
+        """Whether directories of the store below come and go with what is in them."""
+        return Cap.IMPLICIT_DIRS in self.inner.features.caps
+
+    def stat(self, path: str) -> Entry:
+        """The pending entry, else that of the store below; of clean content where the store cannot be reached."""
+        with self.lock:
+            found = self.overlay.find(path)
+        return self._entry(path, found)
+
+    def _entry(self, path: str, found: Found) -> Entry:
+        if found.shows is Shows.PENDING:
+            assert found.row is not None
+            return found.row.entry(path)
+        if found.shows is Shows.BELOW:
+            try:
+                return self.inner.stat(found.path).at(path)
+            except NotFound:
+                if not found.implied:
+                    raise
+            except TemporaryError:
+                with self.lock:
+                    content = self.journal.clean(found.path)
+                if content is None or content.blocks is not None:
+                    raise
+                _log.info("%s: the remote cannot be asked; the cached entry stands", paths.printable(path))
+                return entry_of(content, path)
+        if found.implied or not path:
+            return Entry(path, Kind.DIRECTORY)
+        raise NotFound("not found", op="stat", path=path, store=self.name)
+
+    def scan(self, path: str) -> Iterator[Entry]:
+        """The listing below with the pending changes laid over it."""
+        with self.lock:
+            found = self.overlay.find(path)
+            listing = self.overlay.children(path)
+            mark = self._settlements
+        if found.shows is Shows.PENDING and found.row is not None and found.row.what is not What.MKDIR:
+            raise NotADirectory("not a directory", op="scan", path=path, store=self.name)
+        if found.shows is Shows.GONE and not found.implied and path:
+            raise NotFound("not found", op="scan", path=path, store=self.name)
+        seen: set[str] = set()
+        if listing.below is not None:
+            try:
+                for entry in self.inner.scan(listing.below):
+                    name = entry.name
+                    if name not in listing.decided and not (name in listing.implied and not entry.is_dir):
+                        seen.add(name)
+                        yield entry.at(paths.join(path, name))
+                if seen and self.implicit:
+                    self._not_needed(path, seen, mark)
+            except NotFound:
+                if not (listing.decided or listing.implied or found.implied or found.shows is Shows.PENDING):
+                    raise
+        for name, one in listing.decided.items():
+            seen.add(name)
+            if one.shows is not Shows.GONE:
+                try:
+                    yield self._entry(paths.join(path, name), one)
+                except NotFound:  # removed at the remote meanwhile
+                    if name in listing.implied:
+                        yield Entry(paths.join(path, name), Kind.DIRECTORY)
+            elif name in listing.implied:
+                yield Entry(paths.join(path, name), Kind.DIRECTORY)
+        for name in listing.implied - seen:
+            yield Entry(paths.join(path, name), Kind.DIRECTORY)
+
+    def walk(self, path: str) -> Iterator[Entry]:
+        """The store's own where nothing is pending there, else level by level, in the order that `features` says."""
+        with self.lock:
+            touched = path in self.overlay.local or any(True for _ in self.overlay.touching(path))
+        if not touched:
+            yield from self.inner.walk(path)
+            return
+        for entry in sorted(self.scan(path), key=paths.entry_key):
+            yield entry
+            if entry.is_dir:
+                yield from self.walk(entry.path)
+
+    def _not_needed(self, directory: str, seen: set[str], mark: int) -> None:
+        """The remote was seen to have something in it, which is shown."""
+
+
+def entry_of(content: Content, path: str) -> Entry:
+    """The remote entry that clean content equals."""
+    return Entry(
+        path, Kind.FILE, content.size, content.modified_ns, content.stored_ns, content.version, content.remote_id,
+        content.hashes,
+    )  # fmt: skip

@@ -1,0 +1,201 @@
+"""A cache and its life: opened by one process alone, put in order after a crash, closed. DESIGN.md, "Open".
+
+Has what the layers above share: ids of content, the lock's maps, and how a change gets into journal and overlay.
+"""
+
+import logging
+import os
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from cftool.core import paths
+from cftool.core.errors import (
+    Locked,
+)
+from cftool.core.store import Store
+from cftool.disk import locks
+from cftool.disk.errors import translated
+from cftool.wrap.caching import files as data_files
+from cftool.wrap.caching.drain import Drain, Waiting
+from cftool.wrap.caching.journal import Journal
+from cftool.wrap.caching.looking import Looking
+from cftool.wrap.caching.overlay import Overlay
+from cftool.wrap.caching.rows import Base, Content, LocalChange, Pending, State
+from cftool.wrap.caching.settings import CacheSettings
+from cftool.wrap.caching.stats import Stats
+
+if TYPE_CHECKING:
+    from cftool.wrap.caching.draft import Draft
+    from cftool.wrap.caching.fetch import Fetching
+    from cftool.wrap.caching.store import CachingStore
+
+_log = logging.getLogger("cftool.cache")
+DAMAGED = "damaged"  # the kind of error of a row whose content is not what it was
+_REMEMBERED = 10_000  # of our own latest changes
+
+
+class Owned(Looking):
+    """See the module. `directory` is the cache's own; Locked where another process owns it."""
+
+    def __init__(self, inner: Store, directory: str, settings: CacheSettings | None = None) -> None:
+        super().__init__(inner)
+        self.settings = settings or CacheSettings()
+        self.times = self.settings.times
+        self.directory = directory
+        self.stats = Stats(self.times.monotonic, self.times.wall)
+        self.problems: list[str] = []  # what the opening found damaged, in words
+        with translated("open", directory):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        try:
+            self._ownership = locks.Lock(directory, "owner")
+        except Locked as error:
+            raise Locked(
+                f"another process has the cache {os.path.basename(directory)} open; use that mount, or another cache_id"
+            ) from error
+        try:
+            self.files = data_files.DataFiles(os.path.join(directory, "data"))
+            self.journal = Journal(os.path.join(directory, "journal.sqlite"), identity=inner.features.identity)
+            self._recover()
+        except BaseException:
+            self._ownership.release()
+            raise
+        self.waiting = Waiting(self.lock)
+        self.drain = Drain(cast("CachingStore", self))
+        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="cftool-fetch")
+        self._open: dict[int, int] = {}  # content id: handles
+        self._fetching: dict[int, Fetching] = {}
+        self._drafts: set[Draft] = set()
+        self._uses: dict[int, float] = {}
+        self._settled: OrderedDict[str, tuple[int, str | None]] = OrderedDict()  # what we brought to the remote last
+        self._closed = False
+
+    def _recover(self) -> None:
+        """What a crash left: see DESIGN.md, "Open"."""
+        if self.journal.damaged is not None:
+            self._set_aside(self.journal.damaged)
+        self.journal.restart()
+        known = {number: size for number, size, _ in self.journal.sizes()}
+        rows = self.journal.pending()
+        there: dict[int, int] = {}
+        for number, making in list(self.files.ids()):
+            if making:
+                os.unlink(self.files.path(number) + ".new")
+            elif number not in known:
+                self.files.remove(number)
+            else:
+                there[number] = self.files.size(number) or 0
+        needed = {row.content for row in rows}
+        lost = [number for number, size in known.items() if number not in needed and there.get(number) != size]
+        if lost:
+            self.journal.forget(lost)
+        for number in lost:
+            self.files.remove(number)
+        for row in rows:
+            if row.content is not None and there.get(row.content) != row.size:
+                self._damaged(row)
+        self.overlay = Overlay(self.journal.pending() if self.problems else rows, self.journal.local())
+        self._next_id = max([self.journal.highest_id(), *known, 0]) + 1
+        for problem in self.problems:
+            _log.warning("%s: %s", self.name, problem)
+
+    def _set_aside(self, journal: str) -> None:
+        """The journal was damaged: what it knew is kept too."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.times.wall()))
+        aside = self.files.set_aside(stamp)
+        self.problems.append(
+            f"the journal was damaged and is now {journal}" + (f"; the content it knew is in {aside}" if aside else "")
+        )
+
+    def _damaged(self, row: Pending) -> None:
+        self.journal.update(
+            replace(row, state=State.FAILED, error_kind=DAMAGED, error="its content is not in the cache")
+        )
+        self.problems.append(f"{paths.printable(row.path)}: its content is damaged and is not uploaded")
+
+    def start(self) -> None:
+        """Upload in the background from now on."""
+        self.drain.start()
+
+    def close(self) -> None:
+        """Stop; what is not uploaded stays in the journal. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self.drain.stop()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        with self.lock:
+            for draft in list(self._drafts):
+                draft.discard()
+            for fetching in self._fetching.values():
+                fetching.save()
+            self._save_uses()
+            self.journal.close()
+            self.files.close()
+            self._ownership.release()
+        self.inner.close()
+
+    def flush(self, path: str = "", *, timeout: float | None = None) -> list[Pending]:
+        """Bring what is pending at, above and below `path` to the store below now; returns what is still pending."""
+        return self.drain.flush(path, timeout=timeout)
+
+    def settled(self, path: str, version: str | None) -> None:
+        """Under the lock: we brought `path` to the remote; changes based on what was before are based on it now."""
+        self._settlements += 1
+        self._settled[path] = (self._settlements, version)
+        self._settled.move_to_end(path)
+        if len(self._settled) > _REMEMBERED:
+            self._settled.popitem(last=False)
+
+    def _fresh(self, path: str, base: Base) -> str | None:
+        """Under the lock: the base as it is by now."""
+        count, version = self._settled.get(path, (0, None))
+        return version if count > base.mark else base.version
+
+    def _record(
+        self,
+        rows: list[Pending],
+        *,
+        dropped: list[Pending] = (),  # type: ignore[assignment]  # empty
+        made: Content | None = None,
+        due_now: list[int] = (),  # type: ignore[assignment]  # empty
+        local: LocalChange | None = None,
+    ) -> list[Pending]:
+        """Under the lock: one transaction, then what is shown."""
+        added = self.journal.record(rows, dropped=dropped, made=made, due_now=due_now, local=local)
+        if local is not None:
+            self.overlay.local.change(add=local.add, remove=local.remove)
+        kept = {row.content for row in rows}
+        successor = added[0].seq if added else None
+        for old in dropped:
+            self.overlay.drop(old)
+            if old.content is not None and old.content not in kept:
+                self._unlink(old.content)
+            if successor is not None:
+                for other in list(self.overlay.rows.values()):
+                    if other.after == old.seq:
+                        self.overlay.replace(replace(other, after=successor))
+        for row in added:
+            self.overlay.add(row)
+        for seq in due_now:
+            if seq in self.overlay.rows:
+                self.overlay.replace(replace(self.overlay.rows[seq], due=0.0, next_try=0.0))
+        self.waiting.wake()
+        return added
+
+    def _save_uses(self) -> None:
+        if self._uses:
+            self.journal.use([(when, number) for number, when in self._uses.items()])
+            self._uses.clear()
+
+    def _new_id(self) -> int:
+        """Under the lock."""
+        self._next_id += 1
+        return self._next_id - 1
+
+    def _unlink(self, number: int | None) -> None:
+        """A data file that no row has any more; who has it open goes on reading."""
+        if number is not None and not any(draft.number == number for draft in self._drafts):
+            self.files.remove(number)

@@ -1,0 +1,112 @@
+"""What becomes of a pending row: done, kept under another name, or tried again. Journal and overlay go together."""
+
+import logging
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cftool.core import paths
+from cftool.core.errors import (
+    IntegrityError,
+    InvalidName,
+    NotADirectory,
+    NotFound,
+    PermissionDenied,
+    QuotaExceeded,
+    ReadOnly,
+    SourceChanged,
+    StoreError,
+    TemporaryError,
+    TooLarge,
+    Unsupported,
+)
+from cftool.core.types import Entry
+from cftool.wrap.caching.names import conflict_name
+from cftool.wrap.caching.rows import Pending, State
+
+if TYPE_CHECKING:
+    from cftool.wrap.caching.store import CachingStore
+
+_log = logging.getLogger("cftool.cache")
+_LONGEST = 300.0  # seconds between two tries
+_QUOTA = 600.0
+_PERMISSION = 300.0
+# Nothing that waiting helps with: these stay until the content or the name changes, or `flush` is asked for.
+_PERMANENT = (InvalidName, TooLarge, Unsupported, ReadOnly, NotADirectory)
+
+
+class Settling:
+    """See the module."""
+
+    def __init__(self, store: "CachingStore") -> None:
+        self._store = store
+
+    def _there(self, path: str) -> Entry | None:
+        try:
+            return self._store.inner.stat(path)
+        except NotFound:
+            return None
+
+    def _changed(self, row: Pending, *, save: bool = True, **fields: object) -> Pending:
+        """Under the lock: the row with other fields, in the journal and in what is shown."""
+        changed = replace(row, **fields)  # type: ignore[arg-type]
+        if save:
+            self._store.journal.update(changed)
+        self._store.overlay.replace(changed)
+        return changed
+
+    def _based(self, seq: int, base: str | None) -> None:
+        """Under the lock: rows that waited for the result of `seq` know it now, as the journal does."""
+        for other in list(self._store.overlay.rows.values()):
+            if other.after == seq:
+                self._store.overlay.replace(replace(other, base=base, after=None))
+
+    def _free_name(self, path: str, taken: set[str]) -> str:
+        """A conflict name that neither the remote nor a pending row has."""
+        while True:
+            name = conflict_name(path, self._store.settings.host, self._store.times.wall(), taken)
+            if self._there(name) is None:
+                return name
+            taken.add(name)
+
+    def _settle(self, row: Pending, action: "object") -> None:
+        try:
+            action()  # type: ignore[operator]
+        except StoreError as error:
+            self._failed(row, error)
+
+    def _failed(self, row: Pending, error: Exception) -> None:
+        """Say it, count it, and decide when to try again."""
+        store = self._store
+        kind = error.kind if isinstance(error, StoreError) else type(error).__name__
+        text = paths.printable(str(error))
+        store.stats.error(kind, text)
+        attempts = row.attempts + 1
+        permanent = isinstance(error, _PERMANENT)
+        delay = _delay(error, attempts)
+        with store.lock:
+            current = store.overlay.rows.get(row.seq)
+            if current is None:
+                return
+            self._changed(
+                current, state=State.FAILED if permanent else State.DIRTY, attempts=attempts, error_kind=kind,
+                error=text, next_try=store.times.wall() + delay,
+            )  # fmt: skip
+        _log.warning(
+            "%s %s: %s; %s", row.what.value, paths.printable(row.path), text,
+            "it stays in the cache" if permanent else f"tried again in {delay:.0f} s",
+        )  # fmt: skip
+
+
+def _delay(error: Exception, attempts: int) -> float:
+    """Seconds until the next try."""
+    if isinstance(error, QuotaExceeded):
+        return _QUOTA
+    if isinstance(error, PermissionDenied):
+        return _PERMISSION
+    longest = min(_LONGEST, 2.0**attempts)
+    if isinstance(error, TemporaryError) and error.retry_after is not None:
+        return max(error.retry_after, 1.0)
+    if isinstance(error, IntegrityError | SourceChanged | TemporaryError):
+        return random.uniform(longest / 2, longest)  # noqa: S311 - jitter
+    return longest
