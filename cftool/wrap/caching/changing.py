@@ -145,9 +145,9 @@ class Changing(Local):
 
     def _after_rename(self, row: Pending) -> Pending:
         """What a pending rename brings to the path is known only when it is done."""
-        for other in reversed(self.overlay.rows.values()):
-            if other.what is What.RENAME and row.path in other.places:
-                return replace(row, base=None, after=other.seq)
+        other = self.overlay.renamed(row.path)
+        if other is not None:
+            return replace(row, base=None, after=other.seq)
         return row
 
     def delete(self, path: str) -> None:

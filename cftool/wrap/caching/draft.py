@@ -66,8 +66,7 @@ class Draft:
         """Under the lock: the row that has our content."""
         if self._row is None:
             return None
-        rows = self._store.overlay.rows.values()
-        return next((row for row in reversed(rows) if row.content == self.number), None)
+        return self._store.overlay.of_content(self.number)
 
     def moved(self, src: str, dst: str) -> None:
         """Under the store's lock: a path was renamed."""

@@ -10,7 +10,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from cftool.core import paths
 from cftool.wrap.caching.others import Others
 from cftool.wrap.caching.rows import Pending, State, What
 from cftool.wrap.caching.uploads import Uploads
@@ -81,60 +80,48 @@ class Drain(Uploads, Others):
             if delay > 0 and not self._stopping:
                 self._store.waiting.wait(delay)
 
-    def step(self, *, force: bool = False, below: str | None = None) -> float:
-        """One round; seconds until the next one may have something to do (0: at once).
-
-        `force`: neither delay nor back-off count. `below`: only what `flush` needs of that path.
-        """
+    def step(self) -> float:
+        """One round; seconds until the next one may have something to do (0: at once)."""
         store = self._store
         with self._one:
             with store.lock:
-                rows = self._eligible(store.times.wall(), force=force, below=below)
-            if not rows:
-                with store.lock:
+                rows = self._eligible(store.times.wall())
+                if not rows:
                     return self._pause()
             self._do(rows)
         return 0.0
 
-    def _eligible(self, now: float, *, force: bool, below: str | None) -> list[Pending]:
+    def _eligible(self, now: float) -> list[Pending]:
         """Under the lock: rows that may go now. A row is behind every earlier one that touches a path of its own."""
+        store = self._store
+        schedule = store.overlay.schedule
         found: list[Pending] = []
-        busy: set[str] = set()
-        above: set[str] = set()
-        for row in self._store.overlay.rows.values():
-            free = not any(_is_busy(place, busy, above) for place in row.places)
-            for place in row.places:
-                busy.add(place)
-                while place := paths.parent(place):
-                    if place in above:
-                        break
-                    above.add(place)
-            if free and self._may_go(row, now, force=force, below=below):
+        for row in schedule.due(now):
+            if store.being_edited(row) or store.overlay.blocked(row):
+                schedule.set_aside(row)
+                continue
+            found.append(row)
+            if len(found) >= _BATCH:
+                break
+        return found
+
+    def _wanted(self, below: str, tried: set[int]) -> list[Pending]:
+        """Under the lock: what `flush` may do next for `below`; neither delay nor back-off count."""
+        store = self._store
+        found: list[Pending] = []
+        for row in store.overlay.touching(below):
+            if row.seq in tried or row.state is State.UPLOADING:
+                continue
+            if not store.being_edited(row) and not store.overlay.blocked(row):
                 found.append(row)
                 if len(found) >= _BATCH:
                     break
         return found
 
-    def _may_go(self, row: Pending, now: float, *, force: bool, below: str | None) -> bool:
-        if row.state is State.UPLOADING or self._store.being_edited(row):
-            return False
-        if below is not None and not any(
-            paths.is_within(place, below) or paths.is_within(below, place) for place in row.places
-        ):
-            return False
-        if force:
-            return True
-        return row.state is not State.FAILED and row.due <= now and row.next_try <= now
-
     def _pause(self) -> float:
         """Under the lock: seconds until the first row that waits for a time."""
-        now = self._store.times.wall()
-        times = [
-            max(row.due, row.next_try) for row in self._store.overlay.rows.values() if row.state is not State.FAILED
-        ]
-        if not times:
-            return _IDLE
-        return max(min(times) - now, 0.5)  # what is due and blocked waits for what blocks it
+        when = self._store.overlay.schedule.next()
+        return _IDLE if when is None else max(when - self._store.times.wall(), 0.05)
 
     def _do(self, rows: list[Pending]) -> None:
         store = self._store
@@ -158,29 +145,23 @@ class Drain(Uploads, Others):
             store.waiting.wake()
 
     def flush(self, path: str, *, timeout: float | None = None) -> list[Pending]:
-        """Rounds without delays until nothing at, above or below `path` is left, fails, or `timeout` is over."""
+        """Rounds without delays until nothing at, above or below `path` is left that was not tried, or `timeout`."""
         store = self._store
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
+        failed: set[int] = set()
+        while deadline is None or time.monotonic() <= deadline:
+            with self._one:
+                with store.lock:
+                    rows = self._wanted(path, failed)
+                if not rows:
+                    break
+                self._do(rows)
             with store.lock:
-                left = list(store.overlay.touching(path))
-                before = {row.seq: row.attempts for row in left}
-            if not left or (deadline is not None and time.monotonic() > deadline):
-                return left
-            self.step(force=True, below=path)
-            with store.lock:
-                left = list(store.overlay.touching(path))
-            if {row.seq: row.attempts for row in left} == before or any(
-                row.attempts > before.get(row.seq, row.attempts) for row in left
-            ):
-                return left
+                failed |= {row.seq for row in rows if self._not_better(row)}
+        with store.lock:
+            return list(store.overlay.touching(path))
 
-
-def _is_busy(place: str, busy: set[str], above: set[str]) -> bool:
-    """Whether an earlier row touches `place`, something above it or something below it."""
-    if place in busy or place in above:
-        return True
-    while place := paths.parent(place):
-        if place in busy:
-            return True
-    return False
+    def _not_better(self, row: Pending) -> bool:
+        """Under the lock: whether a row that was tried is still what it was."""
+        now = self._store.overlay.rows.get(row.seq)
+        return now is not None and now.path == row.path

@@ -32,7 +32,25 @@ CREATE TABLE IF NOT EXISTS pending (
     attempts INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL DEFAULT 0,
     error_kind TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT ''
 );
+CREATE INDEX IF NOT EXISTS pending_after ON pending (after) WHERE after IS NOT NULL;
+CREATE INDEX IF NOT EXISTS pending_content ON pending (content) WHERE content IS NOT NULL;
 CREATE TABLE IF NOT EXISTS local_dir (path BLOB PRIMARY KEY) WITHOUT ROWID;
+"""
+# Kept in memory by the connection itself, so that they are right whatever a transaction does.
+_TOTALS = """
+PRAGMA temp_store = MEMORY;
+CREATE TEMP TABLE totals AS SELECT coalesce(sum(allocated), 0) AS everything,
+    coalesce(sum(CASE WHEN path IS NOT NULL THEN allocated END), 0) AS clean FROM content;
+CREATE TEMP TRIGGER content_made AFTER INSERT ON main.content BEGIN
+    UPDATE totals SET everything = everything + new.allocated, clean = clean + new.allocated * (new.path IS NOT NULL);
+END;
+CREATE TEMP TRIGGER content_gone AFTER DELETE ON main.content BEGIN
+    UPDATE totals SET everything = everything - old.allocated, clean = clean - old.allocated * (old.path IS NOT NULL);
+END;
+CREATE TEMP TRIGGER content_changed AFTER UPDATE OF path, allocated ON main.content BEGIN
+    UPDATE totals SET everything = everything + new.allocated - old.allocated,
+        clean = clean + new.allocated * (new.path IS NOT NULL) - old.allocated * (old.path IS NOT NULL);
+END;
 """
 _CONTENT = "id, path, size, version, modified_ns, stored_ns, remote_id, hashes, blocks, used, allocated"
 _PENDING = (
@@ -52,6 +70,8 @@ class Journal:
             if not look:
                 self._db.executescript(_SCHEMA)
             self._check(identity, look=look)
+            if not look:
+                self._db.executescript(_TOTALS)
         except BaseException:
             self._db.close()
             raise
@@ -135,10 +155,7 @@ class Journal:
 
     def totals(self) -> tuple[int, int]:
         """Bytes on this disk: all, and those of clean content."""
-        row = self._db.execute(
-            "SELECT coalesce(sum(allocated), 0), coalesce(sum(CASE WHEN path IS NOT NULL THEN allocated END), 0)"
-            " FROM content"
-        ).fetchone()
+        row = self._db.execute("SELECT everything, clean FROM temp.totals").fetchone()
         return int(row[0]), int(row[1])
 
     def evictable(self, limit: int) -> list[Content]:
@@ -334,7 +351,7 @@ def _insert_content(
     db: sqlite3.Connection, number: int, path: bytes, entry: Entry, blocks: bytes | None, used: float, allocated: int
 ) -> None:
     db.execute(
-        f"INSERT OR REPLACE INTO content ({_CONTENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        f"INSERT INTO content ({_CONTENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
         (
             number, path, entry.size, entry.version, entry.modified_ns, entry.stored_ns, entry.id,
             encode_hashes(entry.hashes), blocks, used, allocated,

@@ -106,7 +106,7 @@ class Looking(StatefulWrapper):
     def walk(self, path: str) -> Iterator[Entry]:
         """The store's own where nothing is pending there, else level by level, in the order that `features` says."""
         with self.lock:
-            touched = path in self.overlay.local or any(True for _ in self.overlay.touching(path))
+            touched = path in self.overlay.local or self.overlay.touched(path)
         if not touched:
             yield from self.inner.walk(path)
             return

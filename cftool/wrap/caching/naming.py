@@ -95,7 +95,7 @@ class Naming(Changing):
         if entry.is_dir:
             raise IsADirectory("is a directory", op="copy", path=src, store=self.name)
         with self.lock:
-            pending = any(True for path in (src, dst) for _ in self.overlay.touching(path))
+            pending = self.overlay.touched(src) or self.overlay.touched(dst)
         if not pending and Cap.COPY in self.inner.features.caps:
             return self.inner.copy(src, dst)
         handle = self.open(src)

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from cftool.core import paths
+from cftool.wrap.caching.places import Above, Places
 from cftool.wrap.caching.rows import Pending, What
+from cftool.wrap.caching.schedule import Schedule
 
 
 class Shows(enum.Enum):
@@ -46,44 +48,12 @@ class Listing:
 _GONE = Found(Shows.GONE)
 
 
-class _Above:
-    """The directories above some paths: how many of these each has below it, and their names by directory."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self._names: dict[str, set[str]] = {}
-
-    def names(self, directory: str) -> set[str]:
-        """Of the directories in `directory`; not to be changed."""
-        return self._names.get(directory, _NONE)
-
-    def change(self, path: str, by: int) -> None:
-        """One more path, or one less."""
-        while path:
-            path = paths.parent(path)
-            count = self.counts.get(path, 0) + by
-            parent, _, name = path.rpartition("/")
-            if count:
-                self.counts[path] = count
-                if path:
-                    self._names.setdefault(parent, set()).add(name)
-                continue
-            del self.counts[path]
-            if path:
-                self._names[parent].discard(name)
-                if not self._names[parent]:
-                    del self._names[parent]
-
-
-_NONE: set[str] = set()
-
-
 class LocalDirs:
     """Directories that are only here, under the names that they are shown by. See DESIGN.md, "Local directories"."""
 
     def __init__(self, directories: Iterable[str] = ()) -> None:
         self._paths: set[str] = set()
-        self._above = _Above()
+        self._above = Above()
         self.change(add=directories)
 
     def __contains__(self, path: str) -> bool:
@@ -127,10 +97,12 @@ class _Segment:
     there: dict[str, Pending] = field(default_factory=dict)  # uploads and new directories
     gone: dict[str, Pending] = field(default_factory=dict)  # removed, with all that was below it then
     children: dict[str, set[str]] = field(default_factory=dict)  # names that this segment decides, by directory
-    above: _Above = field(default_factory=_Above)  # of what is there
+    above: Above = field(default_factory=Above)  # of what is there
+    rows: dict[int, Pending] = field(default_factory=dict)
 
     def add(self, row: Pending) -> None:
         path = row.path
+        self.rows[row.seq] = row
         if row.what in {What.UPLOAD, What.MKDIR}:
             if path not in self.there:
                 self.above.change(path, 1)
@@ -142,7 +114,14 @@ class _Segment:
         parent, _, name = path.rpartition("/")
         self.children.setdefault(parent, set()).add(name)
 
+    def replace(self, old: Pending, row: Pending) -> None:
+        self.rows[row.seq] = row
+        for rows in (self.there, self.gone):
+            if rows.get(row.path) is old:
+                rows[row.path] = row
+
     def drop(self, row: Pending) -> None:
+        del self.rows[row.seq]
         if self.there.get(row.path) is row:
             del self.there[row.path]
             self.above.change(row.path, -1)
@@ -178,8 +157,14 @@ class Overlay:
 
     def __init__(self, rows: Iterable[Pending] = (), local: Iterable[str] = ()) -> None:
         self._segments: list[_Segment] = [_Segment()]
+        self._segment_of: dict[int, _Segment] = {}
+        self._places = Places()
+        self._followers: dict[int, list[int]] = {}  # rows by the row that they wait for (`after`)
+        self._of_content: dict[int, int] = {}
         self.local = LocalDirs(local)
         self.rows: dict[int, Pending] = {}
+        self.schedule = Schedule(self.rows)
+        self.coming = 0  # bytes of all uploads
         for row in rows:
             self.add(row)
 
@@ -189,35 +174,86 @@ class Overlay:
     def add(self, row: Pending) -> None:
         """The newest row."""
         self.rows[row.seq] = row
+        for place in row.places:
+            self._places.add(row.seq, place)
+        self._enter(row)
         if row.what is What.RENAME:
             self._segments.append(_Segment(moved=row))
+            self._segment_of[row.seq] = self._segments[-1]
         else:
             self._segments[-1].add(row)
+            self._segment_of[row.seq] = self._segments[-1]
+
+    def _enter(self, row: Pending) -> None:
+        """What is known of a row by its fields."""
+        if row.after is not None:
+            self._followers.setdefault(row.after, []).append(row.seq)
+        if row.content is not None:
+            self._of_content[row.content] = row.seq
+        if row.what is What.UPLOAD:
+            self.coming += row.size or 0
+        self.schedule.put(row)
+
+    def _leave(self, row: Pending) -> None:
+        if row.after is not None:
+            followers = self._followers[row.after]
+            followers.remove(row.seq)
+            if not followers:
+                del self._followers[row.after]
+        if row.content is not None and self._of_content.get(row.content) == row.seq:
+            del self._of_content[row.content]
+        if row.what is What.UPLOAD:
+            self.coming -= row.size or 0
 
     def drop(self, row: Pending) -> None:
         """A row that is done, or was merged into another."""
-        del self.rows[row.seq]
+        old = self.rows.pop(row.seq)
+        self._leave(old)
+        for place in row.places:
+            self._places.remove(row.seq, place)
+            self.schedule.again(self._places.touching(place))
+        segment = self._segment_of.pop(row.seq)
         if row.what is What.RENAME:
-            # What it waited for is done, so the rest of the older segments has nothing to do with its paths.
-            rest = list(self.rows.values())
-            self._segments = [_Segment()]
-            self.rows = {}
-            for each in rest:
-                self.add(each)
-            return
-        for segment in self._segments:
-            segment.drop(row)
+            self._joined(segment)
+        else:
+            segment.drop(old)
+
+    def _joined(self, segment: _Segment) -> None:
+        """Its rename is done: what that waited for is too, so that nothing older has to do with its paths."""
+        number = next(n for n in range(len(self._segments) - 1, -1, -1) if self._segments[n] is segment)
+        del self._segments[number]
+        earlier = self._segments[number - 1]
+        for seq, row in segment.rows.items():
+            earlier.add(row)
+            self._segment_of[seq] = earlier
 
     def replace(self, row: Pending) -> None:
         """The same row with other fields that do not decide what is shown: its state, its times."""
         old = self.rows[row.seq]
+        self._leave(old)
         self.rows[row.seq] = row
-        for segment in self._segments:
-            for rows in (segment.there, segment.gone):
-                if rows.get(row.path) is old:
-                    rows[row.path] = row
-            if segment.moved is old:
-                segment.moved = row
+        self._enter(row)
+        segment = self._segment_of[row.seq]
+        if segment.moved is old:
+            segment.moved = row
+        else:
+            segment.replace(old, row)
+
+    def followers(self, seq: int) -> list[Pending]:
+        """Rows that wait for the result of that one."""
+        return [self.rows[number] for number in self._followers.get(seq, ())]
+
+    def of_content(self, number: int) -> Pending | None:
+        """The row that has that content."""
+        seq = self._of_content.get(number)
+        return None if seq is None else self.rows[seq]
+
+    def renamed(self, path: str) -> Pending | None:
+        """The newest rename that has `path` as one of its names."""
+        for segment in reversed(self._segments):
+            if segment.moved is not None and path in segment.moved.places:
+                return segment.moved
+        return None
 
     # ---- single paths
 
@@ -287,9 +323,17 @@ class Overlay:
 
     def touching(self, path: str) -> Iterator[Pending]:
         """Rows at `path`, above it or below it, oldest first."""
-        for row in self.rows.values():
-            if any(paths.is_within(place, path) or paths.is_within(path, place) for place in row.places):
-                yield row
+        if not path:
+            return iter(list(self.rows.values()))
+        return (self.rows[number] for number in sorted(set(self._places.touching(path))))
+
+    def touched(self, path: str) -> bool:
+        """Whether there are any."""
+        return any(True for _ in self._places.touching(path))
+
+    def blocked(self, row: Pending) -> bool:
+        """Whether an earlier row touches one of its paths."""
+        return any(number < row.seq for place in row.places for number in self._places.touching(place))
 
     def last(self, path: str) -> Pending | None:
         """The newest row of exactly this path that no rename came after; None where there is none."""

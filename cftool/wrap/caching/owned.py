@@ -174,9 +174,8 @@ class Owned(Looking):
             if old.content is not None and old.content not in kept:
                 self._unlink(old.content)
             if successor is not None:
-                for other in list(self.overlay.rows.values()):
-                    if other.after == old.seq:
-                        self.overlay.replace(replace(other, after=successor))
+                for other in self.overlay.followers(old.seq):
+                    self.overlay.replace(replace(other, after=successor))
         for row in added:
             self.overlay.add(row)
         for seq in due_now:

@@ -58,6 +58,11 @@ class Pending:
         return (self.path,) if self.dst is None else (self.path, self.dst)
 
     @property
+    def when(self) -> float:
+        """Not before: epoch seconds."""
+        return max(self.due, self.next_try)
+
+    @property
     def untried(self) -> bool:
         """Whether nothing of it can be at the remote: neither on its way nor tried with an unknown end."""
         return self.attempts == 0 and self.state is not State.UPLOADING

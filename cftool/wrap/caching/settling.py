@@ -57,9 +57,8 @@ class Settling:
 
     def _based(self, seq: int, base: str | None) -> None:
         """Under the lock: rows that waited for the result of `seq` know it now, as the journal does."""
-        for other in list(self._store.overlay.rows.values()):
-            if other.after == seq:
-                self._store.overlay.replace(replace(other, base=base, after=None))
+        for other in self._store.overlay.followers(seq):
+            self._store.overlay.replace(replace(other, base=base, after=None))
 
     def _free_name(self, path: str, taken: set[str]) -> str:
         """A conflict name that neither the remote nor a pending row has."""

@@ -17,7 +17,7 @@ from cftool.core.types import Cap, Entry, Features, Leftover, Usage
 from cftool.wrap.caching.draft import Draft, grown_row
 from cftool.wrap.caching.handle import Handle
 from cftool.wrap.caching.naming import Naming
-from cftool.wrap.caching.rows import Base, Content, Pending, State, What
+from cftool.wrap.caching.rows import Base, Content, Pending, State
 
 _OWN = Cap.MOVE | Cap.MOVE_DIR | Cap.IF_VERSION | Cap.IF_ABSENT | Cap.RANGES | Cap.COPY
 _PASSED = Cap.USAGE | Cap.EMPTY_DIRS | Cap.IMPLICIT_DIRS | Cap.LINK | Cap.LEFTOVERS | Cap.SET_MODIFIED | Cap.WALK
@@ -95,6 +95,9 @@ class CachingStore(Naming):
         """It was closed."""
         with self.lock:
             self._drafts.discard(draft)
+            row = self.overlay.of_content(draft.number)
+            if row is not None:
+                self.overlay.schedule.again([row.seq])
         self.waiting.wake()
 
     def being_edited(self, row: Pending) -> bool:
@@ -105,7 +108,7 @@ class CachingStore(Naming):
         """Of the remote, with what is still to come counted as used."""
         usage = self.inner.usage()
         with self.lock:
-            coming = sum(row.size or 0 for row in self.overlay.rows.values() if row.what is What.UPLOAD)
+            coming = self.overlay.coming
         used = None if usage.used is None else usage.used + coming
         free = None if usage.free is None else max(0, usage.free - coming)
         return Usage(usage.total, used, free)
@@ -113,7 +116,7 @@ class CachingStore(Naming):
     def link(self, path: str, *, expires: float | None = None) -> str:
         """Of what is at the remote: pending changes of the file are uploaded first."""
         with self.lock:
-            pending = any(True for _ in self.overlay.touching(path))
+            pending = self.overlay.touched(path)
         if pending and self.flush(path):
             raise TemporaryError("it is not uploaded yet", op="link", path=path, store=self.name)
         return self.inner.link(path, expires=expires)

@@ -101,7 +101,7 @@ class Uploads(Settling):
     def _superseded(self, row: Pending) -> bool:
         """Whether a later change of the same path only waits to learn what became of this one."""
         with self._store.lock:
-            return any(other.after == row.seq for other in self._store.overlay.rows.values())
+            return bool(self._store.overlay.followers(row.seq))
 
     def _resolve(self, row: Pending) -> None:
         """An upload that may have arrived, and whose content nobody wants any more: find out, upload nothing."""
