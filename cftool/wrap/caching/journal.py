@@ -52,6 +52,8 @@ CREATE TEMP TRIGGER content_changed AFTER UPDATE OF path, allocated ON main.cont
         clean = clean + new.allocated * (new.path IS NOT NULL) - old.allocated * (old.path IS NOT NULL);
 END;
 """
+_WHAT = {what.value: what for what in What}  # several times as fast as the call
+_STATE = {state.value: state for state in State}
 _CONTENT = "id, path, size, version, modified_ns, stored_ns, remote_id, hashes, blocks, used, allocated"
 _PENDING = (
     "seq, kind, path, dst, is_dir, content, size, modified_ns, base, after, state, created, due, attempts, next_try,"
@@ -363,8 +365,8 @@ def _pending(row: tuple[Any, ...]) -> Pending:
     seq, kind, path, dst, is_dir, *rest = row
     content, size, modified, base, after, state, *times = rest
     return Pending(
-        seq, What(kind), os.fsdecode(path), None if dst is None else os.fsdecode(dst), bool(is_dir), content, size,
-        modified, base, after, State(state), *times,
+        seq, _WHAT[kind], os.fsdecode(path), None if dst is None else os.fsdecode(dst), bool(is_dir), content, size,
+        modified, base, after, _STATE[state], *times,
     )  # fmt: skip
 
 

@@ -58,18 +58,18 @@ class LocalDirs:
 
     def __contains__(self, path: str) -> bool:
         """Whether `path` is one, or is above one."""
-        return path in self._above.counts
+        return path in self._above
 
     def change(self, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
         """Both are whole paths; what is no change is ignored."""
         for path in remove:
             if path in self._paths:
                 self._paths.discard(path)
-                self._above.change(paths.join(path, "."), -1)
+                self._above.remove(paths.join(path, "."))
         for path in add:
             if path and path not in self._paths:
                 self._paths.add(path)
-                self._above.change(paths.join(path, "."), 1)
+                self._above.add(paths.join(path, "."))
 
     def names(self, directory: str) -> set[str]:
         """What is shown in `directory` because of them; not to be changed."""
@@ -103,13 +103,13 @@ class _Segment:
     def add(self, row: Pending) -> None:
         path = row.path
         self.rows[row.seq] = row
-        if row.what in {What.UPLOAD, What.MKDIR}:
+        if row.what is What.UPLOAD or row.what is What.MKDIR:
             if path not in self.there:
-                self.above.change(path, 1)
+                self.above.add(path)
             self.there[path] = row
         else:
             if self.there.pop(path, None) is not None:
-                self.above.change(path, -1)
+                self.above.remove(path)
             self.gone[path] = row
         parent, _, name = path.rpartition("/")
         self.children.setdefault(parent, set()).add(name)
@@ -124,7 +124,7 @@ class _Segment:
         del self.rows[row.seq]
         if self.there.get(row.path) is row:
             del self.there[row.path]
-            self.above.change(row.path, -1)
+            self.above.remove(row.path)
         if self.gone.get(row.path) is row:
             del self.gone[row.path]
         if row.path not in self.there and row.path not in self.gone:
@@ -270,7 +270,7 @@ class Overlay:
             row = segment.there.get(path)
             if row is not None:
                 return Found(Shows.PENDING, path, row)
-            implied = implied or path in segment.above.counts
+            implied = implied or path in segment.above
             if segment.removed(path):
                 return Found(Shows.GONE, implied=implied)
             moved = segment.moved

@@ -8,38 +8,48 @@ _NONE: set[str] = set()
 
 
 class Above:
-    """The directories above some paths: how many of these each has below it, and their names by directory."""
+    """The directories above some paths, and their names by directory. Each counts what is right below it."""
 
     def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
         self._names: dict[str, set[str]] = {}
+
+    def __contains__(self, directory: str) -> bool:
+        """Whether something is below it."""
+        return directory in self._counts
 
     def names(self, directory: str) -> set[str]:
         """Of the directories in `directory`; not to be changed."""
         return self._names.get(directory, _NONE)
 
-    def change(self, path: str, by: int) -> None:
-        """One more path, or one less."""
-        counts = self.counts
+    def add(self, path: str) -> None:
+        """One more path."""
+        counts = self._counts
         while path:
-            path = paths.parent(path)
-            count = counts.get(path, 0)
-            counts[path] = count + by
-            if count and count + by:
-                continue
-            if count + by == 0:
-                del counts[path]
+            path = path.rpartition("/")[0]
+            if path in counts:
+                counts[path] += 1
+                return
+            counts[path] = 1
             if path:
-                self._name(path, there=by > 0)
+                parent, _, name = path.rpartition("/")
+                self._names.setdefault(parent, set()).add(name)
 
-    def _name(self, path: str, *, there: bool) -> None:
-        parent, _, name = path.rpartition("/")
-        if there:
-            self._names.setdefault(parent, set()).add(name)
-            return
-        self._names[parent].discard(name)
-        if not self._names[parent]:
-            del self._names[parent]
+    def remove(self, path: str) -> None:
+        """One less."""
+        counts = self._counts
+        while path:
+            path = path.rpartition("/")[0]
+            counts[path] -= 1
+            if counts[path]:
+                return
+            del counts[path]
+            if path:
+                parent, _, name = path.rpartition("/")
+                names = self._names[parent]
+                names.discard(name)
+                if not names:
+                    del self._names[parent]
 
 
 class Places:
@@ -53,7 +63,7 @@ class Places:
         """A row touches `place`."""
         old = self._at.get(place)
         if old is None:
-            self._nodes.change(f"{place}/.", 1)
+            self._nodes.add(f"{place}/.")
             self._at[place] = (number,)
         else:
             self._at[place] = (*old, number)
@@ -65,7 +75,7 @@ class Places:
             self._at[place] = left
         else:
             del self._at[place]
-            self._nodes.change(f"{place}/.", -1)
+            self._nodes.remove(f"{place}/.")
 
     def touching(self, path: str) -> Iterator[int]:
         """Numbers of rows at `path`, above it and below it, in no order; some may come twice."""
@@ -73,7 +83,7 @@ class Places:
         while above:
             above = paths.parent(above)
             yield from self._at.get(above, ())
-        todo = [path] if not path or path in self._nodes.counts else []
+        todo = [path] if not path or path in self._nodes else []
         while todo:
             place = todo.pop()
             yield from self._at.get(place, ())

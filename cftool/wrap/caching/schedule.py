@@ -22,7 +22,7 @@ class Schedule:
     def put(self, row: Pending) -> None:
         """A row is new, or has changed."""
         self._waiting.discard(row.seq)
-        if row.state not in {State.FAILED, State.UPLOADING}:
+        if _may(row):
             heapq.heappush(self._times, (row.when, row.seq))
 
     def again(self, numbers: Iterable[int]) -> None:
@@ -48,7 +48,7 @@ class Schedule:
             number = heapq.heappop(self._due)
             self._queued.discard(number)
             row = self._rows.get(number)
-            if row is not None and row.when <= now and row.state not in {State.FAILED, State.UPLOADING}:
+            if row is not None and row.when <= now and _may(row):
                 yield row
 
     def next(self) -> float | None:
@@ -64,4 +64,8 @@ class Schedule:
 
     def _holds(self, when: float, number: int) -> bool:
         row = self._rows.get(number)
-        return row is not None and row.when == when and row.state not in {State.FAILED, State.UPLOADING}
+        return row is not None and row.when == when and _may(row)
+
+
+def _may(row: Pending) -> bool:
+    return row.state is not State.FAILED and row.state is not State.UPLOADING
