@@ -1,6 +1,7 @@
 """An address becomes a store: the one place where wrappers are put together.
 
-Outermost first: Check, Prefix (a remote's `root`), MetadataCaching (where it is asked for), Resume, ReadOnly, provider.
+Outermost first: Check, Prefix (a remote's `root`), Visiting (where a write-back cache of the remote has something that
+is not uploaded yet), MetadataCaching (where it is asked for), Resume, ReadOnly, provider. `open_cached` is for mounts.
 `cli` and programs call `open_address`; a transfer works on `rooted` views of what that gives. Whoever opens closes;
 closing a view closes the stack below it.
 """
@@ -64,9 +65,15 @@ class Opened:
     local_root: str | None = None
 
 
-def build(store: Store, *, root: str = "", read_only: bool = False, metadata_cache: float = 0) -> Store:
-    """The wrappers around a provider's store."""
-    store = below_cache(store, read_only=read_only, metadata_cache=metadata_cache)
+def build(
+    store: Store, *, root: str = "", read_only: bool = False, metadata_cache: float = 0, visit: str | None = None
+) -> Store:
+    """The wrappers around a provider's store. `visit`: the directory of a cache of it that has something pending."""
+    store = below_cache(store, read_only=read_only, metadata_cache=0 if visit else metadata_cache)
+    if visit:
+        from cftool.wrap.caching.visiting import VisitingStore  # seldom needed
+
+        store = VisitingStore(store, visit)
     if root:
         store = PrefixStore(store, root)
     return CheckStore(store)
@@ -106,11 +113,13 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
         if confined is None:
             return _open_local(address, "/" + address.path, remote, context, follow=follow)
         return _open_confined(address, str(confined), remote, context)
+    inner = provider.open(settings.values, _context(remote.name, provider.name, context))
     store = build(
-        provider.open(settings.values, _context(remote.name, provider.name, context)),
+        inner,
         root=settings.root.strip("/"),
         read_only=context.read_only or bool(remote.stack.read_only),
         metadata_cache=_first(context.metadata_cache, remote.stack.metadata_cache),
+        visit=_pending_cache(context.state_dir, remote, inner.features.identity),
     )
     path = _canonical(address.path, store.features.names, address)
     return Opened(store, path, address, _key(store.features.identity, path))
@@ -170,6 +179,18 @@ def cache_directory(state_dir: str, remote: str, identity: str, cache_id: str | 
     """Where the cache of a remote lies; the same over restarts, another for another account or endpoint."""
     digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return os.path.join(state_dir, "cache", cache_id or f"{remote}-{digest}")
+
+
+def _pending_cache(state_dir: str | None, remote: RemoteConfig, identity: str) -> str | None:
+    """The cache of a remote where it has something pending; costs one look at the disk where there is none."""
+    if state_dir is None:
+        return None
+    directory = cache_directory(state_dir, remote.name, identity, remote.stack.cache_id)
+    if not os.path.exists(os.path.join(directory, "journal.sqlite")):
+        return None
+    from cftool.wrap.caching.visiting import anything_pending
+
+    return directory if anything_pending(directory) else None
 
 
 def _is_local(address: Address, config: Config) -> bool:

@@ -9,12 +9,13 @@ import pytest
 
 from cftool import registry, stack
 from cftool.config.address import parse
-from cftool.config.file import load
+from cftool.config.file import Config, StackOptions, load
 from cftool.core.errors import ConfigError, InvalidName, NotFound, ReadOnly
 from cftool.core.provider import Option, Provider
 from cftool.core.sources import BytesSource
 from cftool.core.types import NameRules
 from cftool.stack import OpenContext, build, open_address, rooted
+from cftool.wrap.caching.visiting import VisitingStore
 from cftool.wrap.check import CheckStore
 from cftool.wrap.metadata_caching import MetadataCachingStore
 from cftool.wrap.prefix import PrefixStore
@@ -314,3 +315,20 @@ def test_a_current_directory_that_is_gone_is_told(opened, tmp_path, monkeypatch)
     gone.rmdir()
     with pytest.raises(ConfigError, match="No such file"):
         opened("x")
+
+
+def test_remote_whose_cache_has_something_pending_shows_it(tmp_path):
+    context = OpenContext(env={}, state_dir=str(tmp_path))
+    where = parse("memory:visited", remotes={"memory"})
+    cached = stack.open_cached(where, Config("", {}), context=context, flags=StackOptions())
+    cached.store.write("visited/file", BytesSource(b"pending"))
+    opened = stack.open_address(where, Config("", {}), context=context)
+    assert isinstance(opened.store.inner, VisitingStore)
+    with opened.store.read("visited/file") as download:
+        assert download.read() == b"pending"
+    opened.store.close()
+    assert cached.store.flush() == []
+    opened = stack.open_address(where, Config("", {}), context=context)
+    assert not isinstance(opened.store.inner, VisitingStore)
+    opened.store.close()
+    cached.store.close()

@@ -109,7 +109,7 @@ class Drain(Uploads, Others):
         """Under the lock: what `flush` may do next for `below`; neither delay nor back-off count."""
         store = self._store
         found: list[Pending] = []
-        for row in store.overlay.touching(below):
+        for row in store.overlay.needed(below):
             if row.seq in tried or row.state is State.UPLOADING:
                 continue
             if not store.being_edited(row) and not store.overlay.blocked(row):

@@ -62,9 +62,9 @@ _PENDING = (
 
 
 class Journal:
-    """See the module. `identity` names the remote: a cache is used for no other."""
+    """See the module. `identity` names the remote: a cache is used for no other. None: whichever it is of."""
 
-    def __init__(self, path: str, *, identity: str, look: bool = False) -> None:
+    def __init__(self, path: str, *, identity: str | None, look: bool = False) -> None:
         self.path = path
         self._db = self._visit(path) if look else sqlite.open(path)
         self.damaged = None if look else self._db.damaged  # type: ignore[attr-defined]
@@ -85,10 +85,10 @@ class Journal:
         db.execute("PRAGMA query_only = ON")
         return db
 
-    def _check(self, identity: str, *, look: bool) -> None:
+    def _check(self, identity: str | None, *, look: bool) -> None:
         known = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
         if not known:
-            if look:
+            if look or identity is None:
                 raise StoreError("the cache's journal is not begun yet", op="open", path=self.path)
             with self._transaction():
                 self._db.executemany(
@@ -97,7 +97,7 @@ class Journal:
             return
         if known.get("format") != str(FORMAT):
             raise StoreError("the cache was written by another version of cftool", op="open", path=self.path)
-        if known.get("identity") != identity:
+        if identity is not None and known.get("identity") != identity:
             raise StoreError(
                 f"the cache belongs to another remote ({known.get('identity')}); choose another cache_id",
                 op="open",
@@ -130,6 +130,31 @@ class Journal:
     def pending(self) -> list[Pending]:
         """All pending rows, oldest first."""
         return [_pending(row) for row in self._db.execute(f"SELECT {_PENDING} FROM pending ORDER BY seq")]  # noqa: S608
+
+    def shown(self) -> tuple[list[Pending], list[str]]:
+        """Pending rows and local directories of one moment, for who only looks."""
+        try:
+            self._db.execute("BEGIN")
+            try:
+                return self.pending(), self.local()
+            finally:
+                self._db.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            raise sqlite.store_error_of(error, self.path) from error
+
+    @classmethod
+    def has_pending(cls, path: str) -> bool:
+        """Whether the journal at `path` has a pending row; a damaged one, or none, has not."""
+        try:
+            db = cls._visit(path)
+        except sqlite3.Error:
+            return False
+        try:
+            return db.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is not None
+        except sqlite3.Error:
+            return False
+        finally:
+            db.close()
 
     def local(self) -> list[str]:
         """The directories that are only here."""

@@ -327,6 +327,20 @@ class Overlay:
             return iter(list(self.rows.values()))
         return (self.rows[number] for number in sorted(set(self._places.touching(path))))
 
+    def needed(self, path: str) -> list[Pending]:
+        """Those, and the earlier ones that they wait for, oldest first."""
+        if not path:
+            return list(self.rows.values())
+        found: set[int] = set()
+        todo = list(self._places.touching(path))
+        while todo:
+            number = todo.pop()
+            if number not in found:
+                found.add(number)
+                for place in self.rows[number].places:
+                    todo += [earlier for earlier in self._places.touching(place) if earlier < number]
+        return [self.rows[number] for number in sorted(found)]
+
     def touched(self, path: str) -> bool:
         """Whether there are any."""
         return any(True for _ in self._places.touching(path))
