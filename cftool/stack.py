@@ -141,30 +141,12 @@ def open_cached(address: Address, config: Config, *, context: OpenContext, flags
     """
     from cftool.wrap.caching import CacheSettings, CachingStore
 
-    root = ""
-    if address.remote is None or _is_local(address, config):
-        opened = open_address(address, config, context=context)
-        assert opened.local_root is not None
-        remote = RemoteConfig("local", "local") if address.remote is None else config.remote(address.remote)
-        provider = registry.provider("local").open({"root": opened.local_root}, _context("local", "local", context))
-        path = ""
-        opened.store.close()
-    else:
-        remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
-        kind = registry.provider(remote.type or remote.name)
-        settings = values.settings(kind, remote, values.Layers(context.env, address.overrides, context.flags), config)
-        provider = kind.open(settings.values, _context(remote.name, kind.name, context))
-        root = settings.root.strip("/")
-        path = paths.join(root, _canonical(address.path, provider.features.names, address)).rstrip("/")
-    said = remote.stack if remote is not None else StackOptions()
+    provider, path, said = _cacheable(address, config, context)
     metadata = _first(flags.metadata_cache, said.metadata_cache, _MOUNT_METADATA)
     below = below_cache(
         provider, read_only=context.read_only or bool(flags.read_only or said.read_only), metadata_cache=metadata
     )
-    assert context.state_dir is not None
-    directory = cache_directory(
-        context.state_dir, address.remote or "local", provider.features.identity, flags.cache_id or said.cache_id
-    )
+    directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id)
     defaults = CacheSettings()
     cache = CacheSettings(
         delay=_first(flags.cache, said.cache, defaults.delay),
@@ -173,6 +155,35 @@ def open_cached(address: Address, config: Config, *, context: OpenContext, flags
         host=os.uname().nodename,
     )
     return Cached(CachingStore(below, directory, cache), path, address)
+
+
+def cache_of(address: Address, config: Config, *, context: OpenContext) -> str:
+    """Where the cache of an address lies, whether there is one or not."""
+    provider, _, said = _cacheable(address, config, context)
+    provider.close()
+    return _cache_of(address, provider, context, said.cache_id)
+
+
+def _cache_of(address: Address, provider: Store, context: OpenContext, cache_id: str | None) -> str:
+    assert context.state_dir is not None
+    return cache_directory(context.state_dir, address.remote or "local", provider.features.identity, cache_id)
+
+
+def _cacheable(address: Address, config: Config, context: OpenContext) -> tuple[Store, str, StackOptions]:
+    """The provider's store below a cache, the path of the address in it, and what its configuration says."""
+    if address.remote is None or _is_local(address, config):
+        opened = open_address(address, config, context=context)
+        assert opened.local_root is not None
+        opened.store.close()
+        provider = registry.provider("local").open({"root": opened.local_root}, _context("local", "local", context))
+        known = None if address.remote is None else config.remote(address.remote)
+        return provider, "", StackOptions() if known is None else known.stack
+    remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
+    kind = registry.provider(remote.type or remote.name)
+    settings = values.settings(kind, remote, values.Layers(context.env, address.overrides, context.flags), config)
+    provider = kind.open(settings.values, _context(remote.name, kind.name, context))
+    path = paths.join(settings.root.strip("/"), _canonical(address.path, provider.features.names, address)).rstrip("/")
+    return provider, path, remote.stack
 
 
 def cache_directory(state_dir: str, remote: str, identity: str, cache_id: str | None) -> str:

@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "restore": ("cmd_restore", "restore", "Bring back what sync --trash kept."),
     "mount": ("cmd_mount", "mount", "Mount a remote as a file system."),
     "umount": ("cmd_mount", "umount", "Upload what is pending and unmount."),
+    "cache": ("", "", "Look after the caches of mounts."),
     "config": ("", "", "Create, show and test remotes."),
     "completion": ("cmd_completion", "completion", "Print the completion script of a shell."),
     "version": ("cmd_version", "version", "Show the version."),
@@ -61,7 +62,13 @@ TRASH: dict[str, tuple[str, str, str]] = {
     "list": ("cmd_trash", "list_", "List what a trash holds."),
     "empty": ("cmd_trash", "empty", "Delete what a trash holds."),
 }
-GROUPS = {"config": CONFIG, "trash": TRASH}
+CACHE: dict[str, tuple[str, str, str]] = {
+    "status": ("cmd_cache", "status", "Show what is cached and what is not uploaded."),
+    "flush": ("cmd_cache", "flush", "Upload what is pending."),
+    "clear": ("cmd_cache", "clear", "Drop what can be fetched again."),
+    "fsck": ("cmd_cache", "fsck", "Check cached files against the journal."),
+}
+GROUPS = {"config": CONFIG, "trash": TRASH, "cache": CACHE}
 
 _FLAGS = frozenset({"-q", "--quiet", "-v", "-vv", "-vvv", "--verbose", "--json"})
 _VALUES = frozenset({"--config", "--log-file", "--log-format"})

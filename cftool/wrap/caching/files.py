@@ -98,6 +98,17 @@ class DataFiles:
         except FileNotFoundError:
             return None
 
+    def set_one_aside(self, number: int, stamp: str) -> str | None:
+        """Give a damaged file a name that is nobody's; its new path, None where it is not there."""
+        name = f"{number:x}.damaged-{stamp}"
+        try:
+            os.rename(f"{number:x}", name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise store_error(error, op="rename", path=self.path(number)) from error
+        return os.path.join(self._directory, name)
+
     def set_aside(self, stamp: str) -> str | None:
         """Move all files out of the way, because the journal that knew them is damaged; where to, None: none."""
         if not any(True for _ in self.ids()):

@@ -67,6 +67,8 @@ class Journal:
     def __init__(self, path: str, *, identity: str | None, look: bool = False) -> None:
         self.path = path
         self._db = self._visit(path) if look else sqlite.open(path)
+        self.fresh = False  # nothing is in it yet, not even `begin`
+        self._identity = identity
         self.damaged = None if look else self._db.damaged  # type: ignore[attr-defined]
         try:
             if not look:
@@ -90,10 +92,7 @@ class Journal:
         if not known:
             if look or identity is None:
                 raise StoreError("the cache's journal is not begun yet", op="open", path=self.path)
-            with self._transaction():
-                self._db.executemany(
-                    "INSERT INTO meta VALUES (?, ?)", [("format", str(FORMAT)), ("identity", identity)]
-                )
+            self.fresh = True
             return
         if known.get("format") != str(FORMAT):
             raise StoreError("the cache was written by another version of cftool", op="open", path=self.path)
@@ -103,6 +102,12 @@ class Journal:
                 op="open",
                 path=self.path,
             )
+
+    def begin(self) -> None:
+        """A fresh journal counts from now on; what lay about without one was put away before."""
+        with self._transaction() as db:
+            db.executemany("INSERT INTO meta VALUES (?, ?)", [("format", str(FORMAT)), ("identity", self._identity)])
+        self.fresh = False
 
     def close(self) -> None:
         """Close the file."""
@@ -141,6 +146,20 @@ class Journal:
                 self._db.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             raise sqlite.store_error_of(error, self.path) from error
+
+    @classmethod
+    def is_sound(cls, path: str) -> bool:
+        """Whether SQLite finds the file at `path` whole; it is not set aside where not."""
+        try:
+            db = cls._visit(path)
+        except sqlite3.Error:
+            return False
+        try:
+            return bool(db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+        except sqlite3.DatabaseError:
+            return False
+        finally:
+            db.close()
 
     @classmethod
     def has_pending(cls, path: str) -> bool:
@@ -183,6 +202,14 @@ class Journal:
     def totals(self) -> tuple[int, int]:
         """Bytes on this disk: all, and those of clean content."""
         row = self._db.execute("SELECT everything, clean FROM temp.totals").fetchone()
+        return int(row[0]), int(row[1])
+
+    def summed(self) -> tuple[int, int]:
+        """The same for who only looks, by adding it all up."""
+        row = self._db.execute(
+            "SELECT coalesce(sum(allocated), 0), coalesce(sum(CASE WHEN path IS NOT NULL THEN allocated END), 0)"
+            " FROM content"
+        ).fetchone()
         return int(row[0]), int(row[1])
 
     def evictable(self, limit: int) -> list[Content]:
@@ -360,6 +387,13 @@ class Journal:
             if local is not None:
                 self._localize(db, local)
         return numbers
+
+    def give_up(self) -> None:
+        """All that is pending is lost, and directories that are only here."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM pending")
+            db.execute("DELETE FROM content WHERE path IS NULL")
+            db.execute("DELETE FROM local_dir")
 
     def skip(self, row: Pending) -> None:
         """An upload that a later change of its path stands in for: that one is based on what it was based on."""

@@ -23,7 +23,7 @@ from cftool.wrap.caching.drain import Drain, Waiting
 from cftool.wrap.caching.journal import Journal
 from cftool.wrap.caching.looking import Looking
 from cftool.wrap.caching.overlay import Overlay
-from cftool.wrap.caching.rows import Base, Content, LocalChange, Pending, State
+from cftool.wrap.caching.rows import DAMAGED, Base, Content, LocalChange, Pending, State
 from cftool.wrap.caching.settings import CacheSettings
 from cftool.wrap.caching.stats import Stats
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
 
 _log = logging.getLogger("cftool.cache")
-DAMAGED = "damaged"  # the kind of error of a row whose content is not what it was
 _REMEMBERED = 10_000  # of our own latest changes
 
 
@@ -74,8 +73,8 @@ class Owned(Looking):
 
     def _recover(self) -> None:
         """What a crash left: see DESIGN.md, "Open"."""
-        if self.journal.damaged is not None:
-            self._set_aside(self.journal.damaged)
+        if self.journal.fresh:
+            self._begin()
         self.journal.restart()
         known = {number: size for number, size, _ in self.journal.sizes()}
         rows = self.journal.pending()
@@ -101,13 +100,15 @@ class Owned(Looking):
         for problem in self.problems:
             _log.warning("%s: %s", self.name, problem)
 
-    def _set_aside(self, journal: str) -> None:
-        """The journal was damaged: what it knew is kept too."""
+    def _begin(self) -> None:
+        """A new journal. What is in `data` was known to one that is damaged, maybe since an earlier try: it is kept."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.times.wall()))
         aside = self.files.set_aside(stamp)
-        self.problems.append(
-            f"the journal was damaged and is now {journal}" + (f"; the content it knew is in {aside}" if aside else "")
-        )
+        if self.journal.damaged is not None:
+            self.problems.append(f"the journal was damaged and is now {self.journal.damaged}")
+        if aside:
+            self.problems.append(f"content that no journal knows is in {aside}")
+        self.journal.begin()
 
     def _damaged(self, row: Pending) -> None:
         self.journal.update(

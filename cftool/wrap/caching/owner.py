@@ -1,7 +1,8 @@
 """The owner's socket: other processes ask the one that has a cache open to upload, and what it holds.
 
 One JSON object a line in both directions, over `owner.sock` in the cache's directory (mode 0700, so that only its user
-reaches it). Requests: `{"do": "status"}`, `{"do": "flush", "path": …, "timeout": …}`, `{"do": "forget", "path": …}`. A
+reaches it). Requests: `{"do": "status"}`, `{"do": "flush", "path": …, "timeout": …}`, `{"do": "forget", "path": …}`,
+`{"do": "clear"}` of clean content, `{"do": "fsck"}`. A
 flush answers with `{"left": N}` now and then, so that the other side sees progress, and last with `{"pending": […]}`.
 """
 
@@ -27,7 +28,7 @@ NAME = "owner.sock"
 _PATIENCE = 30.0  # seconds without a line, at most
 _SLICE = 2.0  # seconds of a flush between two words
 _LARGEST = 1 << 24
-_SHOWN = 1000  # pending rows in one answer
+SHOWN = 1000  # pending rows in one answer
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -79,6 +80,10 @@ class _Handler(socketserver.StreamRequestHandler):
         path = os.fsdecode(str(asked.get("path", "")).encode("utf-8", "surrogateescape"))
         if asked["do"] == "status":
             yield status(store)
+        elif asked["do"] == "clear":
+            yield {"files": store.clear(path)}
+        elif asked["do"] == "fsck":
+            yield {"found": [finding.fields() for finding in store.check()]}
         elif asked["do"] == "forget":
             store.clear(path)
             yield {}
@@ -94,7 +99,7 @@ class _Handler(socketserver.StreamRequestHandler):
             left = store.flush(path, timeout=min(_SLICE, max(0.0, deadline - time.monotonic())))
             stuck = any(row.error_kind for row in left)
             if not left or stuck or time.monotonic() >= deadline:
-                yield {"pending": [shown(row) for row in left[:_SHOWN]], "count": len(left)}
+                yield {"pending": [shown(row) for row in left[:SHOWN]], "count": len(left)}
                 return
             yield {"left": len(left)}
 
@@ -116,7 +121,7 @@ def status(store: "CachingStore") -> dict[str, Any]:
     stats = store.stats
     return {
         "cache": os.path.basename(store.directory), "bytes": total, "clean_bytes": clean, "count": len(rows),
-        "pending": [shown(row) for row in rows[:_SHOWN]],
+        "pending": [shown(row) for row in rows[:SHOWN]],
         "soft_limit": store.settings.soft, "hard_limit": store.settings.hard,
         "hits": stats.hits, "misses": stats.misses, "conflicts": stats.conflicts,
         "uploaded": stats.up.bytes, "upload_rate": stats.up.rate,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from cftool.core.types import NO_HASHES, Entry, Kind
 
+DAMAGED = "damaged"  # the kind of error of a row whose content is not what it was
 VERSION_PREFIX = "pending:"  # of what is not at the remote yet
 
 

@@ -14,10 +14,11 @@ from cftool.core.errors import (
     Unsupported,
 )
 from cftool.core.types import Cap, Entry, Features, Leftover, Usage
+from cftool.wrap.caching.care import Finding, checked
 from cftool.wrap.caching.draft import Draft, grown_row
 from cftool.wrap.caching.handle import Handle
 from cftool.wrap.caching.naming import Naming
-from cftool.wrap.caching.rows import Base, Content, Pending, State
+from cftool.wrap.caching.rows import DAMAGED, Base, Content, Pending, State
 
 _OWN = Cap.MOVE | Cap.MOVE_DIR | Cap.IF_VERSION | Cap.IF_ABSENT | Cap.RANGES | Cap.COPY
 _PASSED = Cap.USAGE | Cap.EMPTY_DIRS | Cap.IMPLICIT_DIRS | Cap.LINK | Cap.LEFTOVERS | Cap.SET_MODIFIED | Cap.WALK
@@ -132,6 +133,18 @@ class CachingStore(Naming):
     def probe(self, path: str) -> Cap:
         """Of the store below."""
         return self.inner.probe(path)
+
+    def check(self) -> list[Finding]:
+        """Check the cache against the journal, but for what is open; see `care`."""
+        with self.lock:
+            busy = {*self._open, *self._fetching, *(draft.number for draft in self._drafts)}
+        found = list(checked(self.journal, self.files, self.lock, busy))
+        with self.lock:
+            for row in self.journal.pending():
+                shown = self.overlay.rows.get(row.seq)
+                if row.error_kind == DAMAGED and shown is not None and shown.error_kind != DAMAGED:
+                    self.overlay.replace(row)
+        return found
 
     def state_of(self, path: str) -> State:
         """Of one path, for its attribute."""
