@@ -46,13 +46,16 @@ class Changing(Local):
             self.files.discard(number, fd)
             raise
         os.close(fd)
-        with self.lock:
-            try:
-                self._require(path, old, base, if_version=if_version, if_absent=if_absent)
-                row = self.record_upload(path, content, modified_ns, base)
-            except BaseException:
-                self.files.remove(number)
-                raise
+
+        def record() -> Pending:
+            self._require(path, old, base, if_version=if_version, if_absent=if_absent)
+            return self.record_upload(path, content, modified_ns, base)
+
+        try:
+            row = self.together(record)
+        except BaseException:
+            self.files.remove(number)
+            raise
         return row.entry()
 
     def _before_write(self, path: str, *, if_version: str | None, if_absent: bool) -> tuple[Entry | None, Base]:

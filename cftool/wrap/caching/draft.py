@@ -50,17 +50,21 @@ class Draft:
         else:
             store.files.publish(self.number, self.fd)
             self._published = True
-        with store.lock:
-            if self.path is None:
-                return None
-            status = os.fstat(self.fd)
-            content = Content(self.number, None, status.st_size, allocated=status.st_blocks * 512)
-            row = self._current()
-            if row is None:
-                self._row = store.record_upload(self.path, content, modified_ns or status.st_mtime_ns, self._base)
-            else:
-                self._row = store.grown(row, content, modified_ns or status.st_mtime_ns)
-            return self._row
+        return store.together(lambda: self._enter(modified_ns))
+
+    def _enter(self, modified_ns: int | None) -> Pending | None:
+        """Under the lock."""
+        store = self._store
+        if self.path is None:
+            return None
+        status = os.fstat(self.fd)
+        content = Content(self.number, None, status.st_size, allocated=status.st_blocks * 512)
+        row = self._current()
+        if row is None:
+            self._row = store.record_upload(self.path, content, modified_ns or status.st_mtime_ns, self._base)
+        else:
+            self._row = store.grown(row, content, modified_ns or status.st_mtime_ns)
+        return self._row
 
     def _current(self) -> Pending | None:
         """Under the lock: the row that has our content."""

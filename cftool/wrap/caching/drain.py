@@ -153,8 +153,8 @@ class Drain(Uploads, Others):
             with self._one:
                 with store.lock:
                     rows = self._wanted(path, failed)
-                if not rows:
-                    break
+                    if not rows:
+                        return list(store.overlay.touching(path))
                 self._do(rows)
             with store.lock:
                 failed |= {row.seq for row in rows if self._not_better(row)}

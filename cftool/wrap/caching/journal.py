@@ -52,6 +52,8 @@ CREATE TEMP TRIGGER content_changed AFTER UPDATE OF path, allocated ON main.cont
         clean = clean + new.allocated * (new.path IS NOT NULL) - old.allocated * (old.path IS NOT NULL);
 END;
 """
+_ALONE = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_INSIDE = ("SAVEPOINT change", "RELEASE change", ("ROLLBACK TO change", "RELEASE change"))
 _WHAT = {what.value: what for what in What}  # several times as fast as the call
 _STATE = {state.value: state for state in State}
 _CONTENT = "id, path, size, version, modified_ns, stored_ns, remote_id, hashes, blocks, used, allocated"
@@ -68,6 +70,7 @@ class Journal:
         self.path = path
         self._db = self._visit(path) if look else sqlite.open(path)
         self.fresh = False  # nothing is in it yet, not even `begin`
+        self._inside = False  # of `together`
         self._identity = identity
         self.damaged = None if look else self._db.damaged  # type: ignore[attr-defined]
         try:
@@ -114,14 +117,26 @@ class Journal:
         self._db.close()
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is changed within is on the disk when this ends, all or nothing; each change in itself as well."""
+        with self._transaction():
+            self._inside = True
+            try:
+                yield
+            finally:
+                self._inside = False
+
+    @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        begin, commit, back = _INSIDE if self._inside else _ALONE
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(begin)
             yield self._db
-            self._db.execute("COMMIT")
+            self._db.execute(commit)
         except BaseException as error:
             if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+                for statement in back:  # executescript would commit first
+                    self._db.execute(statement)
             if isinstance(error, sqlite3.DatabaseError):
                 raise sqlite.store_error_of(error, self.path) from error
             raise

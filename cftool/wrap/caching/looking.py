@@ -18,7 +18,7 @@ from cftool.core.store import Store
 from cftool.core.types import Cap, Entry, Kind
 from cftool.core.wrapper import StatefulWrapper
 from cftool.wrap.caching.journal import Journal
-from cftool.wrap.caching.overlay import Found, Overlay, Shows
+from cftool.wrap.caching.overlay import Found, Listing, Overlay, Shows
 from cftool.wrap.caching.rows import Content, What
 
 _log = logging.getLogger("cftool.cache")
@@ -40,11 +40,24 @@ class Looking(StatefulWrapper):
         """Whether directories of the store below come and go with what is in them."""
         return Cap.IMPLICIT_DIRS in self.inner.features.caps
 
+    def _look(self) -> None:
+        """Before the overlay is asked: for those who have to notice what others did."""
+
+    def _found(self, path: str) -> Found:
+        self._look()
+        with self.lock:
+            return self.overlay.find(path)
+
     def stat(self, path: str) -> Entry:
         """The pending entry, else that of the store below; of clean content where the store cannot be reached."""
-        with self.lock:
-            found = self.overlay.find(path)
-        return self._entry(path, found)
+        found = self._found(path)
+        while True:
+            try:
+                return self._entry(path, found)
+            except NotFound:  # maybe it was brought there between our two looks
+                before, found = found, self._found(path)
+                if found == before:
+                    raise
 
     def _entry(self, path: str, found: Found) -> Entry:
         if found.shows is Shows.PENDING:
@@ -52,7 +65,7 @@ class Looking(StatefulWrapper):
             return found.row.entry(path)
         if found.shows is Shows.BELOW:
             try:
-                return self.inner.stat(found.path).at(path)
+                return self._below(found).at(path)
             except NotFound:
                 if not found.implied:
                     raise
@@ -67,8 +80,22 @@ class Looking(StatefulWrapper):
             return Entry(path, Kind.DIRECTORY)
         raise NotFound("not found", op="stat", path=path, store=self.name)
 
+    def _below(self, found: Found) -> Entry:
+        """The entry of the store below, with its path there: the old one, or the new one of a rename under way."""
+        try:
+            return self.inner.stat(found.path)
+        except NotFound:
+            if found.otherwise is None:
+                raise
+            return self.inner.stat(found.otherwise)
+
+    def _place(self, found: Found) -> str:
+        """Where the store below has it."""
+        return found.path if found.otherwise is None else self._below(found).path
+
     def scan(self, path: str) -> Iterator[Entry]:
         """The listing below with the pending changes laid over it."""
+        self._look()
         with self.lock:
             found = self.overlay.find(path)
             listing = self.overlay.children(path)
@@ -78,36 +105,67 @@ class Looking(StatefulWrapper):
         if found.shows is Shows.GONE and not found.implied and path:
             raise NotFound("not found", op="scan", path=path, store=self.name)
         seen: set[str] = set()
-        if listing.below is not None:
-            with self.lock:
-                times = self.journal.times(listing.below)
-            try:
-                for found_below in self.inner.scan(listing.below):
-                    entry = _with_time(found_below, times) if times else found_below
-                    name = entry.name
-                    if name not in listing.decided and not (name in listing.implied and not entry.is_dir):
-                        seen.add(name)
-                        yield entry.at(paths.join(path, name))
-                if seen and self.implicit:
-                    self._not_needed(path, seen, mark)
-            except NotFound:
-                if not (listing.decided or listing.implied or found.implied or found.shows is Shows.PENDING):
-                    raise
-        for name, one in listing.decided.items():
-            seen.add(name)
-            if one.shows is not Shows.GONE:
+        missing: NotFound | None = None
+        for place in (listing.below, listing.otherwise):
+            if place is not None:
                 try:
-                    yield self._entry(paths.join(path, name), one)
+                    yield from self._scanned(path, place, listing, seen)
+                except NotFound as error:
+                    missing = error
+        if seen and self.implicit:
+            self._not_needed(path, seen, mark)
+        here = listing.decided or listing.implied or found.implied or found.shows is Shows.PENDING
+        if missing is not None and not seen and not here:
+            if self._found(path) == found:
+                if listing.otherwise is None or not self._is_there(listing.otherwise):
+                    raise missing
+            else:  # it was brought there between our two looks
+                yield from self.scan(path)
+            return
+        yield from self._decided(path, listing, seen)
+
+    def _is_there(self, place: str) -> bool:
+        try:
+            return self.inner.stat(place).is_dir
+        except NotFound:
+            return False
+
+    def _scanned(self, path: str, place: str, listing: Listing, seen: set[str]) -> Iterator[Entry]:
+        """What the store below has in a directory, but for what the rows decide."""
+        with self.lock:
+            times = self.journal.times(place)
+        for below in self.inner.scan(place):
+            entry = _with_time(below, times) if times else below
+            name = entry.name
+            if name in seen or name in listing.decided or (name in listing.implied and not entry.is_dir):
+                continue
+            seen.add(name)
+            yield entry.at(paths.join(path, name))
+
+    def _decided(self, path: str, listing: Listing, seen: set[str]) -> Iterator[Entry]:
+        """What the rows make of a directory's names."""
+        shown = set(seen)
+        for name, one in listing.decided.items():
+            child = paths.join(path, name)
+            shown.add(name)
+            if one.shows is Shows.GONE:
+                if name in listing.implied:
+                    yield Entry(child, Kind.DIRECTORY)
+                continue
+            try:
+                yield self._entry(child, one)
+            except NotFound:
+                try:
+                    yield self.stat(child)  # as it is by now
                 except NotFound:  # removed at the remote meanwhile
                     if name in listing.implied:
-                        yield Entry(paths.join(path, name), Kind.DIRECTORY)
-            elif name in listing.implied:
-                yield Entry(paths.join(path, name), Kind.DIRECTORY)
-        for name in listing.implied - seen:
+                        yield Entry(child, Kind.DIRECTORY)
+        for name in listing.implied - shown:
             yield Entry(paths.join(path, name), Kind.DIRECTORY)
 
     def walk(self, path: str) -> Iterator[Entry]:
         """The store's own where nothing is pending there, else level by level, in the order that `features` says."""
+        self._look()
         with self.lock:
             touched = path in self.overlay.local or self.overlay.touched(path)
         if not touched:

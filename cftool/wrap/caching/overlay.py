@@ -7,7 +7,7 @@ has it.
 
 import enum
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cftool.core import paths
 from cftool.wrap.caching.places import Above, Places
@@ -27,13 +27,15 @@ class Shows(enum.Enum):
 class Found:
     """The answer for one path. `path`: where the store below has it; `row`: the pending row.
 
-    `implied`: pending files below it make it a directory, whatever the store below says.
+    `implied`: pending files below it make it a directory, whatever the store below says. `otherwise`: where the store
+    below has it if a rename that was tried has happened there already.
     """
 
     shows: Shows
     path: str = ""
     row: Pending | None = None
     implied: bool = False
+    otherwise: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Listing:
     decided: dict[str, Found]
     implied: set[str]
     below: str | None  # None: nowhere
+    otherwise: str | None = None  # some of it may be there, as `Found.otherwise`
 
 
 _GONE = Found(Shows.GONE)
@@ -266,6 +269,7 @@ class Overlay:
         return self._followed(path, self._segments)
 
     def _followed(self, path: str, segments: list[_Segment], *, implied: bool = False) -> Found:
+        otherwise = None
         for segment in reversed(segments):
             row = segment.there.get(path)
             if row is not None:
@@ -279,16 +283,18 @@ class Overlay:
             assert moved.dst is not None
             earlier = _moved(path, moved.path, moved.dst)
             if earlier is not None:
+                otherwise = otherwise if moved.untried else path
                 path = earlier
             elif paths.is_within(path, moved.path):
                 return Found(Shows.GONE, implied=implied)
-        return Found(Shows.BELOW, path, implied=implied)
+        return Found(Shows.BELOW, path, implied=implied, otherwise=otherwise)
 
     # ---- directories
 
     def children(self, directory: str) -> Listing:
         """What the rows make of a directory."""
         decided: dict[str, Found] = {}
+        otherwise: str | None = None
         implied: set[str] = set(self.local.names(directory))
         for number in range(len(self._segments) - 1, -1, -1):
             segment = self._segments[number]
@@ -309,6 +315,7 @@ class Overlay:
             assert moved.dst is not None
             earlier = _moved(directory, moved.path, moved.dst)
             if earlier is not None:
+                otherwise = otherwise if moved.untried else directory
                 directory = earlier
                 continue
             if paths.is_within(directory, moved.path):
@@ -316,8 +323,13 @@ class Overlay:
             for path, is_there in ((moved.dst, True), (moved.path, False)):
                 parent, _, name = path.rpartition("/")
                 if parent == directory:
-                    decided.setdefault(name, self._followed(moved.path, self._segments[:number]) if is_there else _GONE)
-        return Listing(decided, implied, directory)
+                    decided.setdefault(name, self._arrived(moved, number) if is_there else _GONE)
+        return Listing(decided, implied, directory, otherwise)
+
+    def _arrived(self, moved: Pending, number: int) -> Found:
+        """What the rename before that segment has brought to its new name."""
+        found = self._followed(moved.path, self._segments[:number])
+        return found if moved.untried else replace(found, otherwise=moved.dst)
 
     # ---- what is in the way
 

@@ -7,9 +7,11 @@ import logging
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from cftool.core import paths
 from cftool.core.errors import (
@@ -26,6 +28,7 @@ from cftool.wrap.caching.overlay import Overlay
 from cftool.wrap.caching.rows import DAMAGED, Base, Content, LocalChange, Pending, State
 from cftool.wrap.caching.settings import CacheSettings
 from cftool.wrap.caching.stats import Stats
+from cftool.wrap.caching.together import Together
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.draft import Draft
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
 
 _log = logging.getLogger("cftool.cache")
+_T = TypeVar("_T")
 _REMEMBERED = 10_000  # of our own latest changes
 
 
@@ -62,6 +66,8 @@ class Owned(Looking):
             self._ownership.release()
             raise
         self.waiting = Waiting(self.lock)
+        self._together = Together(self.lock, self._shared, undone=self._reread)
+        self._unneeded: list[int] | None = None  # data files that go after the commit
         self.drain = Drain(cast("CachingStore", self))
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="cftool-fetch")
         self._open: dict[int, int] = {}  # content id: handles
@@ -197,5 +203,32 @@ class Owned(Looking):
 
     def _unlink(self, number: int | None) -> None:
         """A data file that no row has any more; who has it open goes on reading."""
-        if number is not None and not any(draft.number == number for draft in self._drafts):
+        if number is None or any(draft.number == number for draft in self._drafts):
+            return
+        if self._unneeded is not None:
+            self._unneeded.append(number)  # a crash before the commit brings its row back
+        else:
             self.files.remove(number)
+
+    def together(self, make: Callable[[], _T]) -> _T:
+        """Call `make` under the lock, in one transaction with others who wait; on the disk when it returns."""
+        return self._together.run(make)
+
+    @contextmanager
+    def _shared(self) -> Iterator[None]:
+        """Under the lock: the transaction, and what may go when it is on the disk."""
+        if self._unneeded is not None:
+            yield  # within another one
+            return
+        unneeded = self._unneeded = []
+        try:
+            with self.journal.together():
+                yield
+        finally:
+            self._unneeded = None
+        for number in unneeded:
+            self.files.remove(number)
+
+    def _reread(self) -> None:
+        """Under the lock: the transaction was not to be had, so that what is shown is what was before."""
+        self.overlay = Overlay(self.journal.pending(), self.journal.local())

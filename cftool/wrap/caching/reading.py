@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from cftool.core.download import VerifiedDownload
 from cftool.core.errors import (
     IsADirectory,
+    NotFound,
     PreconditionFailed,
     TemporaryError,
 )
@@ -30,7 +31,7 @@ class Reading(Room):
         if handle is None:  # of unknown size, or without a version: nothing that could be kept
             with self.lock:
                 found = self.overlay.find(path)
-            return self.inner.read(found.path, start=start, end=end, if_version=if_version)
+            return self.inner.read(self._place(found), start=start, end=end, if_version=if_version)
         entry = handle.entry
         assert entry.size is not None
         stop = entry.size if end is None else min(end, entry.size)
@@ -58,6 +59,8 @@ class Reading(Room):
                 return None
             try:
                 handle = self._handle(path, entry)
+            except NotFound:  # it was brought elsewhere between stat and read: the next stat says
+                continue
             except PreconditionFailed:  # changed at the remote between stat and read
                 if if_version is not None:
                     raise
@@ -89,9 +92,10 @@ class Reading(Room):
                 return self._opened(content.id, entry, fetching)
         self.stats.miss()
         assert entry.size is not None
+        place = self._place(found)
         if entry.size <= self.settings.whole or Cap.RANGES not in self.inner.features.caps:
-            return self._fetched_whole(path, found.path, entry)
-        return self._fetched_in_parts(found.path, entry)
+            return self._fetched_whole(path, place, entry)
+        return self._fetched_in_parts(place, entry)
 
     def _opened(self, number: int, entry: Entry, fetching: Fetching | None) -> Handle:
         """Under the lock."""

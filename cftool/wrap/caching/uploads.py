@@ -141,7 +141,9 @@ class Uploads(Settling):
     def _refused(self, row: Pending, error: Exception) -> None:
         """The condition did not hold: somebody's edit, or our own upload whose answer was lost."""
         there = self._there(row.path)
-        if there is None:
+        if there is None and row.attempts == 0:  # deleted meanwhile: the newer content stands
+            self._single(replace(row, attempts=1))
+        elif there is None:
             self._again(row, error)
         elif there.version is not None and there.version == row.base:
             self._again(row, error)  # it was refused for another reason, or has come back

@@ -37,9 +37,9 @@ class VisitingStore(Looking):
         self._identity = inner.features.identity
         self.journal = Journal(os.path.join(directory, "journal.sqlite"), identity=self._identity, look=True)
         self._seen: int | None = None
-        self._refresh()
+        self._look()
 
-    def _refresh(self) -> None:
+    def _look(self) -> None:
         """Notice what the owner has done since."""
         with self.lock:
             changed = self.journal.changed()
@@ -59,27 +59,10 @@ class VisitingStore(Looking):
         inner = self.inner.features
         return replace(inner, caps=inner.caps & ~_NOT_OURS)
 
-    # ---- looking
-
-    def stat(self, path: str) -> Entry:
-        """As the owner of the cache shows it."""
-        self._refresh()
-        return super().stat(path)
-
-    def scan(self, path: str) -> Iterator[Entry]:
-        """As the owner of the cache shows it."""
-        self._refresh()
-        return super().scan(path)
-
-    def walk(self, path: str) -> Iterator[Entry]:
-        """As the owner of the cache shows it."""
-        self._refresh()
-        return super().walk(path)
-
     def read(self, path: str, *, start: int = 0, end: int | None = None, if_version: str | None = None) -> Download:
         """Pending content from the cache's own file, all else from the store below."""
         for _attempt in range(5):
-            self._refresh()
+            self._look()
             with self.lock:
                 found = self.overlay.find(path)
             if found.shows is not Shows.PENDING:
@@ -97,8 +80,9 @@ class VisitingStore(Looking):
     def _read_below(self, path: str, found: Found, start: int, end: int | None, if_version: str | None) -> Download:
         if found.shows is Shows.GONE:
             raise NotFound("not found", op="read", path=path, store=self.name)
-        download = self.inner.read(found.path, start=start, end=end, if_version=if_version)
-        if found.path == path:
+        place = self._place(found)
+        download = self.inner.read(place, start=start, end=end, if_version=if_version)
+        if place == path:
             return download
         return VerifiedDownload(
             download.entry.at(path), iter(download), start=start, end=end, verify_hashes=False, close=download.close
@@ -181,7 +165,7 @@ class VisitingStore(Looking):
     def _settle(self, path: str) -> bool:
         """Bring what is pending at, above and below `path` to the remote; whether the owner did. TemporaryError."""
         for _attempt in range(5):
-            self._refresh()
+            self._look()
             with self.lock:
                 if not self.overlay.touched(path):
                     return False

@@ -19,6 +19,7 @@ from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.caching import CachingStore
 from cftool_providers.memory import MemoryStore
 from tests.contract.test_model import Machine
+from tests.sizes import FULL
 from tests.wrap.caching.kit import Clock, FlatMemory
 from tests.wrap.caching.kit import settings as cache_settings
 
@@ -119,7 +120,8 @@ def test_any_program_with_crashes_gives_what_the_model_gives(whole, memory):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=100, stateful_step_count=50, deadline=None, derandomize=True, print_blob=True, database=None,
+            max_examples=2_000 if FULL else 60, stateful_step_count=200 if FULL else 50,
+            deadline=None, derandomize=True, print_blob=True, database=None,
             phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

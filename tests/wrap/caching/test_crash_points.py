@@ -1,0 +1,225 @@
+"""Death at every call of every operation of the cache: what DESIGN.md, "Crash points", promises is checked after each.
+
+The remote is a real directory, so that deaths in the middle of an upload are among them. A commit of SQLite counts as
+one call: that a death inside of it leaves the old or the new state is SQLite's promise.
+"""
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cftool.core import ops
+from cftool.testing.crash import every_death
+from cftool.wrap.caching import CacheSettings, CachingStore
+from cftool.wrap.caching.journal import Journal
+from tests.wrap.caching.owning import remote
+
+pytestmark = pytest.mark.crash
+
+OLD, NEW = b"old", b"new content"
+
+
+class World:
+    """A remote and its cache, begun anew for each death; `acknowledged` where the operation returned."""
+
+    def __init__(self, base):
+        self.base = base
+        self.root, self.cache, self.mark = (os.path.join(base, name) for name in ("remote", "cache", "mark"))
+
+    def reset(self, prepare):
+        for path in (self.root, self.cache):
+            shutil.rmtree(path, ignore_errors=True)
+        if os.path.exists(self.mark):
+            os.unlink(self.mark)
+        os.mkdir(self.root)
+        store = self.open()
+        prepare(store)
+        store.close()
+
+    def open(self, **more):
+        return CachingStore(remote(self.root), self.cache, CacheSettings(delay=3600, host="here", **more))
+
+    def act(self, action, **more):
+        """In the child: commits are calls like others."""
+        real = Journal._transaction
+
+        @contextmanager
+        def counted(journal):
+            os.chmod(self.base, 0o700)
+            with real(journal) as db:
+                yield db
+            os.chmod(self.base, 0o700)
+
+        Journal._transaction = counted
+        store = self.open(**more)
+        action(store)
+        os.close(os.open(self.mark, os.O_CREAT | os.O_WRONLY, 0o600))
+
+    @property
+    def acknowledged(self):
+        return os.path.exists(self.mark)
+
+    def there(self):
+        with_store = remote(self.root)
+        return {e.path: ops.read_bytes(with_store, e.path) for e in ops.walk_anyhow(with_store, "") if not e.is_dir}
+
+
+@pytest.fixture
+def world(cache_directory):
+    return World(cache_directory)
+
+
+def deaths(world, prepare, action, look, **more):
+    """Look after each death, as the next process sees it; how many there were."""
+    count = 0
+    for death in every_death(lambda: world.reset(prepare), lambda: world.act(action, **more)):
+        count += 1
+        try:
+            store = world.open()
+            try:
+                assert store.problems == []
+                look(store)
+                known = {number for number, _, _ in store.journal.sizes()}
+                assert {number for number, _ in store.files.ids()} == known
+                assert store.journal.totals() == store.journal.summed()
+            finally:
+                store.close()
+        except AssertionError as error:
+            raise AssertionError(f"after {death}: {error}") from error
+    return count
+
+
+def tree(store):
+    """All files with their content, by listings."""
+    found, todo = {}, [""]
+    while todo:
+        for entry in store.scan(todo.pop()):
+            if entry.is_dir:
+                todo.append(entry.path)
+            else:
+                found[entry.path] = ops.read_bytes(store, entry.path)
+    return found
+
+
+def old_or_new(world, old, new):
+    """The state is the old one or the new one, the new one where it was acknowledged, and it goes to the remote."""
+
+    def look(store):
+        now = tree(store)
+        assert now in ([new] if world.acknowledged else [old, new])
+        assert store.flush() == []
+        assert store.stats.conflicts == 0
+        assert world.there() == now == tree(store)
+
+    return look
+
+
+def test_new_file(world):
+    look = old_or_new(world, {}, {"a/f": NEW})
+    assert deaths(world, lambda store: None, lambda store: ops.write_bytes(store, "a/f", NEW), look) > 30
+
+
+def uploaded(store):
+    ops.write_bytes(store, "d/f", OLD)
+    assert store.flush() == []
+
+
+def test_replaced_file_that_is_uploaded(world):
+    look = old_or_new(world, {"d/f": OLD}, {"d/f": NEW})
+    assert deaths(world, uploaded, lambda store: ops.write_bytes(store, "d/f", NEW), look) > 30
+
+
+def test_replaced_file_that_is_pending(world):
+    look = old_or_new(world, {"f": OLD}, {"f": NEW})
+    prepare = lambda store: ops.write_bytes(store, "f", OLD)
+    assert deaths(world, prepare, lambda store: ops.write_bytes(store, "f", NEW), look) > 30
+
+
+def test_file_that_is_edited_in_place(world):
+    def edit(store):
+        draft = store.edit("d/f")
+        os.pwrite(draft.fd, b"NEW", 0)
+        draft.close()
+
+    look = old_or_new(world, {"d/f": OLD}, {"d/f": b"NEW"})
+    assert deaths(world, uploaded, edit, look) > 30
+
+
+def test_deleted_file(world):
+    look = old_or_new(world, {"d/f": OLD}, {})
+    assert deaths(world, uploaded, lambda store: store.delete("d/f"), look) > 20
+
+
+@pytest.mark.parametrize(("src", "dst"), [("d/f", "e/g"), ("d", "e/d")])
+def test_renamed(world, src, dst):
+    look = old_or_new(world, {"d/f": OLD}, {"d/f".replace(src, dst): OLD})
+    assert deaths(world, uploaded, lambda store: store.move(src, dst), look) > 20
+
+
+def changes(store):
+    """One of each kind, pending."""
+    uploaded(store)
+    ops.write_bytes(store, "gone", OLD)
+    assert store.flush() == []
+    ops.write_bytes(store, "d/f", NEW)
+    ops.write_bytes(store, "n/new", NEW)
+    store.move("d", "m")
+    store.delete("gone")
+
+
+def test_flush(world):
+    whole = {"m/f": NEW, "n/new": NEW}
+
+    def look(store):
+        assert tree(store) == whole
+        assert set(world.there().values()) <= {OLD, NEW}
+        assert store.flush() == []
+        assert store.stats.conflicts == 0
+        assert world.there() == whole
+        if world.acknowledged:
+            assert store.pending() == []
+
+    def flush(store):
+        assert store.flush() == []
+
+    assert deaths(world, changes, flush, look) > 100
+
+
+def test_evict(world):
+    def prepare(store):
+        uploaded(store)
+        ops.write_bytes(store, "pending", NEW)
+
+    def look(store):
+        assert tree(store) == {"d/f": OLD, "pending": NEW}
+        assert store.flush() == []
+        assert world.there() == {"d/f": OLD, "pending": NEW}
+
+    assert deaths(world, prepare, lambda store: store.make_room(1), look, soft=0) > 20
+
+
+def test_open_of_a_damaged_journal_keeps_what_it_knew(world):
+    def prepare(store):
+        ops.write_bytes(store, "f", NEW)
+
+    def reset():
+        world.reset(prepare)
+        path = os.path.join(world.cache, "journal.sqlite")
+        with open(path, "r+b") as file:
+            file.write(b"no database at all" * 100)
+
+    def kept():
+        found = set()
+        for directory, _, names in os.walk(world.cache):
+            found |= {Path(directory, name).read_bytes() for name in names if name == "1"}
+        return found
+
+    count = 0
+    for death in every_death(reset, lambda: world.act(lambda store: None)):
+        count += 1
+        world.open().close()
+        assert kept() == {NEW}, death
+    assert count > 10

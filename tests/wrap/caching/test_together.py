@@ -1,0 +1,93 @@
+"""Group commit: who waits shares a commit; nothing is lost, and nothing is there where the commit failed."""
+
+import sqlite3
+import threading
+
+import pytest
+
+from cftool.core.errors import AlreadyExists, StoreError
+from cftool.wrap.caching.together import _Change
+from cftool_providers.memory import MemoryStore
+from tests.wrap.caching.kit import cached, get, put
+
+
+@pytest.fixture
+def store(cache_directory):
+    store = cached(MemoryStore(), cache_directory)
+    yield store
+    store.close()
+
+
+def at_once(store, calls):
+    """Run them in threads; the errors, in the order of the calls."""
+    errors = [None] * len(calls)
+
+    def run(number, call):
+        try:
+            call()
+        except StoreError as error:
+            errors[number] = error
+
+    threads = [threading.Thread(target=run, args=(number, call)) for number, call in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+def test_many_writers_lose_nothing(store):
+    calls = [lambda n=n: put(store, f"d/{n}", str(n).encode()) for n in range(40)]
+    assert at_once(store, calls) == [None] * 40
+    assert {e.path: get(store, e.path) for e in store.scan("d")} == {f"d/{n}": str(n).encode() for n in range(40)}
+
+
+def test_only_one_of_many_makes_a_new_file(store):
+    errors = at_once(store, [lambda n=n: put(store, "file", b"%d" % n, if_absent=True) for n in range(20)])
+    [winner] = [n for n, error in enumerate(errors) if error is None]
+    assert {type(error) for n, error in enumerate(errors) if n != winner} == {AlreadyExists}
+    assert get(store, "file") == b"%d" % winner
+    assert len(list(store.files.ids())) == 1
+
+
+def test_changes_of_one_batch_share_a_transaction_and_fail_alone(store):
+    begun = []
+    store.journal._db.set_trace_callback(lambda text: begun.append(text) if text.startswith("BEGIN") else None)
+
+    def change(name, error=None):
+        def make():
+            store.localize(add=(name,))
+            if error is not None:
+                raise error
+
+        return make
+
+    batch = [_Change(change("a")), _Change(change("b", StoreError("no"))), _Change(change("c"))]
+    with store.lock:
+        store._together._make(batch)
+    assert len(begun) == 1
+    assert [item.error is None for item in batch] == [True, False, True]
+
+
+def test_failed_commit_is_told_and_nothing_is_shown_of_it(store):
+    put(store, "file", b"old")
+    real = store.journal._db
+
+    class Full:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def execute(self, text, *args):
+            if text == "COMMIT":
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            return real.execute(text, *args)
+
+    store.journal._db = Full()
+    with pytest.raises(StoreError):
+        put(store, "file", b"new content")
+    store.journal._db = real
+    assert get(store, "file") == b"old"
+    assert len(list(store.files.ids())) == 1
+    assert store.flush() == []
