@@ -1,7 +1,7 @@
 """kill -9 at random moments of a sync: never a wrong byte under a final name, and the next run puts all right.
 
 Each round changes the source, starts a run, kills it after a random share of the time that a whole run takes, looks at
-the destination, runs again to the end, and looks once more. The moments come from a seed that is printed.
+the destination, runs again to the end, and looks once more, until so many were killed. The moments come from a seed.
 """
 
 import os
@@ -37,15 +37,16 @@ def change(source: Path, rng: random.Random, number: int) -> None:
     (source / rng.choice([name for name in names if name != "large.bin"])).unlink(missing_ok=True)
 
 
-def kill_after(run: "AbstractContextManager[subprocess.Popen[bytes]]", seconds: float) -> bool:
-    """Kill -9 the run after so long; whether it was still running."""
+def kill_after(run: "AbstractContextManager[subprocess.Popen[bytes]]", seconds: float) -> float | None:
+    """Kill -9 the run after so long; where it had ended before, the seconds that it took."""
+    started = time.monotonic()
     with run as process:
         try:
             process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             kill(process)
-            return True
-    return False
+            return None
+    return time.monotonic() - started
 
 
 def remote_files(server: S3Server, bucket: str) -> dict[str, bytes]:
@@ -77,14 +78,19 @@ def survive(
     started = time.monotonic()
     finish()
     whole = max(0.5, time.monotonic() - started)
-    killed = halfway = 0
-    for number in range(1, KILLS + 1):
+    killed = halfway = number = 0
+    while killed < KILLS:
+        number += 1
+        assert number <= 5 * KILLS, f"of {number} runs only {killed} were still there to be killed"
         before = without_temporaries(look())
         change(source, rng, number)
         wanted = local_files(source)
         publish()
-        if kill_after(run(), rng.uniform(0.05, whole)):
+        took = kill_after(run(), rng.uniform(0.05, whole))
+        if took is None:
             killed += 1
+        else:
+            whole = max(0.2, took)  # machines are busy and idle: moments are drawn from what a run takes now
         after = without_temporaries(look())
         wrong = [name for name, data in after.items() if data not in {before.get(name), wanted.get(name)}]
         lost = [name for name in wanted if name in before and name not in after]
@@ -110,7 +116,6 @@ def test_upload_survives_kill_9(user: Cftool, server: S3Server, tmp_path: Path, 
     )
     record_property("runs killed", killed)
     record_property("of these killed halfway", halfway)
-    assert killed >= KILLS // 2
     if server.kind == "moto":
         # It dates every upload 2010, so that one whose maker was killed before it wrote the id down is nobody's.
         lab.run("cleanup", f"lab:{bucket}", "--older-than", "1s")
@@ -134,5 +139,4 @@ def test_download_survives_kill_9(user: Cftool, rclone_server: S3Server, tmp_pat
     )
     record_property("runs killed", killed)
     record_property("of these killed halfway", halfway)
-    assert killed >= KILLS // 2
     assert trees.temporary_names(target) == []
