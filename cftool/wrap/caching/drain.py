@@ -27,17 +27,21 @@ class Waiting:
 
     def __init__(self, lock: threading.RLock) -> None:
         self._changed = threading.Condition(lock)
+        self.count = 0  # of changes: who looks, and then waits, misses none in between
 
     def wake(self) -> None:
         """Something changed."""
         with self._changed:
+            self.count += 1
             self._changed.notify_all()
 
-    def wait(self, seconds: float) -> bool:
-        """Until something changes; False where `seconds` were over first."""
+    def wait(self, seconds: float, seen: int | None = None) -> bool:
+        """Until there are more changes than were `seen`; False where `seconds` were over first."""
         if seconds <= 0:
             return False
         with self._changed:
+            if seen is not None and seen != self.count:
+                return True
             return self._changed.wait(min(seconds, _IDLE))
 
 
@@ -72,13 +76,14 @@ class Drain(Uploads, Others):
 
     def _run(self) -> None:
         while not self._stopping:
+            seen = self._store.waiting.count
             try:
                 delay = self.step()
             except Exception:
                 _log.exception("the write-back of %s had an error of its own; it goes on", self._store.name)
                 delay = 60.0
             if delay > 0 and not self._stopping:
-                self._store.waiting.wait(delay)
+                self._store.waiting.wait(delay, seen)
 
     def step(self) -> float:
         """One round; seconds until the next one may have something to do (0: at once)."""

@@ -65,6 +65,8 @@ class Naming(Changing):
             renamed = replace(renamed, base=last.base, after=last.after)
         elif last is not None:
             renamed = replace(renamed, base=None, after=last.seq)
+        else:
+            renamed = self._after_rename(renamed)
         rows = [renamed]
         if row.base != "" or row.after is not None:
             rows.append(Pending(0, What.DELETE, row.path, base=row.base, after=row.after, created=now, due=now))
@@ -74,15 +76,18 @@ class Naming(Changing):
         """Under the lock."""
         now = self.times.wall()
         dropped: list[Pending] = []
-        last = self.overlay.last(dst)
+        after: int | None = None
+        last = self.overlay.last(dst) or self.overlay.renamed(dst)
         if last is not None and last.untried and last.what is What.UPLOAD:
-            dropped, base = [last], last.base
+            dropped, base, after = [last], last.base, last.after
+        elif last is not None:  # what it leaves there is known when it is done
+            base, after = None, last.seq
         elif there is None:
             base = ""
         waited_for = [row.seq for row in self.overlay.touching(src)] + [row.seq for row in self.overlay.touching(dst)]
         row = Pending(
             0, What.RENAME, src, dst, is_dir=entry.is_dir, size=entry.size, modified_ns=entry.modified_ns, base=base,
-            created=now, due=now,
+            after=after, created=now, due=now,
         )  # fmt: skip
         gone = {row.seq for row in dropped}
         self._record(

@@ -86,7 +86,7 @@ class Others(Settling):
         if source is None:  # done by an earlier try, or removed by somebody
             return target
         dst = row.dst
-        if target is not None and not row.is_dir and target.version not in {row.base, None}:
+        if target is not None and not row.is_dir and row.base is not None and target.version not in {row.base, None}:
             dst = self._free_name(row.dst, set())
             self._store.stats.conflict()
             _log.warning(

@@ -24,7 +24,8 @@ class Room(Owned):
                 if total + wanted <= self.settings.hard:
                     return
                 self._hurry()
-            if not self.drain.running or not self.waiting.wait(deadline - self.times.monotonic()):
+                seen = self.waiting.count
+            if not self.drain.running or not self.waiting.wait(deadline - self.times.monotonic(), seen):
                 raise QuotaExceeded(
                     f"the cache is full ({total:,} of {self.settings.hard:,} bytes wait for their upload)",
                     op="write",

@@ -73,7 +73,7 @@ def versions(store):
             data = ops.read_bytes(store, entry.path)
             found[entry.path] = int.from_bytes(data[:8], "big")
             name = "edited" if entry.path == "new" else entry.path
-            assert data == version_of(name, found[entry.path])
+            assert data == version_of(name, found[entry.path]), entry
     return found
 
 

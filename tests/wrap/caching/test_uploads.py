@@ -358,3 +358,28 @@ def test_cache_of_another_remote_is_refused(store, cache_directory):
     other._features = type(other._features)(identity="other")
     with pytest.raises(StoreError, match="another remote"):
         cached(other, cache_directory)
+
+
+def test_rename_onto_a_file_whose_upload_may_have_arrived_is_no_conflict(store, remote, memory):
+    put(store, "edited", b"1")
+    fails(remote, "write", Fault(answer_lost=True))
+    assert len(store.flush()) == 1
+    put(store, "new", b"22")
+    assert store.flush("new") == []
+    store.move("new", "edited")
+    assert store.flush() == []
+    assert files(memory) == {"edited": b"22"}
+    assert store.stats.conflicts == 0
+
+
+def test_renames_onto_the_same_name_one_after_the_other_are_no_conflict(store, memory):
+    put(memory, "edited", b"0")
+    put(memory, "one", b"1")
+    put(memory, "two", b"22")
+    store.move("one", "edited")
+    store.move("two", "edited")
+    put(store, "three", b"333")
+    store.move("three", "edited")
+    assert store.flush() == []
+    assert files(memory) == {"edited": b"333"}
+    assert store.stats.conflicts == 0
