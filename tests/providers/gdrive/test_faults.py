@@ -72,7 +72,7 @@ OP_FAULTS: dict[str, Callable[[FakeGDrive], None]] = {
     "resets": lambda fake: fake.fail("upload.create", FakeResponse(200, (), b"", RESET), times=10, after=10),
     "lost answers to creates": lambda fake: fake.lose("upload.create", RESET, times=10, after=10),
     "lost answers to folders": lambda fake: fake.lose("files.create", CLOSE, times=3),
-    "lost answers to everything": lambda fake: fake.lose("*", RESET, times=25, after=3),
+    "lost answers to everything": lambda fake: fake.lose("*", RESET, times=8, after=3),
     "expired token": lambda fake: fake.fail("upload.create", lambda: _expire(fake), after=30),
     "cut answers": lambda fake: fake.fail("upload.create", _cut(), times=5, after=10, late=True),
 }

@@ -68,7 +68,7 @@ def test_a_large_upload_is_given_up_and_goes_on_later(quick, stop, tmp_path, mon
 
 
 def test_downloads_and_deletes(quick, stop):
-    for number in range(300):
+    for number in range(3000):
         quick.fake.add(f"d/f{number}", b"x")
     store = quick.open(cancelled=stop.is_set)
     entries = list(store.scan("d"))
