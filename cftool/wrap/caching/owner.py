@@ -150,6 +150,8 @@ def ask(directory: str, request: dict[str, Any], *, patience: float = _PATIENCE)
                     if "error" in answer:
                         raise TemporaryError(str(answer["error"]))
                     yield answer
+    except (ConnectionResetError, BrokenPipeError) as error:  # it ended just now
+        raise ConnectionRefusedError(error.errno, error.strerror) from error
     except TimeoutError:
         raise TemporaryError("the process that has the cache open does not answer") from None
     finally:
