@@ -1,7 +1,8 @@
 """The pages of man/ and the scripts of completions/, made of what the program uses; `docs` writes and compares them.
 
 Flags come from the table of commands, options and quirks from the providers, capabilities from stores that are open,
-scripts from `cftool.cli.shells`. What the program does not say is in `pages`. No dates: the same program gives the same pages.
+scripts from `cftool.cli.shells`. What the program does not say is in `pages`. No dates: the same program, the same
+pages.
 """
 
 import re
@@ -29,6 +30,7 @@ CAPABILITIES = {
     Cap.DELETE_DIR: "directories deleted in one step",
     Cap.CHANGES: "feed of changes",
     Cap.USAGE: "space used and free",
+    Cap.IMPLICIT_DIRS: "directories made and gone with their files",
     Cap.EMPTY_DIRS: "empty directories",
     Cap.RANGES: "parts of a file read",
     Cap.LEFTOVERS: "leftovers listed and removed",

@@ -106,7 +106,7 @@ DESCRIPTIONS = {
     "sync": (
         "Files are compared by size, by the record of the last run, by time where listings carry it, by hash, and only"
         " then by a request for that file. What held deletions back is said, with exit code 7 where nothing else failed:"
-        " see SAFETY in `cftool`(1). Filters are rclone's patterns, in the order of the command line."
+        " SAFETY in `cftool`(1). Filters are rclone's patterns, in the order of the command line."
     ),
     "apply": "What the plan relies on is looked at again first; what changed since is left alone and told.",
     "check": "One line a difference: + only in A, - only in B, * differs, ! error. Exit code 6 where there are some.",
