@@ -3,7 +3,7 @@
 # make cover   the same tests with branch coverage; fails where a safety-relevant module is below 100 %
 # make long    the harnesses at release size; writes tests/RESULTS.md
 # make bench   cftool beside rclone and s5cmd; writes tests/bench/RESULTS.md
-# make docs    write the generated parts of README.md again
+# make docs    write man/, completions/ and the generated parts of README.md again
 #
 # Each makes the virtual environment .venv where it is absent or older than pyproject.toml.
 # PYTHON chooses the interpreter (3.11 or newer), ARGS is handed on: make test ARGS='-k s3', make bench ARGS='--rounds 1'.

@@ -1,4 +1,4 @@
-"""The generated parts of README.md: `--write` renews them, `--check` fails where they are stale.
+"""The generated parts of README.md, man/ and completions/: `--write` renews them, `--check` fails where they are stale.
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. It comes from what the program itself uses: the
 table of commands, the options that a provider declares, and the last run of the benchmark.
@@ -68,19 +68,36 @@ def renewed(text: str) -> str:
     return PART.sub(lambda match: match[1] + PARTS[match[2]]() + match[3], text)
 
 
+def stale() -> dict[str, str | None]:
+    """What is not in the tree as it is made now, by path; None: a page of something that is gone."""
+    from tests.house import manual
+
+    made: dict[str, str | None] = {"README.md": renewed(README.read_text()), **manual.files()}
+    for folder in ("man", "completions"):
+        made |= {found: None for path in ROOT.glob(f"{folder}/*") if (found := str(path.relative_to(ROOT))) not in made}
+    return {name: text for name, text in made.items() if text is None or _read(name) != text}
+
+
+def _read(name: str) -> str | None:
+    path = ROOT / name
+    return path.read_text() if path.exists() else None
+
+
 def main(arguments: list[str]) -> int:
     """Check or write; 1 where something is stale."""
     if arguments not in (["--check"], ["--write"]):
         print("usage: python -m tests.house.docs --check | --write", file=sys.stderr)
         return 2
-    old = README.read_text()
-    new = renewed(old)
-    if arguments == ["--write"]:
-        README.write_text(new)
-    elif new != old:
-        print("README.md: generated parts are stale; run `make docs`", file=sys.stderr)
-        return 1
-    return 0
+    found = stale()
+    for name, text in found.items():
+        if arguments == ["--check"]:
+            print(f"{name}: stale; run `make docs`", file=sys.stderr)
+        elif text is None:
+            (ROOT / name).unlink()
+        else:
+            (ROOT / name).parent.mkdir(exist_ok=True)
+            (ROOT / name).write_text(text)
+    return int(bool(found) and arguments == ["--check"])
 
 
 if __name__ == "__main__":

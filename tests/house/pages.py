@@ -1,0 +1,158 @@
+"""What the manual says beyond the program's own texts: descriptions, examples, limits. `manual` makes pages of it.
+
+In a text, `code` is set bold and _word_ slanted; paragraphs are separated by an empty line. Each example is a line
+of shell, run by tests/house/test_manual.py in the order of the pages, in one directory, where DEMO is a configured
+S3 remote; one that ends with `# exit N` must end so.
+"""
+
+OVERVIEW = """\
+cftool copies, syncs, compares and lists files between local disk and cloud storage. It is built for cron jobs
+and backups that nobody watches: nothing is deleted on a doubt, and exit code 0 means that everything is there
+and verified.
+
+Each command has a page of its own, such as `cftool-sync`(1); each provider has one that begins with `cftool-`,
+in section 7, such as `cftool-s3`(7). `cftool COMMAND --help` shows the flags."""
+
+ADDRESSES = (
+    ("name:path", "the remote _name_ of the configuration; _path_ may begin with / or not"),
+    (
+        "s3:bucket/key, gs:bucket/key, dropbox:path, gdrive:path",
+        "a provider's own name works as a remote without any configuration; its settings come from the environment",
+    ),
+    (
+        'name,option=value,option2="quoted: value":path',
+        "the same remote with options overridden for this use; a bare option means true",
+    ),
+    ("./a:b, /abs/a:b, dir/a:b", "a local path: a colon counts only before the first slash"),
+    ("-", "standard input or output, where a command takes one file"),
+)
+ADDRESSES_MORE = """\
+`s3:` and `gs:` alone list the buckets. A bucket that does not exist is made on the first write, unless
+`create_bucket` is false. Sizes are written 10M or 1.5 GiB, durations 90, 1h30m or 7d."""
+
+CONFIGURATION = """\
+The file is that of `--config`, else of `$CFTOOL_CONFIG`, else `$XDG_CONFIG_HOME/cftool/config.toml`. It is
+TOML, a table `[remotes.NAME]` for each remote, with `type` and the options of that provider. `root` confines a
+remote to a folder. It is written by `cftool config`, with mode 0600; a file that others can read is refused
+where it holds a secret.
+
+A secret is a text, or better a reference: `{ command = "pass show s3" }`, `{ env = "NAME" }`, `{ file = "PATH"
+}` or `{ keyring = "SERVICE/USER" }`. Tokens of logins are kept in the state directory, never in this file.
+
+A setting is taken from the address, else from a flag, else from `CFTOOL_REMOTE_OPTION` in the environment, else
+from the file, else from the service's own variables and files, else it has its default."""
+
+OUTPUT = """\
+Standard output carries data only; messages, progress and summaries go to standard error. With `--json` every
+command writes JSON Lines: each has "v": 1 and an "event"; the last of a run is "summary", with "exit". On a
+terminal names with control characters are escaped; in `--json` and with `-0` they are exact. A run that is no
+terminal's is silent until its end, unless `--stats` asks for more. The first Ctrl-C begins nothing new, cleans
+up and says what was done; the second stops at once."""
+
+SAFETY = """\
+A file under its final name is whole, old or new: it is written under a temporary name, verified, synced and
+renamed, or published at completion.
+
+Nothing at all is deleted in a run where a listing failed or did not prove itself complete; where a transfer
+failed; where the source is empty or missing and the destination is not (`--allow-empty-source`); where the
+source is another one than last time (`--force-delete`); or where more would be deleted than `--max-delete`
+allows: by default more than half of the destination's files and more than 100 of them. Copies are done all the
+same.
+
+One run works on a destination at a time; a second one exits 9, or waits with `--wait-lock`. The lock is the
+kernel's, so a killed run leaves none. The next run removes what a killed one left, and goes on with large files
+where it stopped."""
+
+EXIT_CODES = (
+    (0, "done: every selected entry is there and verified"),
+    (1, "finished, but some entries failed (each is named), or an error of no other class"),
+    (2, "usage or configuration error"),
+    (3, "a source or path was not found"),
+    (4, "not allowed: login expired, wrong credentials, permission denied"),
+    (5, "temporary failure that outlasted the retries; trying later may help"),
+    (6, "check found differences"),
+    (7, "refused for safety; nothing was deleted"),
+    (8, "stopped at --max-transfer or --max-duration"),
+    (9, "another run holds the lock"),
+    (10, "--dry-run: there is work to do"),
+    (130, "interrupted"),
+)
+
+ENVIRONMENT = (
+    ("CFTOOL_CONFIG", "the configuration file"),
+    ("CFTOOL_REMOTE_OPTION", "an option of a remote, such as CFTOOL_WORK_ENDPOINT_URL; with _TYPE the remote itself"),
+    ("CFTOOL_TRANSPORT", "curl or requests: what sends requests; by default curl where it is installed"),
+    ("CFTOOL_TRACEBACK", "where set, an unexpected error is told with its traceback"),
+    ("HTTPS_PROXY, NO_PROXY", "the proxy, and for whom not"),
+    ("SSL_CERT_FILE, REQUESTS_CA_BUNDLE", "the authorities to trust"),
+    ("NO_COLOR", "no colours"),
+    ("XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME", "where the files below are"),
+)
+FILES = (
+    ("$XDG_CONFIG_HOME/cftool/config.toml", "the remotes; by default in ~/.config"),
+    ("$XDG_STATE_HOME/cftool", "records of what was equal, sessions, locks and tokens; by default in ~/.local/state"),
+    ("$XDG_CACHE_HOME/cftool", "caches of mounts; by default in ~/.cache"),
+)
+
+# By command: what its help does not say, and examples. The examples of one page build on those before it.
+DESCRIPTIONS = {
+    "ls": "Without an address the configured remotes are listed. Paths of `-R` are relative to the address.",
+    "cp": (
+        "A destination that ends with / , or several sources: into that directory. A file and a directory that is"
+        " there: into it. Otherwise the destination is the exact result: `cp -r a r:b` makes _b_ hold what _a_"
+        " holds, as often as it is run. Nothing is deleted at the destination."
+    ),
+    "mv": "As `cftool-cp`(1); a source goes only when its copy is proven.",
+    "sync": (
+        "Files are compared by size, by the record of the last run, by time where listings carry it, by hash, and only"
+        " then by a request for that file. What held deletions back is said, with exit code 7 where nothing else failed."
+        " Filters are rclone's patterns, in the order of the command line."
+    ),
+    "apply": "What the plan relies on is looked at again first; what changed since is left alone and told.",
+    "check": "One line a difference: + only in A, - only in B, * differs, ! error. Exit code 6 where there are some.",
+    "cleanup": "Other machines' leftovers are only looked at with `--older-than`.",
+    "rm": "Directories need `-r`.",
+    "put": "Of any length: it is sent as it comes.",
+    "hash": "Lines are those of `sha256sum`(1). What the service knows is not downloaded.",
+    "mount": "Needs FUSE: `fusermount3`, or root.",
+    "restore": "Times are those at which a run moved something to the trash; `cftool trash list` shows them.",
+}
+EXAMPLES = {
+    "ls": ("cftool ls DEMO:", "cftool ls -l -R papers", "cftool ls --json papers"),
+    "cp": ("cftool cp -r papers DEMO:backup/copied", "cftool cp papers/list.txt DEMO:backup/new/"),
+    "mv": ("cftool mv DEMO:backup/new/list.txt DEMO:backup/new/moved.txt",),
+    "sync": (
+        "cftool sync --dry-run papers DEMO:backup/papers    # exit 10",
+        "cftool sync papers DEMO:backup/papers",
+        "cftool sync --exclude '*.tmp' --bwlimit 10M papers DEMO:backup/papers",
+        "cftool sync --plan plan.json papers DEMO:backup/planned    # exit 10",
+    ),
+    "apply": ("cftool apply plan.json",),
+    "check": ("cftool check papers DEMO:backup/papers", "cftool check --download papers DEMO:backup/papers"),
+    "rm": ("cftool rm -r DEMO:backup/copied", "cftool rm -f DEMO:backup/nothing"),
+    "mkdir": ("cftool mkdir made/below",),
+    "rmdir": ("cftool rmdir made/below",),
+    "touch": ("cftool touch made/stamp",),
+    "cat": ("cftool cat papers/list.txt", "cftool cat --offset 1 --count 2 DEMO:backup/papers/list.txt"),
+    "put": ("tar c papers | cftool put DEMO:backup/papers.tar",),
+    "stat": ("cftool stat DEMO:backup/papers/list.txt",),
+    "du": ("cftool du -h DEMO:backup", "cftool du --plot du.svg papers"),
+    "df": ("cftool df .",),
+    "tree": ("cftool tree papers",),
+    "hash": (
+        "cftool hash sha256 papers/list.txt > sums",
+        "cftool hash sha256 --check sums",
+        "cftool hash md5 DEMO:backup/papers/list.txt",
+    ),
+    "link": ("cftool link DEMO:backup/papers/list.txt",),
+    "cleanup": ("cftool cleanup DEMO:",),
+    "config create": ("cftool config create lab memory",),
+    "config list": ("cftool config list",),
+    "config show": ("cftool config show lab",),
+    "config test": ("cftool config test DEMO",),
+    "config path": ("cftool config path",),
+    "config remove": ("cftool config remove lab",),
+    "completion": ("cftool completion bash > cftool.bash",),
+    "version": ("cftool version", "cftool version --json"),
+    "help": ("cftool help sync",),
+}
