@@ -105,8 +105,8 @@ DESCRIPTIONS = {
     "mv": "As `cftool-cp`(1); a source goes only when its copy is proven.",
     "sync": (
         "Files are compared by size, by the record of the last run, by time where listings carry it, by hash, and only"
-        " then by a request for that file. What held deletions back is said, with exit code 7 where nothing else failed."
-        " Filters are rclone's patterns, in the order of the command line."
+        " then by a request for that file. What held deletions back is said, with exit code 7 where nothing else"
+        " failed. Filters are rclone's patterns, in the order of the command line."
     ),
     "apply": "What the plan relies on is looked at again first; what changed since is left alone and told.",
     "check": "One line a difference: + only in A, - only in B, * differs, ! error. Exit code 6 where there are some.",
