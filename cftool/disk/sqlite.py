@@ -56,7 +56,10 @@ def _open(path: str, timeout: float, now: Callable[[], float], damaged: list[str
     connection = sqlite3.connect(path, timeout, isolation_level=None, check_same_thread=False, factory=Connection)
     try:
         connection.created = created
-        _set_up(connection)
+        try:
+            _set_up(connection)
+        except UnicodeDecodeError as error:  # SQLite says what is wrong with bytes of the damaged file
+            raise _corrupt("the file is damaged") from error
     except BaseException as error:
         try:
             if not isinstance(error, sqlite3.DatabaseError) or error.sqlite_errorcode & 0xFF not in _DAMAGED:
@@ -77,9 +80,13 @@ def _set_up(connection: Connection) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     answer = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != ("ok",):
-        error = sqlite3.DatabaseError(str(answer[0]) if answer else "quick_check gave no answer")
-        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise error
+        raise _corrupt(str(answer[0]) if answer else "quick_check gave no answer")
+
+
+def _corrupt(words: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(words)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def _prepare(path: str) -> bool:
