@@ -80,7 +80,11 @@ class Output:
             text = "".join(self._pending)
             self._pending.clear()
             self._size = 0
-            self._write(text.encode("utf-8", "surrogateescape"))
+            try:
+                data = text.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:  # half a character, which some services give away: no file name, but a name
+                data = text.encode("utf-8", "surrogatepass")
+            self._write(data)
             if self.terminal and self._stream is not None:
                 self._guard(self._stream.flush)
 

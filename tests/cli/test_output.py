@@ -54,6 +54,14 @@ def test_names_that_are_no_utf8_leave_as_their_bytes(stdout):
     assert stream.getvalue() == b"x\xff\0"
 
 
+def test_half_a_character_in_a_name_is_no_traceback(stdout):
+    stream = stdout()
+    out = Output()
+    out.line("a\ud800b")
+    out.flush()
+    assert stream.getvalue() == b"a\xed\xa0\x80b\n"
+
+
 def test_json_lines_are_ascii_and_whole(stdout):
     stream = stdout()
     out = Output(json=True)
