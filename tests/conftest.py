@@ -1,6 +1,7 @@
 """Fixtures that every test may use: the real servers, and an environment without the user's own settings."""
 
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -74,3 +75,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
     for variable, folder in FOLDERS.items():
         monkeypatch.setenv(variable, str(home / folder))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def pytest_runtest_teardown() -> None:
+    """A command freezes what start-up made, for it ends soon; a test process does not, and would never free anything."""
+    gc.unfreeze()

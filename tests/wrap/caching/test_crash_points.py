@@ -17,7 +17,8 @@ from cftool.wrap.caching import CacheSettings, CachingStore
 from cftool.wrap.caching.journal import Journal
 from tests.wrap.caching.owning import remote
 
-pytestmark = pytest.mark.crash
+# A fork for each system call: slow where the process that forks is large.
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(1200)]
 
 OLD, NEW = b"old", b"new content"
 
