@@ -78,5 +78,5 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
 
 
 def pytest_runtest_teardown() -> None:
-    """A command freezes what start-up made, for it ends soon; a test process does not, and would never free anything."""
+    """A command freezes what start-up made, for it ends soon; a test process would never free anything."""
     gc.unfreeze()
