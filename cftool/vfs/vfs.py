@@ -187,7 +187,7 @@ class Vfs:
     def _update(node: Node, entry: Entry) -> None:
         node.version = entry.version
         if entry.size is not None:
-            node.size = max(0, entry.size - 0) if not node.is_link else entry.size
+            node.size = entry.size
         when = entry.modified_ns if entry.modified_ns is not None else entry.stored_ns
         if when is not None and (node.open is None or not node.open.dirty):
             node.mtime_ns = node.ctime_ns = when
@@ -235,13 +235,7 @@ class Vfs:
             else:
                 node = self._existing(directory, name)
             node.lookups += 1
-            return self._attr(node)
-
-    def _attr(self, node: Node) -> Attr:
-        if node.is_dir and node.children is not None:
-            subdirectories = 0
-            return replace(attr_of(node), links=2 + subdirectories)
-        return attr_of(node)
+            return attr_of(node)
 
     def forget(self, number: int, count: int) -> None:
         """The kernel has dropped `count` references."""
@@ -255,7 +249,7 @@ class Vfs:
         """As stat."""
         node = self.node(number)
         with self.lock:
-            return self._attr(node)
+            return attr_of(node)
 
     def readlink(self, number: int) -> str:
         """The target of a link."""
@@ -302,7 +296,7 @@ class Vfs:
         """For readdirplus: the kernel refers to one more node."""
         with self.lock:
             node.lookups += 1
-            return self._attr(node)
+            return attr_of(node)
 
     def releasedir(self, handle: int) -> None:
         """Done."""
@@ -321,7 +315,7 @@ class Vfs:
             node = self._attached(directory, name, stat.S_IFDIR | stat.S_IMODE(mode), uid, gid)
             node.children, node.loaded = {}, self._clock()
             node.lookups += 1
-            return self._attr(node)
+            return attr_of(node)
 
     def _attached(self, directory: Node, name: str, mode: int, uid: int | None, gid: int | None) -> Node:
         """Under the lock: a new node, its attributes remembered where they are not the defaults."""
@@ -411,7 +405,7 @@ class Vfs:
             node.stored, node.target, node.size = stored, target, len(os.fsencode(target))
             node.version = entry.version
             node.lookups += 1
-            return self._attr(node)
+            return attr_of(node)
 
     def rename(self, parent: int, name: str, new_parent: int, new_name: str, *, flags: int = 0) -> None:
         """Of anything, over a file or an empty directory as POSIX has it. `flags`: RENAME_NOREPLACE."""
@@ -432,9 +426,8 @@ class Vfs:
             self._make_way(node, there)
         old = node.path
         stored = new_name + LINK_SUFFIX if node.is_link else ""
-        published = self._publish_before_rename(node)
-        if published:
-            self.store.move(node.place, paths.join(target.path, stored or new_name))
+        self._publish_before_rename(node)
+        self.store.move(node.place, paths.join(target.path, stored or new_name))
         with self.lock:
             if there is not None:
                 self.attributes.remove(there.path)
@@ -450,12 +443,11 @@ class Vfs:
             self._touched(source)
             self._touched(target)
 
-    def _publish_before_rename(self, node: Node) -> bool:
+    def _publish_before_rename(self, node: Node) -> None:
         """A new file that is still open gets into the journal under its old name first, so that it can be moved."""
         file = node.open
         if file is not None and file.dirty:
             file.commit()
-        return True
 
     def _make_way(self, node: Node, there: Node) -> None:
         """What is renamed over."""
@@ -489,14 +481,14 @@ class Vfs:
             handle = self.open(found.id, flags)
             with self.lock:
                 found.lookups += 1
-                return self._attr(found), handle
+                return attr_of(found), handle
         draft = self.store.edit(paths.join(directory.path, name), create=True, absent=True)
         file = OpenFile(self.store, None, draft, 0)
         with self.lock:
             node = self._attached(directory, name, stat.S_IFREG | stat.S_IMODE(mode), uid, gid)
             node.open = file
             node.lookups += 1
-            return self._attr(node), self._handle(node, file, flags)
+            return attr_of(node), self._handle(node, file, flags)
 
     def _handle(self, node: Node, file: OpenFile, flags: int) -> int:
         """Under the lock."""
@@ -656,7 +648,7 @@ class Vfs:
             node.ctime_ns = self._wall_ns()
             if not node.gone and (mode, uid, gid) != (None, None, None) and node.id != ROOT:
                 self._keep_attributes(node)
-            return self._attr(node)
+            return attr_of(node)
 
     def _truncate(self, node: Node, size: int) -> None:
         if node.is_dir:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -94,6 +93,3 @@ def mounted(address: str, place: Path, env: dict[str, str], *flags: str) -> Iter
         yield mount
     finally:
         mount.gone()
-
-
-PYTHON = sys.executable
