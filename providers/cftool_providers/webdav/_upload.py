@@ -11,6 +11,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Generator, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from cftool.core.errors import (
@@ -49,6 +50,7 @@ FILES = 256  # flows at once, waiting ones included
 _DONE = frozenset({200, 201, 204})
 _MISSING_DIRECTORY = frozenset({403, 404, 409})
 _FIRST_TIME = 24 * 60 * 60  # Nextcloud takes an earlier time for a mistake and refuses the upload
+_CONTENDED = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, while others replace the same file
 _OCTETS: Header = ("content-type", "application/octet-stream")
 Part = Generator[Step, Any, Any]
 
@@ -422,19 +424,28 @@ class _Loop:
         api = self._api
         every = api.transport_headers(path, directory=False, overwrite=overwrite) + headers
         request = api.request("MOVE", temp, headers=every, idempotent=False)
-        for attempt in range(3):
+        clock = api.client.clock
+        contended = {409} if headers else {404, 409}  # with a condition, 404 says that it is not met
+        failures = 0
+        for delay in (*_CONTENDED, None):
             response: Response | None = None
             try:
                 response = yield from api.patiently(request)
-                # Apache says 409 too where somebody else replaced the same file just now, done or not.
-                if response.status != 409:
+                # Apache says so too where somebody else replaces the same file just now, done or not.
+                if response.status not in contended:
                     return response
             except TemporaryError:
-                if attempt == 2:
+                failures += 1
+                if failures == 3:
                     raise
             staged = yield Job(lambda: api.exists(temp))
-            if staged is None and (yield Job(lambda: api.exists(path))) is not None:
-                return Response(201, {})  # nobody else moves our temporary file
+            if staged is None:
+                if (yield Job(lambda: api.exists(path))) is not None:
+                    return Response(201, {})  # nobody else moves our temporary file
+                if response is not None:
+                    return response
+            if delay is not None:
+                yield Job(partial(clock.sleep, delay * (0.5 + clock.random() / 2)))
         return response
 
     def _drop(self, temp: str) -> Part:
