@@ -34,6 +34,7 @@ XML: Header = ("content-type", "application/xml; charset=utf-8")
 QUOTA = (_multistatus.QUOTA_FREE, _multistatus.QUOTA_USED)
 _PROPERTIES = (_multistatus.RESOURCETYPE, _multistatus.LENGTH, _multistatus.MODIFIED, _multistatus.ETAG)
 _HASHES = {"MD5": ("md5", 32), "SHA1": ("sha1", 40), "SHA256": ("sha256", 64)}
+CONTENDED = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, while others are at the same file or directory
 _LATE = (0.3, 0.6, 1.2)  # seconds between looks for what was written a moment ago
 _LOOKS = frozenset({"OPTIONS", "PROPFIND"})  # only these may turn out to be about a directory
 _LOCK_ATTEMPTS = 8
@@ -362,13 +363,18 @@ class Api:
             self.ensure_directory(parent(path))
         elif path and not self.find(parent(path)).is_dir:
             raise NotADirectory("a file stands where a directory above it would have to be", path=path)
-        response = self.client.send(self.request("MKCOL", path, directory=True))
-        if response.status == 201:
-            return True
-        there = self.exists(path)  # another thread, or another machine
-        if there is None or not there.is_dir:
-            raise self.error(response, path)
-        return False
+        for delay in (*CONTENDED, None):
+            response = self.client.send(self.request("MKCOL", path, directory=True))
+            if response.status == 201:
+                return True
+            there = self.exists(path)  # another thread, or another machine
+            if there is not None and there.is_dir:
+                return False
+            # While somebody else makes the same directories, some servers say that it is there before they show it.
+            if delay is None or there is not None or response.status not in {404, 405, 409}:
+                break
+            self.client.clock.sleep(delay * (0.5 + self.client.clock.random() / 2))
+        raise self.error(response, path)
 
     # ---- copy and move
 

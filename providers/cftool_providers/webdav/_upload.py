@@ -34,7 +34,7 @@ from cftool.core.paths import join, parent
 from cftool.core.types import NO_HASHES, Entry, Kind, Result, WriteItem
 from cftool.http.types import Body, Header, Request, Response
 from cftool_providers.webdav import _errors, _probe
-from cftool_providers.webdav._api import XML, Api, opaque
+from cftool_providers.webdav._api import CONTENDED, XML, Api, opaque
 from cftool_providers.webdav._chunks import CHUNKED_FROM, Chunks
 from cftool_providers.webdav._flows import Flow, Flows, Gate, Job, Step, run_one
 from cftool_providers.webdav._journal import Journal
@@ -50,7 +50,6 @@ FILES = 256  # flows at once, waiting ones included
 _DONE = frozenset({200, 201, 204})
 _MISSING_DIRECTORY = frozenset({403, 404, 409})
 _FIRST_TIME = 24 * 60 * 60  # Nextcloud takes an earlier time for a mistake and refuses the upload
-_CONTENDED = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, while others replace the same file
 _OCTETS: Header = ("content-type", "application/octet-stream")
 Part = Generator[Step, Any, Any]
 
@@ -427,7 +426,7 @@ class _Loop:
         clock = api.client.clock
         contended = {409} if headers else {404, 409}  # with a condition, 404 says that it is not met
         failures = 0
-        for delay in (*_CONTENDED, None):
+        for delay in (*CONTENDED, None):
             response: Response | None = None
             try:
                 response = yield from api.patiently(request)
