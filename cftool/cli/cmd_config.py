@@ -33,7 +33,7 @@ def create(
     from cftool.config import dirs, edit, values
 
     provider = registry.provider(type_)
-    given = dict(values.assignment(provider, _asked(provider, setting)) for setting in settings or [])
+    given = dict(values.assignment(provider, _asked(session, provider, setting)) for setting in settings or [])
     options = values.options_of(provider)
     missing = [key for key, option in options.items() if option.required and key not in given]
     if missing:
@@ -116,18 +116,15 @@ def _event(session: Session, what: str, name: str, path: str) -> None:
         session.out.event("config", {"action": what, "name": name, "path": path})
 
 
-def _asked(provider: "Provider", setting: str) -> str:
+def _asked(session: Session, provider: "Provider", setting: str) -> str:
     """`key=-` of a secret becomes `key=` what the user enters unseen."""
     key, _, text = setting.partition("=")
     option = provider.option(key)
     if option is None or not option.secret or text != "-":
         return setting
-    from getpass import getpass
+    from cftool.cli.prompts import ask_secret
 
-    try:
-        entered = getpass(f"{key}: ")
-    except EOFError:
-        entered = ""
+    entered = ask_secret(session, f"{key}: ")
     if not entered:
         raise ConfigError(f"{key}: nothing was entered")
     return f"{key}={entered}"

@@ -28,7 +28,12 @@ def ask(session: Session, question: str) -> str:
 
 
 def ask_secret(session: Session, question: str) -> str:
-    """One line that is not shown."""
+    """One line that is not shown; from a pipe or a file where standard input is one, and then without a question."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        line = _line()
+        if not line:
+            raise ConfigError("the input ended before all was answered; nothing was changed")
+        return line.strip()
     del session
     from getpass import getpass
 

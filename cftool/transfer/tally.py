@@ -23,8 +23,11 @@ from cftool.transfer.events import (
 class Tally:
     """Counters and events of one run."""
 
-    def __init__(self, emit: Emit, *, now: Callable[[], float], dry_run: bool = False) -> None:
+    def __init__(
+        self, emit: Emit, *, now: Callable[[], float], dry_run: bool = False, by_content: bool = False
+    ) -> None:
         self.emit = emit
+        self.by_content = by_content  # times prove nothing to this run
         self.dry_run = dry_run
         self.now = now
         self.started = now()
@@ -103,10 +106,10 @@ class Tally:
         """The last event."""
         size_only = self.compared_by["size_only"]
         if size_only:
-            self.note(
-                f"{size_only} {'file was' if size_only == 1 else 'files were'} compared by size alone: "
-                "neither time nor hash is known on both sides"
-            )
+            lacking = "no hash" if self.by_content else "neither time nor hash"
+            hint = " (--download compares the bytes)" if self.by_content else ""
+            files = "file was" if size_only == 1 else "files were"
+            self.note(f"{size_only} {files} compared by size alone: {lacking} is known on both sides{hint}")
         done = self._copied + self._deleted + self._moved + self._made
         summary = Summary(
             copied=self._copied,

@@ -57,7 +57,7 @@ class Check:
         self._options, self._around = options, around
         self._selected = recorded(options.select)
         self._budget = options.budget or Budget(None, options.max_duration)
-        self._tally = Tally(emit, now=around.now)
+        self._tally = Tally(emit, now=around.now, by_content=True)
         self._told = 0
         self._budget.over(self._tally.started)
 

@@ -1,5 +1,6 @@
 """`cftool config`: remotes are made, shown without their secrets, and removed."""
 
+import io
 import os
 import stat
 
@@ -55,12 +56,28 @@ def test_a_secret_may_be_a_reference(run, reference):
     assert f"secret_access_key = {reference}" in run("config", "show").lines
 
 
-def test_a_secret_is_asked_for(run, config, monkeypatch):
+def test_a_secret_is_asked_for_on_a_terminal(run, config, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr("getpass.getpass", lambda prompt: SECRET)
     run("config", "create", "work", "s3", "secret_access_key=-")
     assert SECRET in config.read_text()
     monkeypatch.setattr("getpass.getpass", lambda prompt: "")
     assert "nothing was entered" in run("config", "create", "other", "s3", "secret_access_key=-", code=2).err
+
+
+def test_a_secret_comes_from_a_pipe_where_there_is_one(run, config, tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    with open(tmp_path / "secret") as piped:
+        monkeypatch.setattr("sys.stdin", piped)
+        ran = run("config", "create", "work", "s3", "secret_access_key=-")
+        assert SECRET in config.read_text()
+        assert "Warning" not in ran.err
+        said = run("config", "create", "other", "s3", "secret_access_key=-", code=2).err  # it was read up
+        assert "the input ended" in said
 
 
 @pytest.mark.parametrize(

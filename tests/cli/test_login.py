@@ -302,7 +302,7 @@ def test_a_test_without_a_login_exits_with_4(run, remote, lab):
     assert "there is no login yet; run cftool config login work" in run("config", "test", "work", code=4).err
 
 
-def test_user_and_password_are_traded_and_not_kept(run, lab, type_in, monkeypatch, here):
+def test_user_and_password_are_traded_and_not_kept(run, lab, type_in, here):
     asked = []
 
     def trade(values, answers, context):
@@ -314,9 +314,7 @@ def test_user_and_password_are_traded_and_not_kept(run, lab, type_in, monkeypatc
     questions = (Option("user", "E-mail address"), Option("password", "Password", secret=True))
     lab.provider = replace(lab.provider, login=PasswordLogin(questions, trade))
     run("config", "create", "work", "fake", "app_key=app", "region=x")
-    typed = ["s3cr3t-password"]
-    monkeypatch.setattr("getpass.getpass", lambda prompt: typed.pop())
-    type_in("me@home.test")
+    type_in("me@home.test", "s3cr3t-password")
     ran = run("config", "login", "work", "-vv")
     assert asked == [("app", "fast", "me@home.test", "work")]
     assert "E-mail address: " in ran.err
@@ -324,18 +322,16 @@ def test_user_and_password_are_traded_and_not_kept(run, lab, type_in, monkeypatc
     assert "s3cr3t-password" not in told
     assert "me@home.test" not in told
     run("config", "test", "work")
-    typed.append("wrong")
-    type_in("me@home.test")
+    type_in("me@home.test", "wrong")
     assert "the password is wrong" in run("config", "login", "work", code=4).err
     run("config", "test", "work")  # the login of before is still there
 
 
 def test_the_wizard_asks_what_the_provider_declares(run, lab, browser, type_in, monkeypatch, here):
     number = registry.names().index("fake") + 1
-    monkeypatch.setattr("getpass.getpass", lambda prompt: '{ env = "APP_SECRET" }')
     monkeypatch.setenv("APP_SECRET", "hush")
     lab.oauth.client_secret = "hush"
-    type_in("bad name", "work", "fkae", number, "", "eu", "app", "sideways", "slow", "")
+    type_in("bad name", "work", "fkae", number, "", "eu", "app", '{ env = "APP_SECRET" }', "sideways", "slow", "")
     ran = run("config", "wizard")
     for said in (
         "letters, digits", "did you mean 'fake'?", f"{number}  fake", "fake needs it", "did you mean", "fast, slow",
