@@ -115,9 +115,11 @@ class Chunks:
         for number, start in enumerate(range(0, upload.size, upload.chunk), 1):
             end = min(start + upload.chunk, upload.size)
             if there.get(number) == end - start:
+                if item.progress is not None:
+                    item.progress(end - start)
                 continue
             url = self._url(upload.id, f"{number:05}")
-            request = Request("PUT", url, destination, reader.body(start, end), "PUT piece")
+            request = Request("PUT", url, destination, reader.body(start, end, progress=item.progress), "PUT piece")
             response = self._api.client.send(request)
             if response.status == 404:
                 raise TemporaryError("the server forgot the upload; it begins anew next time", path=item.path)

@@ -7,6 +7,7 @@ first, because HTTP servers want the length before the body.
 
 import os
 import threading
+from collections.abc import Callable
 from typing import IO, BinaryIO
 
 from cftool.core import hashing
@@ -57,10 +58,21 @@ class Reader:
         self._at = size
         return size
 
-    def body(self, start: int = 0, end: int | None = None) -> Body:
-        """[start, end) as a request's body."""
+    def body(self, start: int = 0, end: int | None = None, *, progress: Callable[[int], None] | None = None) -> Body:
+        """[start, end) as a request's body. `progress` is told of each byte once, however often attempts read it."""
         end = self.size if end is None else end
-        return Body(end - start, lambda size, offset: self.pread(size, start + offset))
+        told = 0
+
+        def pread(size: int, offset: int) -> bytes:
+            nonlocal told
+            data = self.pread(size, start + offset)
+            reached = offset + len(data)
+            if progress is not None and reached > told:
+                progress(reached - told)
+                told = reached
+            return data
+
+        return Body(end - start, pread)
 
     def pread(self, size: int, offset: int) -> bytes:
         """`size` bytes where the source has them. Raises SourceChanged where its end is not where it was said."""

@@ -265,7 +265,7 @@ class _Loop:
         digest = ""
         if profile.checksums:
             digest = yield Job(lambda: reader.digest("sha1"))
-        return (yield from self._send(item, place, reader.body(), digest))
+        return (yield from self._send(item, place, reader.body(progress=item.progress), digest))
 
     def _send(self, item: WriteItem, place: _Directory, body: bytes | Body, digest: str | None) -> Part:
         """`digest`: the SHA-1, None where it is still to be made of what is in memory."""

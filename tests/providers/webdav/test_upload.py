@@ -59,6 +59,13 @@ def temps(lab):
 class TestBesideAndMoved:
     """Of servers that show a PUT while it arrives."""
 
+    def test_a_large_file_tells_each_byte_once(self, lab):
+        store = probed(lab)
+        told = []
+        [result] = store.write_many([WriteItem("big", BytesSource(content(WHOLE * 3)), progress=told.append)])
+        assert result.error is None
+        assert sum(told) == WHOLE * 3
+
     @pytest.mark.parametrize("size", SIZES)
     def test_a_file_goes_to_a_temporary_name_first(self, lab, size):
         store = probed(lab)
