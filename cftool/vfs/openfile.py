@@ -46,11 +46,26 @@ class OpenFile:
 
     def read(self, size: int, offset: int) -> bytes:
         """Bytes at `offset`; may wait for the network."""
-        if self.draft is None and self.handle is not None:
-            self.handle.ensure(offset, offset + size)
-        return os.pread(self.fd, size, offset)
+        self._have(offset, offset + size)
+        with self.lock:
+            return os.pread(self.fd, size, offset)
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """The same into a buffer; how many bytes."""
+        self._have(offset, offset + len(buffer))
+        with self.lock:
+            return os.preadv(self.fd, [buffer], offset)
+
+    def _have(self, start: int, end: int) -> None:
+        handle = self.handle
+        if self.draft is None and handle is not None:
+            handle.ensure(start, end)
 
     # ---- changing
+
+    def has_room(self, end: int) -> bool:
+        """Whether a write up to `end` needs no room to be asked for, and no draft to be made."""
+        return self.draft is not None and self.draft.has_room(end)
 
     def write(self, data: bytes | memoryview, offset: int, *, path: str) -> None:
         """Into the draft. Raises QuotaExceeded before data is accepted."""

@@ -566,6 +566,10 @@ class Vfs:
         """May wait for the network; see `OpenFile.ready`."""
         return self.handle(number).file.read(size, offset)
 
+    def read_into(self, number: int, buffer: memoryview, offset: int) -> int:
+        """The same into a buffer."""
+        return self.handle(number).file.read_into(buffer, offset)
+
     def write(self, number: int, data: bytes | memoryview, offset: int) -> int:
         """Bytes written: all of them. ENOSPC before anything is accepted."""
         handle = self.handle(number)

@@ -37,6 +37,10 @@ class Draft:
             self._store.make_room(end - self._reserved + _STEP if end - self._reserved < _STEP else end)
             self._reserved = end + _STEP
 
+    def has_room(self, end: int) -> bool:
+        """Whether `reserve` would have nothing to ask."""
+        return end <= self._reserved
+
     @property
     def size(self) -> int:
         """Bytes as they stand now."""
