@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cftool.core.errors import CftoolError, StoreError
 from cftool.core.paths import printable
+from cftool.mount import passthrough
 from cftool.mount import protocol as fuse
 from cftool.mount.loop import MAX_WRITE, Loop, Request
 from cftool.mount.protocol import Op
@@ -34,13 +35,18 @@ _EXPECTED = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENODAT
 
 
 class Server:
-    """See the module. `ttl` in seconds: how long names and attributes count for the kernel."""
+    """See the module. `ttl` in seconds: how long names and attributes count for the kernel.
 
-    def __init__(self, vfs: Vfs, fd: int, *, ttl: int = 3600) -> None:
+    `may_pass`: whether the kernel may read cached files by itself, where it can.
+    """
+
+    def __init__(self, vfs: Vfs, fd: int, *, ttl: int = 3600, may_pass: bool = True) -> None:
         self.vfs = vfs
         self.fd = fd
         self.ttl = ttl
         self.ready = threading.Event()
+        self._may_pass = may_pass
+        self._passthrough = passthrough.Passthrough(fd)
         self._notices = ThreadPoolExecutor(1, thread_name_prefix="cftool-notify")
         self._table: dict[int, Callable[[Request], bytes | memoryview | None]] = {
             Op.LOOKUP: self._lookup, Op.GETATTR: self._getattr, Op.SETATTR: self._setattr,
@@ -78,12 +84,24 @@ class Server:
             return found is None or found.file.has_room(offset + size)
         if op in {Op.LOOKUP, Op.OPENDIR}:
             return self._listed(request.node)
+        if op == Op.CREATE:
+            return self._listed(request.node) and self._nobody_commits()
+        if op == Op.RELEASE:
+            found = self.vfs.handles.get(fuse.HANDLE.unpack_from(request.data)[0])
+            return found is None or (not found.file.dirty and found.file.is_local and self._nobody_commits())
         if op == Op.FLUSH:
             found = self.vfs.handles.get(fuse.HANDLE.unpack_from(request.data)[0])
             return found is None or not found.writable
         if op == Op.GETXATTR:
             return bytes(request.data[8 : 8 + len(_OURS)]) != _OURS
         return op in _QUICK
+
+    def _nobody_commits(self) -> bool:
+        """Whether the cache's lock is to be had at once, as far as one can know."""
+        free = self.vfs.store.lock.acquire(blocking=False)
+        if free:
+            self.vfs.store.lock.release()
+        return free
 
     def _listed(self, number: int) -> bool:
         node = self.vfs.nodes.get(number)
@@ -127,17 +145,21 @@ class Server:
                 _log.warning("an answer to the kernel failed: %s", failed.strerror)
 
     def _init(self, request: Request) -> bytes:
-        major, minor, readahead, flags = fuse.INIT_IN.unpack_from(request.data)
+        major, minor, readahead, flags = fuse.INIT_IN.unpack_from(bytes(request.data) + bytes(4))[:4]
         if major != 7 or minor < 23:
             raise OSError(errno.EPROTO, "the kernel speaks another version of the protocol")
         wanted = (
             fuse.ASYNC_READ | fuse.ATOMIC_O_TRUNC | fuse.BIG_WRITES | fuse.DO_READDIRPLUS | fuse.READDIRPLUS_AUTO
             | fuse.ASYNC_DIO | fuse.PARALLEL_DIROPS | fuse.MAX_PAGES | fuse.CACHE_SYMLINKS | fuse.EXPLICIT_INVAL_DATA
+            | fuse.HANDLE_KILLPRIV_V2 | fuse.INIT_EXT
         )  # fmt: skip
+        more = struct.unpack_from("<I", request.data, 16)[0] if flags & fuse.INIT_EXT else 0
+        more &= fuse.PASSTHROUGH if self._may_pass else 0
+        self._passthrough.possible = bool(more)
         self.ready.set()
         return fuse.INIT_OUT.pack(
             7, min(minor, 40), max(readahead, 1 << 20), flags & wanted, 64, 48, MAX_WRITE, 1,
-            MAX_WRITE // 4096, 0, 0, 0, 0,
+            MAX_WRITE // 4096, 0, more, passthrough.STACK_DEPTH if more else 0, 0,
         )  # fmt: skip
 
     # ---- telling the kernel
@@ -188,6 +210,8 @@ class Server:
         (valid, _pad, _fh, size, _lock, atime, mtime, _ctime, atime_ns, mtime_ns, _ctime_ns, mode, _unused, uid, gid,
          _rest) = fuse.SETATTR_IN.unpack_from(request.data)  # fmt: skip
         now = time.time_ns()
+        if valid & (fuse.SET_UID | fuse.SET_GID | fuse.SET_KILL_PRIV) and not valid & fuse.SET_MODE:
+            self.vfs.unprivileged(request.node)
         attr = self.vfs.setattr(
             request.node,
             mode=mode if valid & fuse.SET_MODE else None,
@@ -247,16 +271,34 @@ class Server:
     # ---- files
 
     def _open(self, request: Request) -> bytes:
-        (flags,) = struct.unpack_from("<I", request.data)
+        flags, more = struct.unpack_from("<II", request.data)
         handle = self.vfs.open(request.node, flags)
-        return fuse.OPEN_OUT.pack(handle, fuse.FOPEN_KEEP_CACHE, 0)
+        if more & fuse.OPEN_KILL_PRIV:
+            self.vfs.unprivileged(request.node)
+        return self._opened(handle)
+
+    def _opened(self, number: int) -> bytes:
+        """`struct fuse_open_out`: who reads the file, and whether what the kernel has of it is still right."""
+        handle = self.vfs.handle(number)
+        file, node = handle.file, handle.node
+        try:
+            backing = file.given(self._passthrough.give, writing=handle.writable, path=node.place)
+        except BaseException:
+            self.vfs.release(number)
+            raise
+        if backing is not None:
+            file.on_close = self._passthrough.take_back
+            return fuse.OPEN_OUT.pack(number, fuse.FOPEN_PASSTHROUGH, backing)
+        return fuse.OPEN_OUT.pack(number, fuse.FOPEN_KEEP_CACHE if self.vfs.unchanged(node) else 0, 0)
 
     def _create(self, request: Request) -> bytes:
-        flags, mode, umask, _pad = struct.unpack_from("<IIII", request.data)
+        flags, mode, umask, more = struct.unpack_from("<IIII", request.data)
         attr, handle = self.vfs.create(
             request.node, request.name(16), mode & ~umask, flags, uid=request.uid, gid=request.gid
         )
-        return self._entry(attr) + fuse.OPEN_OUT.pack(handle, fuse.FOPEN_KEEP_CACHE, 0)
+        if more & fuse.OPEN_KILL_PRIV:
+            self.vfs.unprivileged(attr.id)
+        return self._entry(attr) + self._opened(handle)
 
     def _read(self, request: Request) -> memoryview:
         handle, offset, size, *_ = fuse.READ_IN.unpack_from(request.data)
@@ -264,8 +306,10 @@ class Server:
         return into[: self.vfs.read_into(handle, into, offset)]
 
     def _write(self, request: Request) -> bytes:
-        handle, offset, size, *_ = fuse.READ_IN.unpack_from(request.data)
+        handle, offset, size, flags, *_ = fuse.READ_IN.unpack_from(request.data)
         data = request.data[fuse.READ_IN.size : fuse.READ_IN.size + size]
+        if flags & fuse.WRITE_KILL_PRIV:
+            self.vfs.unprivileged(request.node)
         return fuse.WRITE_OUT.pack(self.vfs.write(handle, data, offset), 0)
 
     def _flush(self, request: Request) -> bytes:

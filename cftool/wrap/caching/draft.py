@@ -21,14 +21,16 @@ _STEP = 64 << 20  # bytes that are asked room for at once
 class Draft:
     """See the module. `fd` may be read and written by its user, up to what `reserve` allowed."""
 
-    def __init__(self, store: "CachingStore", path: str, number: int, fd: int, base: Base) -> None:
+    def __init__(
+        self, store: "CachingStore", path: str | None, number: int, fd: int, base: Base, *, published: bool = False
+    ) -> None:
         self._store = store
-        self.path: str | None = path  # None: the name was removed; the content goes with the draft
+        self.path = path  # None: the name was removed; the content goes with the draft
         self.number = number
         self.fd = fd
         self._base = base
         self._row: Pending | None = None
-        self._published = False
+        self._published = published  # whether the file has its name
         self._reserved = os.fstat(fd).st_size
 
     def reserve(self, end: int) -> None:
