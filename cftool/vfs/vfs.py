@@ -699,6 +699,8 @@ class Vfs:
             return
         file.truncate(size, path=node.place)
         node.mtime_ns = node.ctime_ns = self._wall_ns()
+        if not any(handle.node is node and handle.writable for handle in list(self.handles.values())):
+            self._commit(node, file)  # by path: nobody's close will do it
 
     def _largest(self) -> int:
         limit = self.store.features.size_limit
