@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,13 +24,13 @@ from cftool.core.errors import ConfigError, StoreError
 from cftool.core.paths import printable
 from cftool.disk.atomic import write_file
 from cftool.mount import device
-from cftool.mount.server import Server
+from cftool.mount.binding import Binding, Place, bound
 from cftool.vfs import Attributes, Vfs, VfsSettings
 from cftool.wrap.caching.owner import Owner
 from cftool.wrap.caching.store import CachingStore
 
 _log = logging.getLogger("cftool.mount")
-_CHECK = 10.0  # seconds for the first answer
+_CHECK = 60.0  # seconds for the first answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class MountSettings:
     drain: float = 60.0
     root_path: str = ""
     passthrough: bool = True
+    binding: str = "kernel"
     vfs: VfsSettings = field(default_factory=VfsSettings)
 
 
@@ -67,13 +69,16 @@ def serve(
     """Mount and answer until the end; the number of changes that are still pending then. `ready` is called once."""
     attributes = Attributes(os.path.join(store.directory, "attributes.sqlite"))
     vfs = Vfs(store, settings.vfs, attributes=attributes, root_path=settings.root_path)
-    fd = device.mount(place, settings.name, allow_other=settings.allow_other, read_only=settings.vfs.read_only)
-    server = Server(vfs, fd, ttl=max(1, int(settings.vfs.ttl)), may_pass=settings.passthrough)
-    loop = threading.Thread(target=server.run, name="cftool-mount", daemon=True)
+    where = Place(
+        place, settings.name, allow_other=settings.allow_other, read_only=settings.vfs.read_only,
+        passthrough=settings.passthrough,
+    )  # fmt: skip
+    binding = bound(settings.binding, vfs, where)
+    loop = threading.Thread(target=binding.run, name="cftool-mount", daemon=True)
     owner = Owner(store)
     try:
         loop.start()
-        _answers(place, server)
+        _answers(place, binding, loop)
         store.start()
         _remember(state_dir, place, store.directory)
         _notify("READY=1")
@@ -84,8 +89,7 @@ def serve(
         with contextlib.suppress(OSError):
             device.unmount(place, lazy=True)
         loop.join(_CHECK)
-        with contextlib.suppress(OSError):
-            os.close(fd)
+        binding.close()
         vfs.close()
         left = store.flush(timeout=settings.drain)
         owner.close()
@@ -96,10 +100,12 @@ def serve(
     return len(left)
 
 
-def _answers(place: str, server: Server) -> None:
+def _answers(place: str, binding: Binding, loop: threading.Thread) -> None:
     """Wait for the kernel's greeting, and for one answer over the mount."""
-    if not server.ready.wait(_CHECK):
-        raise StoreError("the kernel did not greet the mount", op="mount")
+    deadline = time.monotonic() + _CHECK
+    while not binding.ready.wait(0.1):
+        if not loop.is_alive() or time.monotonic() > deadline:
+            raise StoreError("the mount was not made: the kernel did not greet it", op="mount")
     os.stat(place)
 
 
