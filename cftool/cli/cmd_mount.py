@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from cftool.stack import Cached
     from cftool.vfs import VfsSettings
 
-_MODES = ("full", "read")
+_MODES = ("full", "read", "off")
+_SYNCS = ("journal", "remote")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,20 @@ class MountFlags:
     foreground: Annotated[bool, Option("--foreground", help="Stay; for service managers.")] = False
     read_only: Annotated[bool, Option("--read-only", help="Refuse every change.")] = False
     allow_other: Annotated[bool, Option("--allow-other", help="Other users may use it too.")] = False
+    cache_mode: Annotated[
+        str,
+        Option(
+            "--cache-mode",
+            metavar="MODE",
+            help="full: upload later; read: changes wait for the remote; off: and nothing is kept.",
+        ),
+    ] = "full"
+    fsync: Annotated[
+        str, Option("--fsync", metavar="WHERE", help="Close and fsync wait for the journal, or for the remote.")
+    ] = "journal"
+    stats_dir: Annotated[
+        bool, Option("--stats-dir", help="Statistics, pending files and errors as files in .cftool/, which ls hides.")
+    ] = False
     cache: Annotated[
         str | None, Option("--cache", metavar="TIME", help="Upload so long after the last write (60).")
     ] = None
@@ -86,7 +101,8 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
             root_path=cached.path,
             passthrough=not flags.no_passthrough,
             binding=flags.binding,
-            vfs=_vfs_settings(how),
+            vfs=_vfs_settings(how, flags),
+            reports=flags.stats_dir,
         )
 
         def ready() -> None:
@@ -124,10 +140,16 @@ def _stack_options(flags: MountFlags) -> "StackOptions":
             raise ConfigError(f"{name}: {error}") from None
 
     seconds("--drain", flags.drain)
+    if flags.cache_mode not in _MODES:
+        raise ConfigError(f"--cache-mode: {flags.cache_mode!r} is none of {', '.join(_MODES)}")
+    if flags.fsync not in _SYNCS:
+        raise ConfigError(f"--fsync: {flags.fsync!r} is none of {', '.join(_SYNCS)}")
+    if flags.cache_mode == "off" and flags.cache_size is not None:
+        raise ConfigError("--cache-size: nothing is kept with --cache-mode off")
     return StackOptions(
         metadata_cache=seconds("--metadata-cache", flags.metadata_cache),
         cache=seconds("--cache", flags.cache),
-        cache_size=size("--cache-size", flags.cache_size),
+        cache_size=0 if flags.cache_mode == "off" else size("--cache-size", flags.cache_size),
         hard_cache_size_limit=size("--hard-cache-size-limit", flags.hard_cache_size_limit),
         cache_id=flags.cache_id,
         read_only=flags.read_only or None,
@@ -142,7 +164,7 @@ def _open(session: Session, how: "StackOptions", address: str) -> "Cached":
     return stack.open_cached(session.parse(address), config, context=session.context(), flags=how)
 
 
-def _vfs_settings(how: "StackOptions") -> "VfsSettings":
+def _vfs_settings(how: "StackOptions", flags: MountFlags) -> "VfsSettings":
     import os
 
     from cftool.vfs import VfsSettings
@@ -156,6 +178,9 @@ def _vfs_settings(how: "StackOptions") -> "VfsSettings":
         gid=os.getgid(),
         ttl=60.0 if how.metadata_cache is None else how.metadata_cache,
         read_only=bool(how.read_only),
+        remote=flags.fsync == "remote" or flags.cache_mode != "full",
+        through=flags.cache_mode != "full",
+        forget=flags.cache_mode == "off",
     )
 
 

@@ -25,6 +25,7 @@ from cftool.core.paths import printable
 from cftool.disk.atomic import write_file
 from cftool.mount import device
 from cftool.mount.binding import Binding, Place, bound
+from cftool.mount.reports import reports
 from cftool.vfs import Attributes, Vfs, VfsSettings
 from cftool.wrap.caching.owner import Owner
 from cftool.wrap.caching.store import CachingStore
@@ -37,7 +38,7 @@ _CHECK = 60.0  # seconds for the first answer
 class MountSettings:
     """`drain`: seconds for uploads at the end. `name`: what /proc/mounts shows.
 
-    `passthrough`: whether the kernel may read cached files by itself.
+    `passthrough`: whether the kernel may read cached files by itself. `binding`: see there. `reports`: `.cftool/`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class MountSettings:
     root_path: str = ""
     passthrough: bool = True
     binding: str = "kernel"
+    reports: bool = False
     vfs: VfsSettings = field(default_factory=VfsSettings)
 
 
@@ -68,7 +70,13 @@ def serve(
 ) -> int:
     """Mount and answer until the end; the number of changes that are still pending then. `ready` is called once."""
     attributes = Attributes(os.path.join(store.directory, "attributes.sqlite"))
-    vfs = Vfs(store, settings.vfs, attributes=attributes, root_path=settings.root_path)
+    vfs = Vfs(
+        store,
+        settings.vfs,
+        attributes=attributes,
+        root_path=settings.root_path,
+        reports=reports(store) if settings.reports else None,
+    )
     where = Place(
         place, settings.name, allow_other=settings.allow_other, read_only=settings.vfs.read_only,
         passthrough=settings.passthrough,

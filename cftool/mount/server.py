@@ -77,11 +77,11 @@ class Server:
         if op == Op.READ:
             handle, offset, size = fuse.READ_IN.unpack_from(request.data)[:3]
             found = self.vfs.handles.get(handle)
-            return found is None or found.file.ready(offset, offset + size)
+            return found is None or (found.file.ready(offset, offset + size) and found.file.is_free)
         if op == Op.WRITE:
             handle, offset, size = fuse.READ_IN.unpack_from(request.data)[:3]
             found = self.vfs.handles.get(handle)
-            return found is None or found.file.has_room(offset + size)
+            return found is None or (found.file.has_room(offset + size) and found.file.is_free)
         if op in {Op.LOOKUP, Op.OPENDIR}:
             return self._listed(request.node)
         if op == Op.CREATE:
@@ -289,6 +289,8 @@ class Server:
         if backing is not None:
             file.on_close = self._passthrough.take_back
             return fuse.OPEN_OUT.pack(number, fuse.FOPEN_PASSTHROUGH, backing)
+        if self.vfs.is_report(node.id):  # of a size that the kernel cannot know
+            return fuse.OPEN_OUT.pack(number, fuse.FOPEN_DIRECT_IO, 0)
         return fuse.OPEN_OUT.pack(number, fuse.FOPEN_KEEP_CACHE if self.vfs.unchanged(node) else 0, 0)
 
     def _create(self, request: Request) -> bytes:

@@ -19,6 +19,8 @@ from cftool.core.types import Cap, Entry
 from cftool.vfs.attributes import Attributes, Owned
 from cftool.vfs.nodes import LINK_SUFFIX, ROOT, Attr, Node, attr_of, check_name
 from cftool.vfs.openfile import OpenFile
+from cftool.vfs.reports import NAME, ReportNodes, Reports
+from cftool.wrap.caching import files as data_files
 from cftool.wrap.caching.rows import State
 from cftool.wrap.caching.store import CachingStore
 
@@ -27,7 +29,12 @@ _RENAME_NOREPLACE = 1
 
 @dataclass(frozen=True, slots=True)
 class VfsSettings:
-    """Modes without type bits; `ttl` in seconds: how long a listing counts."""
+    """Modes without type bits; `ttl` in seconds: how long a listing counts.
+
+    `remote`: close and fsync return when the remote has what was written, and fail where it does not take it; `through`:
+    removing, renaming and making directories wait for it as well, `patience` seconds at most. `forget`: what was read is
+    not kept.
+    """
 
     file_mode: int = 0o644
     dir_mode: int = 0o755
@@ -35,6 +42,10 @@ class VfsSettings:
     gid: int = 0
     ttl: float = 60.0
     read_only: bool = False
+    remote: bool = False
+    through: bool = False
+    forget: bool = False
+    patience: float = 3600.0
 
 
 @dataclass(slots=True)
@@ -67,6 +78,7 @@ class Vfs:
         attributes: Attributes | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
+        reports: Reports | None = None,
     ) -> None:
         self.store = store
         self.settings = settings or VfsSettings()
@@ -84,6 +96,14 @@ class Vfs:
         self._listings: dict[int, list[tuple[str, Node]]] = {}
         self._next_handle = 1
         self.on_change: Callable[[Node], None] = _ignore
+        self.reports: ReportNodes | None = None
+        if reports is not None:
+            self.reports = ReportNodes(root, reports, self._number, wall_ns())
+            self.nodes |= {node.id: node for node in self.reports.nodes()}
+
+    def _number(self) -> int:
+        self._next += 1
+        return self._next - 1
 
     def close(self) -> None:
         """Commit what is open, and let go of it."""
@@ -166,8 +186,7 @@ class Vfs:
 
     def _made(self, parent: Node, name: str, mode: int) -> Node:
         """Under the lock."""
-        node = Node(self._next, parent, name, mode)
-        self._next += 1
+        node = Node(self._number(), parent, name, mode)
         node.uid, node.gid = self.settings.uid, self.settings.gid
         node.atime_ns = node.mtime_ns = node.ctime_ns = self._wall_ns()
         self.nodes[node.id] = node
@@ -195,6 +214,8 @@ class Vfs:
 
     def child(self, parent: Node, name: str) -> Node | None:
         """By name, or None."""
+        if name == NAME and self.reports is not None and parent.id == ROOT:
+            return self.reports.directory
         return self.children(parent).get(name)
 
     def _existing(self, parent: Node, name: str) -> Node:
@@ -208,9 +229,14 @@ class Vfs:
         if node.lookups <= 0 and node.open is None and node.gone:
             self.nodes.pop(node.id, None)
 
-    def _changeable(self) -> None:
-        if self.settings.read_only:
+    def _changeable(self, *numbers: int) -> None:
+        """EROFS, also of what is not the remote's."""
+        if self.settings.read_only or self.is_report(*numbers):
             raise _error(errno.EROFS)
+
+    def is_report(self, *numbers: int) -> bool:
+        """Whether one of these is no file of the remote, but made here."""
+        return self.reports is not None and any(number in self.reports for number in numbers)
 
     def _may_be_called(self, name: str) -> None:
         """ENAMETOOLONG, EINVAL where the store cannot hold the name."""
@@ -235,7 +261,7 @@ class Vfs:
             else:
                 node = self._existing(directory, name)
             node.lookups += 1
-            return attr_of(node)
+        return self.getattr(node.id)
 
     def forget(self, number: int, count: int) -> None:
         """The kernel has dropped `count` references."""
@@ -248,6 +274,8 @@ class Vfs:
     def getattr(self, number: int) -> Attr:
         """As stat."""
         node = self.node(number)
+        if self.reports is not None and (content := self.reports.content(node)) is not None:
+            node.size = len(content)
         with self.lock:
             return attr_of(node)
 
@@ -304,13 +332,14 @@ class Vfs:
 
     def mkdir(self, parent: int, name: str, mode: int, *, uid: int | None = None, gid: int | None = None) -> Attr:
         """EEXIST."""
-        self._changeable()
+        self._changeable(parent)
         self._may_be_called(name)
         directory = self._directory(parent)
         if self.child(directory, name) is not None:
             raise _error(errno.EEXIST)
         path = paths.join(directory.path, name)
         self.store.mkdir(path)
+        self._arrived(path)
         with self.lock:
             node = self._attached(directory, name, stat.S_IFDIR | stat.S_IMODE(mode), uid, gid)
             node.children, node.loaded = {}, self._clock()
@@ -342,9 +371,10 @@ class Vfs:
 
     def rmdir(self, parent: int, name: str) -> None:
         """ENOTEMPTY, ENOTDIR."""
-        self._changeable()
+        self._changeable(parent)
         directory = self._directory(parent)
         node = self._existing(directory, name)
+        self._changeable(node.id)
         if not node.is_dir:
             raise _error(errno.ENOTDIR)
         if self.children(node):
@@ -354,7 +384,9 @@ class Vfs:
         except NotFound:
             if Cap.IMPLICIT_DIRS not in self.store.features.caps:
                 raise
+        place = node.place
         self._detach(directory, node)
+        self._arrived(place)
 
     def _detach(self, directory: Node, node: Node) -> None:
         with self.lock:
@@ -370,13 +402,16 @@ class Vfs:
 
     def unlink(self, parent: int, name: str) -> None:
         """The name goes; who has the file open goes on using it. EISDIR."""
-        self._changeable()
+        self._changeable(parent)
         directory = self._directory(parent)
         node = self._existing(directory, name)
+        self._changeable(node.id)
         if node.is_dir:
             raise _error(errno.EISDIR)
         self._unlink(node)
+        place = node.place
         self._detach(directory, node)
+        self._arrived(place)
 
     def _unlink(self, node: Node) -> None:
         """At the store. A file that was never committed is not there."""
@@ -393,13 +428,14 @@ class Vfs:
         """Kept at the store as a small file, as rclone keeps links."""
         from cftool.core.sources import BytesSource
 
-        self._changeable()
+        self._changeable(parent)
         self._may_be_called(name)
         directory = self._directory(parent)
         if self.child(directory, name) is not None:
             raise _error(errno.EEXIST)
         stored = name + LINK_SUFFIX
         entry = self.store.write(paths.join(directory.path, stored), BytesSource(os.fsencode(target)))
+        self._arrived(paths.join(directory.path, stored))
         with self.lock:
             node = self._attached(directory, name, stat.S_IFLNK | 0o777, uid, gid)
             node.stored, node.target, node.size = stored, target, len(os.fsencode(target))
@@ -409,13 +445,14 @@ class Vfs:
 
     def rename(self, parent: int, name: str, new_parent: int, new_name: str, *, flags: int = 0) -> None:
         """Of anything, over a file or an empty directory as POSIX has it. `flags`: RENAME_NOREPLACE."""
-        self._changeable()
+        self._changeable(parent, new_parent)
         self._may_be_called(new_name)
         if flags & ~_RENAME_NOREPLACE:
             raise _error(errno.EINVAL)
         source, target = self._directory(parent), self._directory(new_parent)
         node = self._existing(source, name)
         there = self.child(target, new_name)
+        self._changeable(node.id, *([] if there is None else [there.id]))
         if there is node:
             return
         if there is not None and flags & _RENAME_NOREPLACE:
@@ -442,6 +479,7 @@ class Vfs:
                 target.children[new_name] = node
             self._touched(source)
             self._touched(target)
+        self._arrived(old, node.place)
 
     def _publish_before_rename(self, node: Node) -> None:
         """A new file that is still open gets into the journal under its old name first, so that it can be moved."""
@@ -471,7 +509,7 @@ class Vfs:
         self, parent: int, name: str, mode: int, flags: int, *, uid: int | None = None, gid: int | None = None
     ) -> tuple[Attr, int]:
         """Make and open. EEXIST with O_EXCL."""
-        self._changeable()
+        self._changeable(parent)
         self._may_be_called(name)
         directory = self._directory(parent)
         found = self.child(directory, name)
@@ -505,7 +543,7 @@ class Vfs:
             raise _error(errno.EISDIR)
         writing = flags & os.O_ACCMODE != os.O_RDONLY
         if writing or flags & os.O_TRUNC:
-            self._changeable()
+            self._changeable(number)
         with self.lock:
             file = node.open
             if file is not None:
@@ -521,7 +559,9 @@ class Vfs:
 
     def _opened(self, node: Node, *, truncate: bool) -> OpenFile:
         """Open the content; two who do so at once share one."""
-        if truncate:
+        if self.reports is not None and (content := self.reports.content(node)) is not None:
+            file = self._made_here(content)
+        elif truncate:
             file = OpenFile(self.store, None, self.store.edit(node.place, truncate=True, create=True), 0)
         else:
             handle = self.store.open(node.place)
@@ -541,6 +581,13 @@ class Vfs:
             other.users += 1
         file.close()
         return other
+
+    def _made_here(self, content: bytes) -> OpenFile:
+        draft = self.store.orphan(None)
+        data_files.write_at(draft.fd, content, 0)
+        file = OpenFile(self.store, None, draft, len(content))
+        file.settled()
+        return file
 
     def _unsized(self, node: Node) -> OpenFile:
         """A file whose size shows only when it is read (an exported document): read it whole, once."""
@@ -600,7 +647,20 @@ class Vfs:
         handle = self.handle(number)
         self._commit(handle.node, handle.file)
 
+    def _arrived(self, *places: str) -> None:
+        """Where changes do not wait: the remote has what is pending for these."""
+        if self.settings.through:
+            for place in places:
+                self.store.upload(place, timeout=self.settings.patience)
+
     def _commit(self, node: Node, file: OpenFile) -> None:
+        if self.settings.remote and not node.gone and not self.is_report(node.id):
+            try:
+                file.upload(node.place, timeout=self.settings.patience)
+            finally:
+                with self.lock:
+                    node.size = file.size
+                    node.rewritten = True
         when = file.commit()
         if when is not None:
             with self.lock:
@@ -629,6 +689,8 @@ class Vfs:
                     self._let_go(node)
             if last:
                 file.close()
+                if self.settings.forget and not node.gone:
+                    self.store.clear(node.place)
 
     def setattr(
         self,
@@ -642,7 +704,7 @@ class Vfs:
         mtime_ns: int | None = None,
     ) -> Attr:
         """chmod, chown, truncate, utimens."""
-        self._changeable()
+        self._changeable(number)
         node = self.node(number)
         if size is not None:
             self._truncate(node, size)
@@ -724,7 +786,7 @@ class Vfs:
     def xattrs(self, number: int) -> dict[str, bytes]:
         """`user.cftool.state`, `.version` and `.hash.NAME` of a file."""
         node = self.node(number)
-        if node.is_dir or node.gone:
+        if node.is_dir or node.gone or self.is_report(number):
             return {}
         found = {"user.cftool.state": self._state(node).value.encode()}
         if node.version:
