@@ -19,7 +19,6 @@ from cftool.transfer.events import (
     Summary,
 )
 
-
 NEITHER = "neither time nor hash is known on both sides"
 AS_ASKED = "as --size-only says"
 
