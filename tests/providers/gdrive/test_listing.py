@@ -84,6 +84,7 @@ MUTATIONS: dict[str, Callable[[Page], object]] = {
     "an id with a line break": _first(id="x\r\nHost: evil"),
     "a file without a name": _first(name=None),
     "a name that is a number": _first(name=1),
+    "a name that is no Unicode": _first(name="half\ud83d"),
     "a file without a type": _first(mimeType=None),
     "an empty type": _first(mimeType=""),
     "a file of another folder": _first(parents=["1another"]),
