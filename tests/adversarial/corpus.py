@@ -104,6 +104,7 @@ _SHELLISH = [
     *("{0}", "{0.__class__}", "{{7*7}}", "${7*7}", "<%= 7 %>", "$((1))", "(", ")", "a\tb", "a'b", 'a"b', "a`b"),
 ]
 _OURS = [
+    *("...rclonelink", "..rclonelink", ".rclonelink", "link.rclonelink", "\x1b.rclonelink", "a.rclonelink.rclonelink"),
     *(".cftool-", ".cftool-x.tmp", ".cftool-0123456789ab.tmp", ".cftool-0123456789AB-1.tmp", "x.cftool-tmp"),
     *(".cftool-0123456789ab-1.tmp.txt", "a (conflict HOST 2026-01-01).txt", ".cftool-trash.txt", "name ~a1b2c3"),
 ]
