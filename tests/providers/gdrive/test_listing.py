@@ -53,6 +53,8 @@ MUTATIONS: dict[str, Callable[[Page], object]] = {
     "JSON without a type": lambda page: FakeResponse(200, (), json.dumps(page).encode()),
     "JSON as text": lambda page: FakeResponse(200, (("Content-Type", "text/plain"),), json.dumps(page).encode()),
     "no content": _raw(b"", status=204),
+    "a part": lambda page: FakeResponse(206, JSON, json.dumps(page).encode()),
+    "accepted": lambda page: FakeResponse(202, JSON, json.dumps(page).encode()),
     "a redirect": lambda page: FakeResponse(302, (("Location", "https://login.example"),), b""),
     "not modified": _raw(b"", status=304),
     "null": _raw(b"null"),
