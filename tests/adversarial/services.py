@@ -183,7 +183,8 @@ def served(
             server = stack.enter_context(FakeServer(service.handle, tls=authority, hosts=hosts))
             resolve = {f"{host}:443": ("127.0.0.1", server.port) for host in hosts}
             proxy = stack.enter_context(FakeProxy(resolve=resolve))
-            extra = {"HTTPS_PROXY": proxy.url, "SSL_CERT_FILE": authority.bundle, "CFTOOL_TRANSPORT": "curl"}
+            trusted = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), authority.bundle)
+            extra = {"HTTPS_PROXY": proxy.url, "CFTOOL_TRANSPORT": "curl", **trusted}
         else:
             server = stack.enter_context(FakeServer(service.handle))
             url, extra = server.url, {"CFTOOL_TRANSPORT": "curl"}
