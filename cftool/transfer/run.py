@@ -52,7 +52,7 @@ from cftool.transfer.replace import Replacer
 from cftool.transfer.scan import How, Scan, Stopped, is_mark
 from cftool.transfer.select import by_name, recorded, unmet
 from cftool.transfer.staged import staged
-from cftool.transfer.tally import Tally
+from cftool.transfer.tally import AS_ASKED, NEITHER, Tally
 from cftool.transfer.threads import bounded
 
 log = logging.getLogger("cftool.transfer")
@@ -92,7 +92,12 @@ class Run:
         self.src, self.dst, self.options, self.around = src, dst, options, around
         self._exclusive = delete
         self._deletes = delete and options.delete
-        self.tally = Tally(emit, now=around.now, dry_run=options.dry_run)
+        self.tally = Tally(
+            emit,
+            now=around.now,
+            dry_run=options.dry_run,
+            why_by_size=AS_ASKED if options.size_only else NEITHER,
+        )
         self.comparer = Comparer(src, dst, options)
         self.keep = keeper(dst, options, around)
         self._stack = ExitStack()

@@ -19,15 +19,18 @@ from cftool.transfer.events import (
     Summary,
 )
 
+NEITHER = "neither time nor hash is known on both sides"
+AS_ASKED = "as --size-only says"
+
 
 class Tally:
     """Counters and events of one run."""
 
     def __init__(
-        self, emit: Emit, *, now: Callable[[], float], dry_run: bool = False, by_content: bool = False
+        self, emit: Emit, *, now: Callable[[], float], dry_run: bool = False, why_by_size: str = NEITHER
     ) -> None:
         self.emit = emit
-        self.by_content = by_content  # times prove nothing to this run
+        self._why_by_size = why_by_size
         self.dry_run = dry_run
         self.now = now
         self.started = now()
@@ -106,10 +109,8 @@ class Tally:
         """The last event."""
         size_only = self.compared_by["size_only"]
         if size_only:
-            lacking = "no hash" if self.by_content else "neither time nor hash"
-            hint = " (--download compares the bytes)" if self.by_content else ""
             files = "file was" if size_only == 1 else "files were"
-            self.note(f"{size_only} {files} compared by size alone: {lacking} is known on both sides{hint}")
+            self.note(f"{size_only} {files} compared by size alone: {self._why_by_size}")
         done = self._copied + self._deleted + self._moved + self._made
         summary = Summary(
             copied=self._copied,

@@ -18,12 +18,13 @@ from cftool.transfer.merge import Folding, Twins, collapse, merge
 from cftool.transfer.options import Links, Options, Side, Surroundings
 from cftool.transfer.scan import How, Scan, Stopped, is_mark
 from cftool.transfer.select import by_name, chosen, recorded, unmet
-from cftool.transfer.tally import Tally
+from cftool.transfer.tally import AS_ASKED, Tally
 from cftool.transfer.threads import bounded
 
 _PIECE = 1 << 20
 _CHECKERS = 16
 _TELL = 1000
+_NO_HASH = "no hash is known on both sides (--download compares the bytes)"
 
 Pair = tuple[Entry, Entry]
 
@@ -57,7 +58,7 @@ class Check:
         self._options, self._around = options, around
         self._selected = recorded(options.select)
         self._budget = options.budget or Budget(None, options.max_duration)
-        self._tally = Tally(emit, now=around.now, by_content=True)
+        self._tally = Tally(emit, now=around.now, why_by_size=AS_ASKED if options.size_only else _NO_HASH)
         self._told = 0
         self._budget.over(self._tally.started)
 
@@ -178,6 +179,8 @@ class Check:
             self._tally.differs(a.path, "*", "kind")
         elif a.size is not None and b.size is not None and a.size != b.size:
             self._found(a.path, False, SIZE)
+        elif self._options.size_only and a.size is not None and b.size is not None:
+            self._found(a.path, True, SIZE_ONLY)
         else:
             return a, b
         return None

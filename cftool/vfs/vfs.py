@@ -6,6 +6,7 @@ fetched or committed. `on_change` hears of nodes that a new listing showed to be
 """
 
 import errno
+import logging
 import os
 import stat
 import threading
@@ -25,6 +26,7 @@ from cftool.wrap.caching.rows import State
 from cftool.wrap.caching.store import CachingStore
 
 _RENAME_NOREPLACE = 1
+_log = logging.getLogger("cftool.vfs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,14 @@ class Vfs:
         """Under the lock: nodes of names that are still there stay the same nodes."""
         old = node.children or {}
         new: dict[str, Node] = {}
+        place = node.place
         for entry in entries:
             name, link = _shown(entry)
+            if paths.component_problem(name) is not None or entry.path != paths.join(place, entry.name):
+                # A key of an object store, such as `a//b`: for one of these the kernel refuses the whole directory.
+                if node.children is None:
+                    _log.warning("%s: not shown, for no file can have this name", entry.path)
+                continue
             child = old.get(name)
             if child is None or child.is_dir != entry.is_dir or child.is_link != link:
                 child = self._made(node, name, self._mode(entry.is_dir, link=link))

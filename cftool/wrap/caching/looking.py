@@ -134,9 +134,10 @@ class Looking(StatefulWrapper):
         """What the store below has in a directory, but for what the rows decide."""
         with self.lock:
             times = self.journal.times(place)
+        lead = len(place) + 1 if place else 0
         for below in self.inner.scan(place):
             entry = _with_time(below, times) if times else below
-            name = entry.name
+            name = entry.path[lead:]  # not `entry.name`: the key `a//b` is no other place of `a/b`
             if name in seen or name in listing.decided or (name in listing.implied and not entry.is_dir):
                 continue
             seen.add(name)

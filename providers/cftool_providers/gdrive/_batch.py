@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
     def json(self) -> dict[str, Any]:
         """Of a success the JSON object; raises the error that it is otherwise."""
-        if self.status >= 300:
+        if self.status != 200:
             raise _errors.error(self.status, self.body)
         return parse(self.body)
 

@@ -95,6 +95,11 @@ def item(found: object) -> Item:
         raise ProtocolError("a file resource has no id")
     if not isinstance(name, str) or not isinstance(mime, str) or not mime:
         raise ProtocolError("a file resource has no name or no type")
+    if not name.isascii():
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:  # half a character, which JSON can say and no path can hold
+            raise ProtocolError(f"the name {name[:80]!r} is no Unicode text") from None
     parents = found.get("parents", [])
     if not isinstance(parents, list) or not all(isinstance(each, str) for each in parents):
         raise ProtocolError("the parents of a file are no list")

@@ -151,7 +151,7 @@ class _Walk:
         try:
             if response is None:
                 raise completion.error or ListingError("no answer")
-            if response.status >= 300:
+            if response.status != 200:
                 raise _errors.error(response.status, response.body)
             found = _files.page(_files.parse(response.body, response.headers), query.parents, query.tokens)
         except StoreError as error:

@@ -122,7 +122,7 @@ class Service:
     def call(self, method: str, op: str, path: str, params: Params = (), **parts: Any) -> dict[str, Any]:
         """Send and return the JSON of a success; raise what else it is."""
         response = self.send(self.request(method, op, path, params, **parts))
-        if response.status >= 300:
+        if response.status >= 300 or (method == "GET" and response.status != 200):  # a part of a page is none
             raise _errors.error(response.status, response.body)
         if response.status == 204:
             return {}

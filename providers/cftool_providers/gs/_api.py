@@ -154,8 +154,11 @@ def _check_names(names: list[str], asked: Expected) -> None:
     # In rising order all between two names with the prefix have it too.
     if not (names[0].startswith(asked.prefix) and names[-1].startswith(asked.prefix)) or not names[0]:
         raise ListingError(f"the listing of {asked.bucket} has names outside of the prefix {asked.prefix[:80]!r}")
-    if any("\0" in name for name in names):
-        raise ListingError(f"the listing of {asked.bucket} has a name with a NUL, which no path can hold")
+    for name in names:
+        if "\0" in name:
+            raise ListingError(
+                f"the listing of {asked.bucket} has the name {name[:80]!r} with a NUL, which no path can hold"
+            )
 
 
 def check_written(new: NewObject, entry: Entry, size: int) -> Entry:

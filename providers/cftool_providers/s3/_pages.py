@@ -205,8 +205,11 @@ def _check_rising(names: list[str], asked: Expected, *, odd: bool) -> None:
     # In rising order all between two keys with the prefix have it too.
     if not (names[0].startswith(asked.prefix) and names[-1].startswith(asked.prefix)):
         raise ListingError(f"the listing of {asked.bucket} has keys outside of the prefix {asked.prefix[:80]!r}")
-    if any("\0" in name for name in names):
-        raise ListingError(f"the listing of {asked.bucket} has a key with a NUL, which no path can hold")
+    for name in names:
+        if "\0" in name:
+            raise ListingError(
+                f"the listing of {asked.bucket} has the key {name[:80]!r} with a NUL, which no path can hold"
+            )
 
 
 def buckets(response: Response) -> tuple[list[tuple[str, int | None]], str | None]:

@@ -120,7 +120,7 @@ def _item(node: _xml.Node, *, top: bool) -> Item:
     name = node.value("displayName")
     problem = component_problem(name)
     if problem is not None:
-        raise ListingError(f"an entry of the listing has a name that {problem}")
+        raise ListingError(f"an entry of the listing has the name {name[:80]!r}, which {problem}")
     ref = node.value("ref")
     if node.name == "collection":
         if node.attributes.get("type") not in ({"syncFolder", "folder"} if top else {"folder"}):
