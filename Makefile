@@ -32,6 +32,7 @@ demo: $(VENV)/.demo
 
 test: lint
 	@bash tests/house/apache.sh
+	@bash tests/house/fuse.sh
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
 lint: $(VENV)/.test
@@ -43,6 +44,7 @@ lint: $(VENV)/.test
 
 cover: $(VENV)/.test
 	@bash tests/house/apache.sh
+	@bash tests/house/fuse.sh
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -q --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --skip-covered --show-missing
 	@$(BIN)/coverage report --format=total --fail-under=100 --include='$(SAFE)' >/dev/null || \

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from cftool.cli import exits
+from cftool.cli import exits, formats
 from cftool.cli.messages import explain
 from cftool.cli.session import Session
 from cftool.core.errors import CftoolError, ConfigError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cftool.vfs import VfsSettings
 
 _MODES = ("full", "read", "off")
+_SHOWN = 100  # changes that are named at the end
 _SYNCS = ("journal", "remote")
 
 
@@ -117,8 +118,11 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
             raise
         report.send(error=explain(error, address), code=exits.of_error(error))
         return exits.of_error(error)
+    for row in left[:_SHOWN]:
+        session.messages.error(f"not uploaded: {printable(row.path)} {row.error}".rstrip())
     if left:
-        session.messages.error(f"{left} changes are not uploaded yet; they stay in the cache: cftool cache status")
+        count = formats.plural(len(left), "change")
+        session.messages.error(f"{count} not uploaded yet; what is left stays in the cache: cftool cache status")
         return exits.TEMPORARY
     return exits.DONE
 
@@ -223,9 +227,9 @@ def _drained(session: Session, place: str, timeout: str) -> int:
     left = 0
     try:
         for answer in owner.ask(directory, {"do": "flush", "path": "", "timeout": seconds}):
-            left = int(answer.get("left", answer.get("count", 0)))
-            if "left" in answer:
-                session.messages.info(f"{left} changes to upload")
+            before, left = left, int(answer.get("left", answer.get("count", 0)))
+            if "left" in answer and left != before:
+                session.messages.info(f"{formats.plural(left, 'change')} to upload")
             for row in answer.get("pending", ()):
                 session.messages.error(f"not uploaded: {printable(row['path'])} {row['error']}".rstrip())
     except (ConnectionRefusedError, FileNotFoundError):

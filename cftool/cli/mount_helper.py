@@ -52,7 +52,8 @@ def command(arguments: Sequence[str]) -> list[str]:
             places.append(word)
     if len(places) != 2:
         raise Refused("usage: mount.cftool REMOTE:PATH DIR [-o OPTIONS]")
-    return ["mount", *flags, "--", *places]
+    quiet = [] if "--verbose" in flags else ["--quiet"]
+    return ["mount", *quiet, *flags, "--", *places]
 
 
 def _flags(text: str) -> list[str]:

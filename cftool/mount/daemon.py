@@ -28,6 +28,7 @@ from cftool.mount.binding import Binding, Place, bound
 from cftool.mount.reports import reports
 from cftool.vfs import Attributes, Vfs, VfsSettings
 from cftool.wrap.caching.owner import Owner
+from cftool.wrap.caching.rows import Pending
 from cftool.wrap.caching.store import CachingStore
 
 _log = logging.getLogger("cftool.mount")
@@ -67,8 +68,8 @@ def prepare(place: str) -> str:
 
 def serve(
     store: CachingStore, place: str, settings: MountSettings, *, state_dir: str, ready: Callable[[], None]
-) -> int:
-    """Mount and answer until the end; the number of changes that are still pending then. `ready` is called once."""
+) -> list[Pending]:
+    """Mount and answer until the end; the changes that are still pending then. `ready` is called once."""
     attributes = Attributes(os.path.join(store.directory, "attributes.sqlite"))
     vfs = Vfs(
         store,
@@ -105,7 +106,7 @@ def serve(
         store.close()
     for row in left:
         _log.warning("not uploaded yet: %s %s %s", row.what.value, printable(row.path), row.error)
-    return len(left)
+    return left
 
 
 def _answers(place: str, binding: Binding, loop: threading.Thread) -> None:

@@ -33,9 +33,9 @@ _log = logging.getLogger("cftool.vfs")
 class VfsSettings:
     """Modes without type bits; `ttl` in seconds: how long a listing counts.
 
-    `remote`: close and fsync return when the remote has what was written, and fail where it does not take it; `through`:
-    removing, renaming and making directories wait for it as well, `patience` seconds at most. `forget`: what was read is
-    not kept.
+    `remote`: close and fsync return when the remote has what was written, and fail where it refuses it. `through`:
+    removing, renaming and making directories wait as well. `patience`: so many seconds at most. `forget`: what was read
+    is not kept.
     """
 
     file_mode: int = 0o644

@@ -284,6 +284,18 @@ SHOWN = {
     "mount --metadata-cache": "tests/mount/test_mount.py::test_edits_of_others_show_after_the_metadata_time",
     "mount --allow-other": "tests/mount/test_passthrough.py::test_who_may_not_keep_them_loses_set_id_bits_by_writing",
     "mount --no-passthrough": "tests/mount/test_passthrough.py::test_readers_see_what_a_later_writer_writes_and_cuts",
+    "mount --foreground": "tests/mount/test_life.py::test_a_service_tells_when_it_is_ready_and_uploads_before_it_ends",
+    "mount --drain": "tests/mount/test_life.py::test_what_a_service_cannot_upload_in_time_it_names",
+    "mount --cache-size": "tests/mount/test_life.py::test_clean_files_leave_above_the_soft_limit",
+    "mount --hard-cache-size-limit": "tests/mount/test_life.py::test_above_the_hard_limit_writers_wait_for_uploads_that_do_not_wait_for_their_time",  # noqa: E501 - a test id
+    "mount --cache-id": "tests/mount/test_life.py::test_another_cache_of_the_same_remote_is_another_mount",
+    "mount --cache-mode": "tests/mount/test_modes.py::test_with_a_read_cache_names_change_at_the_remote_at_once",
+    "mount --fsync": "tests/mount/test_modes.py::test_what_was_closed_or_synced_is_at_the_remote",
+    "mount --stats-dir": "tests/mount/test_modes.py::test_statistics_are_files",
+    "umount": "tests/mount/test_life.py::test_umount_of_what_is_no_mount_is_told",
+    "umount --timeout": "tests/mount/test_modes.py::test_a_close_that_the_remote_does_not_take_fails_and_the_umount_tells",  # noqa: E501 - a test id
+    "umount --lazy": "tests/mount/test_life.py::test_a_mount_in_use_is_not_taken_away_but_with_lazy",
+    "mount --binding": "tests/mount/test_libfuse.py::test_a_binding_that_is_not_there_is_told",
     "mount --help": "tests/cli/test_usage.py::test_no_command_says_where_the_help_is",
     "umount --help": "tests/cli/test_usage.py::test_no_command_says_where_the_help_is",
     "cache status": "tests/cli/test_cache.py::test_flush_without_a_mount_uploads_by_itself",
@@ -366,14 +378,6 @@ SHOWN = {
 
 # What no test of the command line shows yet; an entry that gets its test moves up.
 GAPS = {
-    "mount --foreground",
-    "mount --cache-size",
-    "mount --hard-cache-size-limit",
-    "mount --cache-id",
-    "mount --drain",
-    "umount",
-    "umount --timeout",
-    "umount --lazy",
     "cache flush --timeout",
     "event cleared",
     "event features",

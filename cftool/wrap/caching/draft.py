@@ -39,8 +39,9 @@ class Draft:
     def reserve(self, end: int) -> None:
         """Before bytes are written up to `end`, or the file is cut there: ask for room. Raises QuotaExceeded."""
         if end > self._reserved:
-            self._store.make_room(end - self._reserved + _STEP if end - self._reserved < _STEP else end)
-            self._reserved = end + _STEP
+            step = min(_STEP, self._store.settings.hard // 16)
+            self._store.make_room(end - self._reserved + step if end - self._reserved < step else end)
+            self._reserved = end + step
         self._copied = None
         if self._row is not None and not self._marked:
             with self._store.lock:

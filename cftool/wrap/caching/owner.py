@@ -96,12 +96,16 @@ class _Handler(socketserver.StreamRequestHandler):
     def _flush(store: "CachingStore", path: str, timeout: float) -> Iterator[dict[str, Any]]:
         deadline = time.monotonic() + timeout
         while True:
+            with store.lock:
+                seen = store.waiting.count
             left = store.flush(path, timeout=min(_SLICE, max(0.0, deadline - time.monotonic())))
-            stuck = any(row.error_kind for row in left)
+            with store.lock:
+                stuck = any(row.error_kind or store.being_edited(row) for row in left)
             if not left or stuck or time.monotonic() >= deadline:
                 yield {"pending": [shown(row) for row in left[:SHOWN]], "count": len(left)}
                 return
             yield {"left": len(left)}
+            store.waiting.wait(min(_SLICE, deadline - time.monotonic()), seen)
 
 
 def shown(row: Pending) -> dict[str, Any]:
