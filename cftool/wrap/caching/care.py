@@ -89,6 +89,7 @@ def checked(
     with lock:
         contents = list(journal.contents())
         rows = {row.content: row for row in journal.pending() if row.content is not None}
+        busy = {*busy, *journal.editing()}  # of a dead owner: the next one takes them as they are
     known = {content.id for content in contents}
     for content in contents:
         if content.id in busy:

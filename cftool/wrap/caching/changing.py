@@ -36,7 +36,7 @@ class Changing(Local):
         """In the journal, on this disk, when it returns; uploaded after the delay."""
         old, base = self._before_write(path, if_version=if_version, if_absent=if_absent)
         with self.lock:
-            number = self._new_id()
+            number = self.new_id()
             fd = self.files.create(number)
         try:
             size = data_files.fill(fd, source, room=self.make_room)

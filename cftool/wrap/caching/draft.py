@@ -1,8 +1,8 @@
 """New content of a file on its way: written at any place, in no row of the journal before `commit`.
 
 `commit` makes all that was written so far durable and pending; it may be called again (fsync, then close). As long as
-the draft is open its content is not uploaded. A draft that was never committed leaves nothing: a file that was never
-closed nor synced is not published half-written.
+the draft is open its content is not uploaded, but for the copy that `upload` makes of it. A draft that was never
+committed leaves nothing: a file that was never closed nor synced is not published half-written.
 """
 
 import os
@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cftool.core import paths
+from cftool.disk import copying
 from cftool.wrap.caching.rows import Base, Content, Pending, State
 
 if TYPE_CHECKING:
@@ -29,13 +30,20 @@ class Draft:
         self._base = base
         self._row: Pending | None = None
         self._published = False
+        self._marked = False  # the journal knows that the file may not be what its row says
+        self._copied: tuple[str, int] | None = None  # path and time of the copy that has all that is here
         self._reserved = os.fstat(fd).st_size
 
     def reserve(self, end: int) -> None:
-        """Ask for room up to `end` before bytes are written there. Raises QuotaExceeded."""
+        """Before bytes are written up to `end`, or the file is cut there: ask for room. Raises QuotaExceeded."""
         if end > self._reserved:
             self._store.make_room(end - self._reserved + _STEP if end - self._reserved < _STEP else end)
             self._reserved = end + _STEP
+        self._copied = None
+        if self._row is not None and not self._marked:
+            with self._store.lock:
+                self._store.journal.edit(self.number)
+            self._marked = True
 
     @property
     def size(self) -> int:
@@ -72,6 +80,61 @@ class Draft:
             return None
         return self._store.overlay.of_content(self.number)
 
+    def upload(self, modified_ns: int | None = None, *, timeout: float) -> None:
+        """Bring what is written so far to the remote, while the draft stays open. For fsync that means the remote.
+
+        A copy of it becomes pending, durable as after `commit`, and is uploaded at once. Raises as
+        `CachingStore.upload`; the copy stays pending then. Nothing happens where the name was removed.
+        """
+        store = self._store
+        if self.path is None:
+            return
+        when = os.fstat(self.fd).st_mtime_ns if modified_ns is None else modified_ns
+        if self._copied != (self.path, when):
+            self._copy(when)
+        if self._copied is None:
+            return  # removed meanwhile
+        path = self._copied[0]
+        store.upload(path, timeout=timeout)
+        with store.lock:
+            if self.path == path:
+                self._base = store.base_now(path, self._base)
+
+    def _copy(self, modified_ns: int) -> None:
+        store = self._store
+        size = self.size
+        store.make_room(size)
+        with store.lock:
+            number = store.new_id()
+            fd = store.files.create(number)
+        try:
+            copying.copy(self.fd, fd, size)
+            store.files.publish(number, fd)
+            status = os.fstat(fd)
+        except BaseException:
+            store.files.discard(number, fd)
+            raise
+        os.close(fd)
+        content = Content(number, None, size, allocated=status.st_blocks * 512)
+        row = None
+        try:
+            row = store.together(lambda: self._enter_copy(content, modified_ns))
+        finally:
+            if row is None:
+                store.files.remove(number)
+        self._copied = None if row is None else (row.path, modified_ns)
+
+    def _enter_copy(self, content: Content, modified_ns: int) -> Pending | None:
+        """Under the lock: the copy takes the place of our own content, which is in no row until the next commit."""
+        store = self._store
+        if self.path is None:
+            return None
+        row = self._current()
+        self._row = None
+        if row is None:
+            return store.record_upload(self.path, content, modified_ns, self._base)
+        return store.grown(row, content, modified_ns)
+
     def moved(self, src: str, dst: str) -> None:
         """Under the store's lock: a path was renamed."""
         if self.path is not None and paths.is_within(self.path, src):
@@ -88,13 +151,29 @@ class Draft:
         if fd < 0:
             return
         if self._published:
+            self._settled(fd)
             os.close(fd)
-            with self._store.lock:
-                if self._row is None or self._current() is None:
-                    self._store.files.remove(self.number)
         else:
             self._store.files.discard(self.number, fd)
         self._store.forget_draft(self)
+
+    def _settled(self, fd: int) -> None:
+        """What the file has now is what its row says, and the journal need not doubt it any more."""
+        store = self._store
+        with store.lock:
+            row = self._current()
+            if row is None:
+                store.files.remove(self.number)
+            elif self._marked and os.fstat(fd).st_size != row.size:
+                os.fsync(fd)
+                self._enter_as_is(row, fd)
+            if self._marked:
+                store.journal.edited([self.number])
+
+    def _enter_as_is(self, row: Pending, fd: int) -> None:
+        status = os.fstat(fd)
+        content = Content(self.number, None, status.st_size, allocated=status.st_blocks * 512)
+        self._store.grown(row, content, status.st_mtime_ns)
 
     def close(self, modified_ns: int | None = None) -> Pending | None:
         """Commit and close; durable when it returns."""
@@ -105,7 +184,8 @@ class Draft:
 
 
 def grown_row(row: Pending, content: Content, modified_ns: int, due: float) -> Pending:
-    """The row of content that was written to after its first commit."""
+    """The row of content that was written to after its first commit, or that has another copy of it."""
     return replace(
-        row, size=content.size, modified_ns=modified_ns, due=due, state=State.DIRTY, attempts=0, next_try=0.0
-    )
+        row, content=content.id, size=content.size, modified_ns=modified_ns, due=due, state=State.DIRTY, attempts=0,
+        next_try=0.0,
+    )  # fmt: skip

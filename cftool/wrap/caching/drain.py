@@ -8,10 +8,14 @@ DESIGN.md, "Order", "Conditions" and "Crash points", has the rules.
 import logging
 import threading
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cftool.core.errors import TemporaryError
 from cftool.wrap.caching.others import Others
-from cftool.wrap.caching.rows import Pending, State, What
+from cftool.wrap.caching.rows import DAMAGED, Pending, State, What
+from cftool.wrap.caching.settling import error_of
 from cftool.wrap.caching.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -111,11 +115,13 @@ class Drain(Uploads, Others):
         return found
 
     def _wanted(self, below: str, tried: set[int]) -> list[Pending]:
-        """Under the lock: what `flush` may do next for `below`; neither delay nor back-off count."""
+        """Under the lock: what `flush` may do next for `below`; neither delay nor back-off count, but damage does."""
         store = self._store
         found: list[Pending] = []
         for row in store.overlay.needed(below):
             if row.seq in tried or row.state is State.UPLOADING:
+                continue
+            if row.error_kind == DAMAGED and not store.overlay.followers(row.seq):
                 continue
             if not store.being_edited(row) and not store.overlay.blocked(row):
                 found.append(row)
@@ -155,16 +161,57 @@ class Drain(Uploads, Others):
         deadline = None if timeout is None else time.monotonic() + timeout
         failed: set[int] = set()
         while deadline is None or time.monotonic() <= deadline:
-            with self._one:
+            if not self._one.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
+                break  # a round takes longer
+            try:
                 with store.lock:
                     rows = self._wanted(path, failed)
                     if not rows:
                         return list(store.overlay.touching(path))
                 self._do(rows)
+            finally:
+                self._one.release()
             with store.lock:
                 failed |= {row.seq for row in rows if self._not_better(row)}
         with store.lock:
             return list(store.overlay.touching(path))
+
+    def upload(self, path: str, *, timeout: float) -> None:
+        """See `Owned.upload`. The background's rounds do it where there are any, so that the wait is bounded."""
+        store = self._store
+        if not self.running:
+            for row in self.flush(path, timeout=timeout):
+                raise error_of(row)
+            return
+        deadline = time.monotonic() + timeout
+        with store.lock:
+            begun = store.settlement(path)
+            asked = {row.seq: row.attempts for row in store.overlay.needed(path)}
+            self._hurry(asked)
+        while True:
+            with store.lock:
+                seen = store.waiting.count
+                rows = [store.overlay.rows[seq] for seq in asked if seq in store.overlay.rows]
+                for row in rows:
+                    if row.attempts > asked[row.seq] or row.state is State.FAILED:
+                        raise error_of(row)
+                if not rows:
+                    last = store.overlay.last(path)
+                    if last is None or store.settlement(path) != begun:
+                        return
+                    asked = {last.seq: last.attempts}  # newer content took its place
+                    self._hurry(asked)
+            if not store.waiting.wait(deadline - time.monotonic(), seen):
+                raise TemporaryError(f"not uploaded within {timeout:.0f} s", op="upload", path=path, store=store.name)
+
+    def _hurry(self, numbers: Iterable[int]) -> None:
+        """Under the lock: neither delay nor back-off count for these."""
+        overlay = self._store.overlay
+        for row in [overlay.rows[number] for number in numbers]:
+            if row.state is not State.UPLOADING and row.error_kind != DAMAGED:
+                state = State.DIRTY if row.state is State.FAILED else row.state
+                overlay.replace(replace(row, state=state, due=0.0, next_try=0.0))
+        self._store.waiting.wake()
 
     def _not_better(self, row: Pending) -> bool:
         """Under the lock: whether a row that was tried is still what it was."""

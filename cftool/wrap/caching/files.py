@@ -178,7 +178,10 @@ class FileSource:
     def open(self) -> BinaryIO:
         """A reader at offset 0."""
         assert self.local_path is not None
-        file = open(self.local_path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+        try:
+            file = open(self.local_path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+        except OSError as error:
+            raise store_error(error, op="read") from error
         if os.fstat(file.fileno()).st_size != self.size:
             file.close()
             raise SourceChanged("the cached file has another size than the journal says", op="read")

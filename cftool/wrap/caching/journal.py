@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS pending (
 CREATE INDEX IF NOT EXISTS pending_after ON pending (after) WHERE after IS NOT NULL;
 CREATE INDEX IF NOT EXISTS pending_content ON pending (content) WHERE content IS NOT NULL;
 CREATE TABLE IF NOT EXISTS local_dir (path BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS editing (content INTEGER PRIMARY KEY);
 """
 # Kept in memory by the connection itself, so that they are right whatever a transaction does.
 _TOTALS = """
@@ -287,9 +288,7 @@ class Journal:
         added: list[Pending] = []
         with self._transaction() as db:
             if made is not None:
-                db.execute(
-                    "INSERT INTO content (id, size, allocated) VALUES (?, ?, ?)", (made.id, made.size, made.allocated)
-                )
+                _insert_pending_content(db, made)
             gone = list(dropped)
             kept = set()
             for row in rows:
@@ -351,6 +350,29 @@ class Journal:
             )
             db.execute("UPDATE pending SET size = ? WHERE seq = ?", (content.size, row.seq))
         self.update(row)
+
+    def swap(self, row: Pending, content: Content) -> None:
+        """A row gets `content`, which is new, in the place of what it had; see `update` for the rest of it."""
+        with self._transaction() as db:
+            old = db.execute("SELECT content FROM pending WHERE seq = ?", (row.seq,)).fetchone()
+            _insert_pending_content(db, content)
+            db.execute("UPDATE pending SET content = ?, size = ? WHERE seq = ?", (content.id, content.size, row.seq))
+            db.execute("DELETE FROM content WHERE id = ? AND path IS NULL", old)
+        self.update(row)
+
+    def editing(self) -> set[int]:
+        """Content of pending rows whose data file may have changed since its row was written."""
+        return {int(number) for (number,) in self._db.execute("SELECT content FROM editing")}
+
+    def edit(self, number: int) -> None:
+        """From now on the data file of that content is written to."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO editing VALUES (?)", (number,))
+
+    def edited(self, numbers: Iterable[int]) -> None:
+        """No more: the rows of these are right."""
+        with self._transaction() as db:
+            db.executemany("DELETE FROM editing WHERE content = ?", [(number,) for number in numbers])
 
     def start(self, rows: Iterable[Pending]) -> None:
         """These are being done."""
@@ -430,6 +452,10 @@ class Journal:
         """What was on its way when the last owner died is to be done again."""
         with self._transaction() as db:
             db.execute("UPDATE pending SET state = 'dirty', attempts = max(attempts, 1) WHERE state = 'uploading'")
+
+
+def _insert_pending_content(db: sqlite3.Connection, made: Content) -> None:
+    db.execute("INSERT INTO content (id, size, allocated) VALUES (?, ?, ?)", (made.id, made.size, made.allocated))
 
 
 def _insert_content(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from cftool.core import paths
 from cftool.wrap.caching.places import Above, Places
-from cftool.wrap.caching.rows import Pending, What
+from cftool.wrap.caching.rows import Pending, State, What
 from cftool.wrap.caching.schedule import Schedule
 
 
@@ -168,6 +168,7 @@ class Overlay:
         self.rows: dict[int, Pending] = {}
         self.schedule = Schedule(self.rows)
         self.coming = 0  # bytes of all uploads
+        self.failed: set[int] = set()  # rows that no later try can help by itself
         for row in rows:
             self.add(row)
 
@@ -195,6 +196,8 @@ class Overlay:
             self._of_content[row.content] = row.seq
         if row.what is What.UPLOAD:
             self.coming += row.size or 0
+        if row.state is State.FAILED:
+            self.failed.add(row.seq)
         self.schedule.put(row)
 
     def _leave(self, row: Pending) -> None:
@@ -207,6 +210,7 @@ class Overlay:
             del self._of_content[row.content]
         if row.what is What.UPLOAD:
             self.coming -= row.size or 0
+        self.failed.discard(row.seq)
 
     def drop(self, row: Pending) -> None:
         """A row that is done, or was merged into another."""

@@ -92,6 +92,9 @@ class Owned(Looking):
                 self.files.remove(number)
             else:
                 there[number] = self.files.size(number) or 0
+        if editing := self.journal.editing():
+            rows = [self._as_it_is(row, there, editing) for row in rows]
+            self.journal.edited(editing)
         needed = {row.content for row in rows}
         lost = [number for number, size in known.items() if number not in needed and there.get(number) != size]
         if lost:
@@ -105,6 +108,21 @@ class Owned(Looking):
         self._next_id = max([self.journal.highest_id(), *known, 0]) + 1
         for problem in self.problems:
             _log.warning("%s: %s", self.name, problem)
+
+    def _as_it_is(self, row: Pending, there: dict[int, int], editing: set[int]) -> Pending:
+        """Written to after its commit, and no further commit: it is what it is by now, as on any disk."""
+        if row.content not in editing or there.get(row.content) in {None, row.size}:
+            return row
+        fd = self.files.open(row.content)
+        try:
+            status = os.fstat(fd)
+        finally:
+            os.close(fd)
+        content = Content(row.content, None, status.st_size, allocated=status.st_blocks * 512)
+        changed = replace(row, size=status.st_size, modified_ns=status.st_mtime_ns)
+        self.journal.grow(changed, content)
+        _log.info("%s: it was being written to; it has %d bytes", paths.printable(row.path), status.st_size)
+        return changed
 
     def _begin(self) -> None:
         """A new journal. What is in `data` was known to one that is damaged, maybe since an earlier try: it is kept."""
@@ -148,6 +166,14 @@ class Owned(Looking):
         """Bring what is pending at, above and below `path` to the store below now; returns what is still pending."""
         return self.drain.flush(path, timeout=timeout)
 
+    def upload(self, path: str, *, timeout: float) -> None:
+        """Bring what is pending for `path` to the store below, and wait for it; at once where nothing is.
+
+        Raises the error of the try that failed, TemporaryError after `timeout` seconds; what is not uploaded stays
+        pending, and is tried again. What a remote edit made a conflict is uploaded under its other name.
+        """
+        self.drain.upload(path, timeout=timeout)
+
     def settled(self, path: str, version: str | None) -> None:
         """Under the lock: we brought `path` to the remote; changes based on what was before are based on it now."""
         self._settlements += 1
@@ -156,10 +182,18 @@ class Owned(Looking):
         if len(self._settled) > _REMEMBERED:
             self._settled.popitem(last=False)
 
+    def settlement(self, path: str) -> int:
+        """Under the lock: a number that grows whenever we brought `path` to the remote."""
+        return self._settled.get(path, (0, None))[0]
+
     def _fresh(self, path: str, base: Base) -> str | None:
         """Under the lock: the base as it is by now."""
         count, version = self._settled.get(path, (0, None))
         return version if count > base.mark else base.version
+
+    def base_now(self, path: str, base: Base) -> Base:
+        """Under the lock: the same, so that it stays right however many changes follow."""
+        return Base(self._fresh(path, base), self._settlements)
 
     def _record(
         self,
@@ -185,18 +219,29 @@ class Owned(Looking):
                     self.overlay.replace(replace(other, after=successor))
         for row in added:
             self.overlay.add(row)
+            if self.overlay.failed:
+                self._try_again(row)
         for seq in due_now:
             if seq in self.overlay.rows:
                 self.overlay.replace(replace(self.overlay.rows[seq], due=0.0, next_try=0.0))
         self.waiting.wake()
         return added
 
+    def _try_again(self, new: Pending) -> None:
+        """Under the lock: something was changed where a try had failed for good, and waits for that."""
+        for place in new.places:
+            for row in list(self.overlay.touching(place)):
+                if row.state is State.FAILED:
+                    again = replace(row, state=State.DIRTY, due=0.0, next_try=0.0)
+                    self.journal.update(again)
+                    self.overlay.replace(again)
+
     def _save_uses(self) -> None:
         if self._uses:
             self.journal.use([(when, number) for number, when in self._uses.items()])
             self._uses.clear()
 
-    def _new_id(self) -> int:
+    def new_id(self) -> int:
         """Under the lock."""
         self._next_id += 1
         return self._next_id - 1

@@ -147,7 +147,7 @@ class Reading(Room):
             if content is not None and content.holds(entry):  # somebody was faster
                 fetching = self._fetching.get(content.id) or self._begun(content, entry)
                 return self._opened(content.id, entry, fetching)
-            number = self._new_id()
+            number = self.new_id()
             fd = self.files.create(number)
             os.ftruncate(fd, entry.size)
             self.files.publish_unsynced(number)
@@ -163,7 +163,7 @@ class Reading(Room):
     def _fetched_whole(self, path: str, below: str, entry: Entry) -> Handle:
         self.make_room(entry.size or 0)
         with self.lock:
-            number = self._new_id()
+            number = self.new_id()
             fd = self.files.create(number)
         try:
             with (

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Entry
 from cftool.wrap.caching.names import conflict_name
-from cftool.wrap.caching.rows import Pending, State
+from cftool.wrap.caching.rows import DAMAGED, Pending, State
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
@@ -79,9 +80,11 @@ class Settling:
         store = self._store
         kind = error.kind if isinstance(error, StoreError) else type(error).__name__
         text = paths.printable(str(error))
-        store.stats.error(kind, text)
         attempts = row.attempts + 1
         permanent = isinstance(error, _PERMANENT)
+        if row.content is not None and store.files.size(row.content) != row.size:
+            permanent, kind = True, DAMAGED
+        store.stats.error(kind, text)
         delay = _delay(error, attempts)
         with store.lock:
             current = store.overlay.rows.get(row.seq)
@@ -95,6 +98,21 @@ class Settling:
             "%s %s: %s; %s", row.what.value, paths.printable(row.path), text,
             "it stays in the cache" if permanent else f"tried again in {delay:.0f} s",
         )  # fmt: skip
+
+
+def error_of(row: Pending) -> StoreError:
+    """What the last try of a row failed with, or that there was none."""
+    error = _KINDS.get(row.error_kind, TemporaryError)
+    return error(row.error or "it is not uploaded yet", op="upload", path=row.path)
+
+
+def _all(kind: type[StoreError]) -> Iterator[type[StoreError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _all(each)
+
+
+_KINDS = {kind("").kind: kind for kind in _all(StoreError)} | {DAMAGED: IntegrityError}
 
 
 def _delay(error: Exception, attempts: int) -> float:

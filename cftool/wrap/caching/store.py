@@ -57,7 +57,7 @@ class CachingStore(Naming):
         if entry is not None and not truncate and handle is None:
             raise Unsupported("its size is not known: it cannot be edited in place", op="write", path=path)
         with self.lock:
-            number = self._new_id()
+            number = self.new_id()
             fd = self.files.create(number)
         try:
             if handle is not None:
@@ -74,7 +74,7 @@ class CachingStore(Naming):
     def orphan(self, handle: Handle | None) -> Draft:
         """A draft without a name, for writes to a file that was removed while it is open."""
         with self.lock:
-            number = self._new_id()
+            number = self.new_id()
             fd = self.files.create(number)
         if handle is not None:
             handle.copy_to(fd)
@@ -85,9 +85,12 @@ class CachingStore(Naming):
         return draft
 
     def grown(self, row: Pending, content: Content, modified_ns: int) -> Pending:
-        """Under the lock: a draft was written to after its first commit."""
+        """Under the lock: a draft was written to after its first commit, or `content` is a copy of it."""
         changed = grown_row(row, content, modified_ns, self.times.wall() + self.settings.delay)
-        self.journal.grow(changed, content)
+        if content.id == row.content:
+            self.journal.grow(changed, content)
+        else:
+            self.journal.swap(changed, content)
         self.overlay.replace(changed)
         self.waiting.wake()
         return changed

@@ -184,14 +184,16 @@ class Uploads(Settling):
         if there.kind is not Kind.FILE or there.size != row.size or row.content is None:
             return False
         name = hashing.cheapest(there.hashes)
-        path = self._store.files.path(row.content)
+        if self._store.files.size(row.content) != row.size:
+            return False  # damaged: nobody can tell
+        content = FileSource(self._store.files.path(row.content), row.size or 0)
         if name is not None:
-            with open(path, "rb") as file:
+            with content.open() as file:
                 hasher = hashing.new(name)
                 while piece := file.read(1 << 20):
                     hasher.update(piece)
             return hasher.hexdigest() == there.hashes[name]
-        with self._store.inner.read(row.path, if_version=there.version) as theirs, open(path, "rb") as ours:
+        with self._store.inner.read(row.path, if_version=there.version) as theirs, content.open() as ours:
             for chunk in theirs:
                 if ours.read(len(chunk)) != chunk:
                     return False

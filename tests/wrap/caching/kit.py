@@ -28,6 +28,16 @@ def cached(inner, directory, clock=None, **more):
     return CachingStore(inner, str(directory), settings(clock or Clock(), **more))
 
 
+def crashed(store):
+    """What the process knew is gone; what the journal knows is not."""
+    store.drain.stop()
+    store.journal.close()
+    store.files.close()
+    store._ownership.release()
+    store._pool.shutdown()
+    store._closed = True
+
+
 def put(store, path, data, **more):
     return store.write(path, BytesSource(data), **more)
 

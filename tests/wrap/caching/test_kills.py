@@ -2,7 +2,8 @@
 
 The child writes version after version of a few files, replaces one by a rename as editors do, and acknowledges each
 when the calls have returned. After each kill the cache is opened again: every file shown is one whole version, none
-older than what was acknowledged; the remote has whole files only; and when all is uploaded it has what was shown.
+older than what was acknowledged; fsck finds nothing; the remote has whole files only, and when all is uploaded it has
+what was shown.
 """
 
 import os
@@ -20,7 +21,7 @@ from tests.sizes import FULL, SEED
 from tests.trees import content
 from tests.wrap.caching.owning import remote
 
-pytestmark = pytest.mark.crash
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(7200 if FULL else 300)]
 
 KILLS = 10_000 if FULL else 12
 NAMES = ("a", "d/b", "d/e/c", "edited")
@@ -98,6 +99,7 @@ def test_no_acknowledged_version_is_lost(cache_directory, record_property):
             assert store.flush() == []
             assert versions(remote(root)) == shown
         assert store.stats.conflicts == 0
+        assert store.check() == []
         store.close()
     record_property("kills", KILLS)
     record_property("acknowledged versions", total)

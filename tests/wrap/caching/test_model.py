@@ -20,9 +20,10 @@ from cftool.wrap.caching import CachingStore
 from cftool_providers.memory import MemoryStore
 from tests.contract.test_model import Machine
 from tests.sizes import FULL
-from tests.wrap.caching.kit import Clock, FlatMemory
+from tests.wrap.caching.kit import Clock, FlatMemory, crashed
 from tests.wrap.caching.kit import settings as cache_settings
 
+PROGRAMS, STEPS = (500, 200) if FULL else (60, 50)  # for each of four stacks
 LEFT_OUT = (
     "write_whose_answer_is_lost", "write_that_fails", "delete_whose_answer_is_lost", "write_many_whose_answer_is_lost",
     "listing_that_breaks", "scan_overlapped_by_a_change", "write_many", "delete_many", "read_many", "walk_is_the_model",
@@ -96,11 +97,7 @@ class CacheMachine(Machine):
     @rule()
     def crash(self):
         """What the process knew is gone; what the journal knows is not."""
-        store = self.store
-        store.drain.stop()
-        store.journal.close()
-        store.files.close()
-        store._ownership.release()
+        crashed(self.store)
         self.store = self.reopened()
         assert self.store.problems == []
 
@@ -113,15 +110,17 @@ for _name in LEFT_OUT:
     setattr(CacheMachine, _name, None)
 
 
+@pytest.mark.timeout(7200 if FULL else 300)
 @pytest.mark.parametrize("whole", [8 << 20, 1000], ids=["whole", "in parts"])
 @pytest.mark.parametrize("memory", [MemoryStore, FlatMemory])
-def test_any_program_with_crashes_gives_what_the_model_gives(whole, memory):
+def test_any_program_with_crashes_gives_what_the_model_gives(whole, memory, record_property):
     machine = type("CacheMachine", (CacheMachine,), {"whole": whole, "memory_kind": memory})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=2_000 if FULL else 60, stateful_step_count=200 if FULL else 50,
+            max_examples=PROGRAMS, stateful_step_count=STEPS,
             deadline=None, derandomize=True, print_blob=True, database=None,
             phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
+    record_property(f"programs of {STEPS} steps", PROGRAMS)

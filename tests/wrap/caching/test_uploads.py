@@ -203,6 +203,24 @@ def test_what_can_never_work_waits_for_a_change_or_a_flush(store, remote, memory
     assert files(memory) == {"file": b"x"}
 
 
+@pytest.mark.parametrize("change", ["write", "delete", "move"])
+def test_what_can_never_work_is_tried_again_when_it_was_changed(store, remote, memory, clock, change):
+    put(store, "file", b"x")
+    clock.now += 61
+    fails(remote, "write", refusal(InvalidName("no such names here")))
+    rounds(store)
+    if change == "write":
+        put(store, "file", b"xx")
+    elif change == "delete":
+        store.delete("file")
+    else:
+        store.move("file", "other")
+    clock.now += 61
+    rounds(store)
+    assert store.pending() == []
+    assert files(memory) == {"write": {"file": b"xx"}, "delete": {}, "move": {"other": b"x"}}[change]
+
+
 def test_one_failure_stops_no_other(store, remote, memory):
     for name in ("a", "b", "c"):
         put(store, name, b"x")

@@ -1,0 +1,288 @@
+"""Files that are open for writing: fsync that means the remote, and what a crash in the middle of a write leaves."""
+
+import os
+import threading
+
+import pytest
+
+from cftool.core.errors import IntegrityError, InvalidName, PermissionDenied, QuotaExceeded, TemporaryError
+from cftool.testing.faulty import Fault, FaultyStore
+from cftool.wrap.caching import care
+from cftool.wrap.caching.rows import State
+from cftool_providers.memory import MemoryStore
+from tests.wrap.caching.kit import cached, crashed, get, put
+
+LONG = 60.0  # seconds that no test takes
+
+
+@pytest.fixture
+def memory():
+    return MemoryStore()
+
+
+@pytest.fixture
+def remote(memory):
+    return FaultyStore(memory, {})
+
+
+@pytest.fixture
+def store(remote, cache_directory):
+    store = cached(remote, cache_directory)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def running(store):
+    """With uploads in the background, none of which is due."""
+    store.start()
+    return store
+
+
+def files(memory):
+    return {entry.path: get(memory, entry.path) for entry in memory.walk("") if not entry.is_dir}
+
+
+def content_files(store):
+    return sorted(number for number, _ in store.files.ids())
+
+
+def written(store, path, data, **how):
+    draft = store.edit(path, create=True, **how)
+    write(draft, data)
+    return draft
+
+
+def write(draft, data, offset=0):
+    draft.reserve(offset + len(data))
+    os.pwrite(draft.fd, data, offset)
+
+
+# ---- fsync that means the remote
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_open_draft_is_uploaded_as_it_is_and_goes_on(store, memory, background):
+    if background:
+        store.start()
+    draft = written(store, "d/file", b"one")
+    draft.upload(timeout=LONG)
+    assert files(memory) == {"d/file": b"one"}
+    write(draft, b"two!", 3)
+    assert get(store, "d/file") == b"one"
+    draft.upload(timeout=LONG)
+    assert files(memory) == {"d/file": b"onetwo!"}
+    write(draft, b"O")
+    draft.close()
+    assert get(store, "d/file") == b"Onetwo!"
+    assert store.flush() == []
+    assert files(memory) == {"d/file": b"Onetwo!"}
+    assert store.stats.conflicts == 0
+    assert content_files(store) == sorted(number for number, _, _ in store.journal.sizes())
+
+
+def test_upload_of_a_draft_that_was_committed_before(running, memory):
+    draft = written(running, "file", b"one")
+    draft.commit()
+    draft.upload(timeout=LONG)
+    assert files(memory) == {"file": b"one"}
+    assert running.pending() == []
+    draft.discard()
+    assert len(content_files(running)) == 1
+    assert get(running, "file") == b"one"
+
+
+def test_second_upload_of_the_same_content_sends_nothing(running, remote):
+    draft = written(running, "file", b"one")
+    draft.upload(timeout=LONG)
+    before = remote.calls.copy()
+    draft.upload(timeout=LONG)
+    assert remote.calls == before
+    draft.discard()
+
+
+def test_draft_stays_based_on_its_own_upload_however_much_was_uploaded_since(store, memory, monkeypatch):
+    monkeypatch.setattr("cftool.wrap.caching.owned._REMEMBERED", 2)
+    put(memory, "file", b"old")
+    draft = written(store, "file", b"new")
+    draft.upload(timeout=LONG)
+    for name in ("a", "b", "c"):
+        put(store, name, b"x")
+    assert store.flush() == []
+    write(draft, b"NEW")
+    draft.close()
+    assert store.flush() == []
+    assert files(memory)["file"] == b"NEW"
+    assert store.stats.conflicts == 0
+
+
+def test_draft_without_a_name_is_not_uploaded(running, memory):
+    draft = written(running, "file", b"one")
+    draft.removed()
+    draft.upload(timeout=LONG)
+    assert draft.commit() is None
+    draft.discard()
+    assert (files(memory), content_files(running)) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(PermissionDenied("no"), PermissionDenied), (QuotaExceeded("full"), QuotaExceeded),
+     (InvalidName("no such names"), InvalidName), (TemporaryError("busy"), TemporaryError)],
+)  # fmt: skip
+@pytest.mark.parametrize("background", [False, True])
+def test_refused_upload_is_told_and_stays_pending(store, remote, memory, error, raised, background):
+    if background:
+        store.start()
+    remote._faults["write"] = iter([Fault(lambda: error)])
+    draft = written(store, "file", b"one")
+    with pytest.raises(raised, match=str(error)):
+        draft.upload(timeout=LONG)
+    draft.discard()
+    assert [(row.path, row.error_kind) for row in store.pending()] == [("file", error.kind)]
+    store.upload("file", timeout=LONG)
+    assert files(memory) == {"file": b"one"}
+
+
+def test_upload_that_takes_too_long_is_told(running, remote, memory):
+    going = threading.Event()
+    real = remote.write
+
+    def slow(*args, **kwargs):
+        assert going.wait(LONG)
+        return real(*args, **kwargs)
+
+    remote.write = slow
+    draft = written(running, "file", b"one")
+    with pytest.raises(TemporaryError, match="not uploaded within 0 s"):
+        draft.upload(timeout=0.01)
+    with pytest.raises(TemporaryError, match="not uploaded within 0 s"):
+        running.upload("file", timeout=0.01)
+    assert running.flush("file", timeout=0.01) != []
+    going.set()
+    running.upload("file", timeout=LONG)
+    assert files(memory) == {"file": b"one"}
+    draft.discard()
+
+
+def test_upload_waits_for_what_took_the_place_of_the_content(running, remote, memory):
+    """A second writer replaces what waits behind a first upload: the end is the newest content at the remote."""
+    held, going = threading.Event(), threading.Event()
+    real = remote.write
+
+    def slow(*args, **kwargs):
+        held.set()
+        assert going.wait(LONG)
+        return real(*args, **kwargs)
+
+    remote.write = slow
+    put(running, "other", b"first round")
+    first = threading.Thread(target=lambda: running.upload("other", timeout=LONG))
+    first.start()
+    assert held.wait(LONG)
+    put(running, "file", b"old")
+    waiter = threading.Thread(target=lambda: running.upload("file", timeout=LONG))
+    seen = running.waiting.count
+    waiter.start()
+    while running.waiting.count == seen:
+        pass
+    put(running, "file", b"newest")
+    going.set()
+    first.join()
+    waiter.join()
+    assert files(memory) == {"other": b"first round", "file": b"newest"}
+
+
+def test_upload_of_what_is_not_pending_asks_nobody(running, remote):
+    running.upload("file", timeout=LONG)
+    assert sum(remote.calls.values()) == 0
+
+
+def test_remote_edit_during_the_wait_keeps_both(running, memory):
+    put(memory, "file", b"old")
+    draft = written(running, "file", b"ours")
+    put(memory, "file", b"theirs")
+    draft.upload(timeout=LONG)
+    assert sorted(files(memory).values()) == [b"ours", b"theirs"]
+    assert running.stats.conflicts == 1
+    draft.discard()
+
+
+# ---- a crash while something is written to
+
+
+def test_file_that_grew_after_its_commit_is_not_damaged_by_a_crash(store, remote, memory, cache_directory):
+    put(store, "other", b"x")
+    draft = written(store, "file", b"synced")
+    draft.commit()
+    write(draft, b" and more", 6)
+    crashed(store)
+    again = cached(remote, cache_directory)
+    assert again.problems == []
+    assert get(again, "file") == b"synced and more"
+    assert again.stat("file").size == 15
+    assert again.flush() == []
+    assert files(memory) == {"file": b"synced and more", "other": b"x"}
+    assert again.journal.editing() == set()
+    again.close()
+
+
+def test_file_that_was_cut_after_its_commit_is_not_damaged_by_a_crash(store, remote, memory, cache_directory):
+    draft = written(store, "file", b"synced")
+    draft.commit()
+    draft.reserve(2)
+    os.ftruncate(draft.fd, 2)
+    crashed(store)
+    cache = care.Unowned(cache_directory)
+    assert list(care.checked(cache.journal, cache.files, store.lock, ())) == []
+    cache.close()
+    again = cached(remote, cache_directory)
+    assert again.problems == []
+    assert again.flush() == []
+    assert files(memory) == {"file": b"sy"}
+    again.close()
+
+
+def test_what_was_written_to_and_then_closed_can_be_damaged_again(store, remote, cache_directory):
+    draft = written(store, "file", b"synced")
+    draft.commit()
+    write(draft, b"more")
+    draft.close()
+    path = store.files.path(draft.number)
+    store.close()
+    os.truncate(path, 1)
+    again = cached(remote, cache_directory)
+    assert again.problems == ["file: its content is damaged and is not uploaded"]
+    again.close()
+
+
+def test_draft_that_is_dropped_after_a_commit_leaves_a_row_that_is_right(store, memory):
+    draft = written(store, "file", b"synced")
+    draft.commit()
+    write(draft, b"synced and more")
+    draft.discard()
+    assert store.stat("file").size == 15
+    assert store.flush() == []
+    assert files(memory) == {"file": b"synced and more"}
+
+
+# ---- content that is damaged while it waits
+
+
+@pytest.mark.parametrize("harm", [os.unlink, lambda path: os.truncate(path, 1)])
+def test_content_that_is_damaged_while_it_waits_is_told_and_kept(store, memory, harm):
+    put(store, "file", b"content")
+    put(store, "fine", b"x")
+    with store.open("file") as handle:
+        path = store.files.path(handle.number)
+    harm(path)
+    assert [(row.path, row.state, row.error_kind) for row in store.flush()] == [("file", State.FAILED, "damaged")]
+    assert files(memory) == {"fine": b"x"}
+    assert store.stats.errors["damaged"].count == 1
+    with pytest.raises(IntegrityError):
+        store.upload("file", timeout=LONG)
+    assert store.flush() != []
+    assert store.stats.errors["damaged"].count == 1
+    put(store, "file", b"again")
+    assert store.flush() == []
+    assert files(memory) == {"fine": b"x", "file": b"again"}
