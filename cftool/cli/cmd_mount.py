@@ -39,6 +39,9 @@ class MountFlags:
         str | None, Option("--metadata-cache", metavar="TIME", help="Changes of others show after it (60).")
     ] = None
     cache_id: Annotated[str | None, Option("--cache-id", metavar="NAME", help="Another cache of the remote.")] = None
+    no_passthrough: Annotated[
+        bool, Option("--no-passthrough", help="The kernel is not to read cached files by itself.")
+    ] = False
     drain: Annotated[str, Option("--drain", metavar="TIME", help="At the end wait so long for uploads (60).")] = "60"
 
 
@@ -78,6 +81,7 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
             allow_other=flags.allow_other,
             drain=sizes.parse_duration(flags.drain),
             root_path=cached.path,
+            passthrough=not flags.no_passthrough,
             vfs=_vfs_settings(how),
         )
 

@@ -34,12 +34,16 @@ _CHECK = 10.0  # seconds for the first answer
 
 @dataclass(frozen=True, slots=True)
 class MountSettings:
-    """`drain`: seconds for uploads at the end. `name`: what /proc/mounts shows."""
+    """`drain`: seconds for uploads at the end. `name`: what /proc/mounts shows.
+
+    `passthrough`: whether the kernel may read cached files by itself.
+    """
 
     name: str
     allow_other: bool = False
     drain: float = 60.0
     root_path: str = ""
+    passthrough: bool = True
     vfs: VfsSettings = field(default_factory=VfsSettings)
 
 
@@ -64,7 +68,7 @@ def serve(
     attributes = Attributes(os.path.join(store.directory, "attributes.sqlite"))
     vfs = Vfs(store, settings.vfs, attributes=attributes, root_path=settings.root_path)
     fd = device.mount(place, settings.name, allow_other=settings.allow_other, read_only=settings.vfs.read_only)
-    server = Server(vfs, fd, ttl=max(1, int(settings.vfs.ttl)))
+    server = Server(vfs, fd, ttl=max(1, int(settings.vfs.ttl)), may_pass=settings.passthrough)
     loop = threading.Thread(target=server.run, name="cftool-mount", daemon=True)
     owner = Owner(store)
     try:

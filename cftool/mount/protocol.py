@@ -11,8 +11,8 @@ from cftool.vfs.nodes import Attr
 
 IN_HEADER = struct.Struct("<IIQQIIIHH")  # len, opcode, unique, nodeid, uid, gid, pid, extensions, padding
 OUT_HEADER = struct.Struct("<IiQ")  # len, error, unique
-INIT_IN = struct.Struct("<IIII")  # major, minor, max_readahead, flags
-INIT_OUT = struct.Struct("<IIIIHHIIHHIIH22x")
+INIT_IN = struct.Struct("<IIIII")  # major, minor, max_readahead, flags, more flags where INIT_EXT is among them
+INIT_OUT = struct.Struct("<IIIIHHIIHHIII20x")  # …, more flags, how deep a file that the kernel reads itself may lie
 ENTRY = struct.Struct("<QQQQII")  # nodeid, generation, entry_valid, attr_valid, and their nanoseconds
 ATTR = struct.Struct("<QQQQQQIIIIIIIIII")
 ATTR_HEAD = struct.Struct("<QII")
@@ -82,9 +82,17 @@ PARALLEL_DIROPS = 1 << 18
 MAX_PAGES = 1 << 22
 CACHE_SYMLINKS = 1 << 23
 EXPLICIT_INVAL_DATA = 1 << 25
+HANDLE_KILLPRIV_V2 = 1 << 28
+INIT_EXT = 1 << 30
+PASSTHROUGH = 1 << (37 - 32)  # of the second word
 
-FOPEN_DIRECT_IO = 1
 FOPEN_KEEP_CACHE = 2
+FOPEN_PASSTHROUGH = 1 << 7
+
+# Whoever writes or opens may not keep the bits that lend rights.
+WRITE_KILL_PRIV = 1 << 2
+OPEN_KILL_PRIV = 1 << 0
+SET_KILL_PRIV = 1 << 11
 
 NOTIFY_INVAL_INODE = 2
 NOTIFY_INVAL_ENTRY = 3

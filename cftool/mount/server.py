@@ -1,6 +1,5 @@
-"""Answers the kernel: reads requests from the connection, calls `Vfs`, writes answers.
+"""Answers the kernel: decodes requests, calls `Vfs`, writes answers. `Loop` reads them, and has the threads.
 
-One thread reads; what may wait for the network or the disk's commit goes to workers, and is answered when it is done.
 Answers carry long validity: what changes here is right at once, and what a new listing shows to be changed is taken out
 of the kernel's caches (`Vfs.on_change`). Requests are answered once; an error is its errno and a line in the log.
 """
@@ -17,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from cftool.core.errors import CftoolError, StoreError
 from cftool.core.paths import printable
+from cftool.mount import passthrough
 from cftool.mount import protocol as fuse
+from cftool.mount.loop import MAX_WRITE, Loop, Request
 from cftool.mount.protocol import Op
 from cftool.vfs.nodes import Attr, Node
 from cftool.vfs.vfs import Vfs
@@ -26,49 +27,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _log = logging.getLogger("cftool.mount")
-_MAX_WRITE = 1 << 20
-_BUFFER = _MAX_WRITE + 8192
-_WORKERS = 16
 _NEGATIVE = 1  # seconds that a missing name counts
+_OURS = b"user.cftool."
 _SILENT = frozenset({Op.FORGET, Op.BATCH_FORGET, Op.INTERRUPT})
-# Of these nothing is known to be slow: they are answered by the thread that reads.
 _KINDS = {stat.S_IFDIR: 4, stat.S_IFREG: 8, stat.S_IFLNK: 10}
 _EXPECTED = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
-class Request:
-    """One request of the kernel, its fixed part read."""
-
-    __slots__ = ("data", "gid", "node", "op", "pid", "uid", "unique")
-
-    def __init__(self, op: int, unique: int, node: int, who: tuple[int, int, int], data: bytes | memoryview) -> None:
-        self.op = op
-        self.unique = unique
-        self.node = node
-        self.uid, self.gid, self.pid = who
-        self.data = data
-
-    def name(self, start: int = 0) -> str:
-        """The name that stands at `start`, up to its NUL."""
-        return os.fsdecode(bytes(self.data[start:]).split(b"\0", 1)[0])
-
-    def names(self, start: int) -> tuple[str, str]:
-        """Two names."""
-        first, second = bytes(self.data[start:]).split(b"\0")[:2]
-        return os.fsdecode(first), os.fsdecode(second)
-
-
 class Server:
-    """See the module. `ttl` in seconds: how long names and attributes count for the kernel."""
+    """See the module. `ttl` in seconds: how long names and attributes count for the kernel.
 
-    def __init__(self, vfs: Vfs, fd: int, *, ttl: int = 3600) -> None:
+    `may_pass`: whether the kernel may read cached files by itself, where it can.
+    """
+
+    def __init__(self, vfs: Vfs, fd: int, *, ttl: int = 3600, may_pass: bool = True) -> None:
         self.vfs = vfs
         self.fd = fd
         self.ttl = ttl
         self.ready = threading.Event()
-        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="cftool-mount")
+        self._may_pass = may_pass
+        self._passthrough = passthrough.Passthrough(fd)
         self._notices = ThreadPoolExecutor(1, thread_name_prefix="cftool-notify")
-        self._table: dict[int, Callable[[Request], bytes | None]] = {
+        self._table: dict[int, Callable[[Request], bytes | memoryview | None]] = {
             Op.LOOKUP: self._lookup, Op.GETATTR: self._getattr, Op.SETATTR: self._setattr,
             Op.READLINK: self._readlink, Op.SYMLINK: self._symlink, Op.MKNOD: self._mknod, Op.MKDIR: self._mkdir,
             Op.UNLINK: self._unlink, Op.RMDIR: self._rmdir, Op.RENAME: self._rename, Op.RENAME2: self._rename2,
@@ -78,7 +58,7 @@ class Server:
             Op.RELEASEDIR: self._releasedir, Op.FSYNCDIR: self._fsyncdir, Op.CREATE: self._create,
             Op.FALLOCATE: self._fallocate, Op.GETXATTR: self._getxattr, Op.LISTXATTR: self._listxattr,
             Op.SETXATTR: self._setxattr, Op.REMOVEXATTR: self._setxattr, Op.FORGET: self._forget,
-            Op.BATCH_FORGET: self._batch_forget, Op.DESTROY: self._destroy, Op.LSEEK: self._lseek,
+            Op.BATCH_FORGET: self._batch_forget, Op.DESTROY: self._destroy, Op.INIT: self._init, Op.LSEEK: self._lseek,
         }  # fmt: skip
         vfs.on_change = self._changed
 
@@ -86,32 +66,12 @@ class Server:
 
     def run(self) -> None:
         """Until the mount is taken away."""
-        buffer = bytearray(_BUFFER)
-        view = memoryview(buffer)
-        while True:
-            try:
-                count = os.readv(self.fd, [buffer])
-            except OSError as error:
-                if error.errno in {errno.ENOENT, errno.EINTR, errno.EAGAIN}:  # interrupted, or taken back
-                    continue
-                if error.errno in {errno.ENODEV, errno.EBADF}:
-                    break
-                raise
-            _length, op, unique, node, uid, gid, pid, _ext, _pad = fuse.IN_HEADER.unpack_from(buffer)
-            request = Request(op, unique, node, (uid, gid, pid), view[fuse.IN_SIZE : count])
-            if op == Op.INIT:
-                self._init(request)
-            elif self._is_fast(request):
-                self._answer(request)
-            else:
-                request.data = bytes(request.data)
-                self._pool.submit(self._answer, request)
-            if op == Op.DESTROY:
-                break
-        self._pool.shutdown(wait=True)
-        self._notices.shutdown(wait=True)
+        try:
+            Loop(self.fd, serve=self._answer, quick=self._is_quick).run()
+        finally:
+            self._notices.shutdown(wait=True)
 
-    def _is_fast(self, request: Request) -> bool:
+    def _is_quick(self, request: Request) -> bool:
         """Whether it is answered from memory or from this disk."""
         op = request.op
         if op == Op.READ:
@@ -119,11 +79,29 @@ class Server:
             found = self.vfs.handles.get(handle)
             return found is None or found.file.ready(offset, offset + size)
         if op == Op.WRITE:
-            found = self.vfs.handles.get(fuse.HANDLE.unpack_from(request.data)[0])
-            return found is not None and found.file.draft is not None
+            handle, offset, size = fuse.READ_IN.unpack_from(request.data)[:3]
+            found = self.vfs.handles.get(handle)
+            return found is None or found.file.has_room(offset + size)
         if op in {Op.LOOKUP, Op.OPENDIR}:
             return self._listed(request.node)
-        return op in _FAST
+        if op == Op.CREATE:
+            return self._listed(request.node) and self._nobody_commits()
+        if op == Op.RELEASE:
+            found = self.vfs.handles.get(fuse.HANDLE.unpack_from(request.data)[0])
+            return found is None or (not found.file.dirty and found.file.is_local and self._nobody_commits())
+        if op == Op.FLUSH:
+            found = self.vfs.handles.get(fuse.HANDLE.unpack_from(request.data)[0])
+            return found is None or not found.writable
+        if op == Op.GETXATTR:
+            return bytes(request.data[8 : 8 + len(_OURS)]) != _OURS
+        return op in _QUICK
+
+    def _nobody_commits(self) -> bool:
+        """Whether the cache's lock is to be had at once, as far as one can know."""
+        free = self.vfs.store.lock.acquire(blocking=False)
+        if free:
+            self.vfs.store.lock.release()
+        return free
 
     def _listed(self, number: int) -> bool:
         node = self.vfs.nodes.get(number)
@@ -155,7 +133,7 @@ class Server:
         if request.op not in _SILENT:
             self._send(request.unique, number or errno.EIO)
 
-    def _send(self, unique: int, error: int, body: bytes = b"") -> None:
+    def _send(self, unique: int, error: int, body: bytes | memoryview = b"") -> None:
         try:
             os.writev(self.fd, [fuse.OUT_HEADER.pack(fuse.OUT_SIZE + len(body), -error, unique), body])
         except OSError as failed:
@@ -166,21 +144,23 @@ class Server:
             }:  # the caller was interrupted, or all is over
                 _log.warning("an answer to the kernel failed: %s", failed.strerror)
 
-    def _init(self, request: Request) -> None:
-        major, minor, readahead, flags = fuse.INIT_IN.unpack_from(request.data)
+    def _init(self, request: Request) -> bytes:
+        major, minor, readahead, flags = fuse.INIT_IN.unpack_from(bytes(request.data) + bytes(4))[:4]
         if major != 7 or minor < 23:
-            self._send(request.unique, errno.EPROTO)
-            return
+            raise OSError(errno.EPROTO, "the kernel speaks another version of the protocol")
         wanted = (
             fuse.ASYNC_READ | fuse.ATOMIC_O_TRUNC | fuse.BIG_WRITES | fuse.DO_READDIRPLUS | fuse.READDIRPLUS_AUTO
             | fuse.ASYNC_DIO | fuse.PARALLEL_DIROPS | fuse.MAX_PAGES | fuse.CACHE_SYMLINKS | fuse.EXPLICIT_INVAL_DATA
+            | fuse.HANDLE_KILLPRIV_V2 | fuse.INIT_EXT
         )  # fmt: skip
-        body = fuse.INIT_OUT.pack(
-            7, min(minor, 40), max(readahead, 1 << 20), flags & wanted, 64, 48, _MAX_WRITE, 1,
-            _MAX_WRITE // 4096, 0, 0, 0, 0,
-        )  # fmt: skip
-        self._send(request.unique, 0, body)
+        more = struct.unpack_from("<I", request.data, 16)[0] if flags & fuse.INIT_EXT else 0
+        more &= fuse.PASSTHROUGH if self._may_pass else 0
+        self._passthrough.possible = bool(more)
         self.ready.set()
+        return fuse.INIT_OUT.pack(
+            7, min(minor, 40), max(readahead, 1 << 20), flags & wanted, 64, 48, MAX_WRITE, 1,
+            MAX_WRITE // 4096, 0, more, passthrough.STACK_DEPTH if more else 0, 0,
+        )  # fmt: skip
 
     # ---- telling the kernel
 
@@ -230,6 +210,8 @@ class Server:
         (valid, _pad, _fh, size, _lock, atime, mtime, _ctime, atime_ns, mtime_ns, _ctime_ns, mode, _unused, uid, gid,
          _rest) = fuse.SETATTR_IN.unpack_from(request.data)  # fmt: skip
         now = time.time_ns()
+        if valid & (fuse.SET_UID | fuse.SET_GID | fuse.SET_KILL_PRIV) and not valid & fuse.SET_MODE:
+            self.vfs.unprivileged(request.node)
         attr = self.vfs.setattr(
             request.node,
             mode=mode if valid & fuse.SET_MODE else None,
@@ -289,24 +271,45 @@ class Server:
     # ---- files
 
     def _open(self, request: Request) -> bytes:
-        (flags,) = struct.unpack_from("<I", request.data)
+        flags, more = struct.unpack_from("<II", request.data)
         handle = self.vfs.open(request.node, flags)
-        return fuse.OPEN_OUT.pack(handle, fuse.FOPEN_KEEP_CACHE, 0)
+        if more & fuse.OPEN_KILL_PRIV:
+            self.vfs.unprivileged(request.node)
+        return self._opened(handle)
+
+    def _opened(self, number: int) -> bytes:
+        """`struct fuse_open_out`: who reads the file, and whether what the kernel has of it is still right."""
+        handle = self.vfs.handle(number)
+        file, node = handle.file, handle.node
+        try:
+            backing = file.given(self._passthrough.give, writing=handle.writable, path=node.place)
+        except BaseException:
+            self.vfs.release(number)
+            raise
+        if backing is not None:
+            file.on_close = self._passthrough.take_back
+            return fuse.OPEN_OUT.pack(number, fuse.FOPEN_PASSTHROUGH, backing)
+        return fuse.OPEN_OUT.pack(number, fuse.FOPEN_KEEP_CACHE if self.vfs.unchanged(node) else 0, 0)
 
     def _create(self, request: Request) -> bytes:
-        flags, mode, umask, _pad = struct.unpack_from("<IIII", request.data)
+        flags, mode, umask, more = struct.unpack_from("<IIII", request.data)
         attr, handle = self.vfs.create(
             request.node, request.name(16), mode & ~umask, flags, uid=request.uid, gid=request.gid
         )
-        return self._entry(attr) + fuse.OPEN_OUT.pack(handle, fuse.FOPEN_KEEP_CACHE, 0)
+        if more & fuse.OPEN_KILL_PRIV:
+            self.vfs.unprivileged(attr.id)
+        return self._entry(attr) + self._opened(handle)
 
-    def _read(self, request: Request) -> bytes:
+    def _read(self, request: Request) -> memoryview:
         handle, offset, size, *_ = fuse.READ_IN.unpack_from(request.data)
-        return self.vfs.read(handle, size, offset)
+        into = memoryview(request.room)[:size]
+        return into[: self.vfs.read_into(handle, into, offset)]
 
     def _write(self, request: Request) -> bytes:
-        handle, offset, size, *_ = fuse.READ_IN.unpack_from(request.data)
-        data = memoryview(request.data)[fuse.READ_IN.size : fuse.READ_IN.size + size]
+        handle, offset, size, flags, *_ = fuse.READ_IN.unpack_from(request.data)
+        data = request.data[fuse.READ_IN.size : fuse.READ_IN.size + size]
+        if flags & fuse.WRITE_KILL_PRIV:
+            self.vfs.unprivileged(request.node)
         return fuse.WRITE_OUT.pack(self.vfs.write(handle, data, offset), 0)
 
     def _flush(self, request: Request) -> bytes:
@@ -383,6 +386,8 @@ class Server:
     def _getxattr(self, request: Request) -> bytes:
         size, _pad = struct.unpack_from("<II", request.data)
         name = request.name(8)
+        if not name.startswith("user."):  # who asks for one of these of each file learns to ask no more
+            raise OSError(errno.EOPNOTSUPP, "")
         if not name.startswith("user.cftool."):
             raise OSError(errno.ENODATA, "")
         value = self.vfs.xattrs(request.node).get(name)
@@ -403,9 +408,10 @@ class Server:
         return b""
 
 
-_FAST = frozenset({
-    Op.FORGET, Op.BATCH_FORGET, Op.GETATTR, Op.READDIR, Op.READDIRPLUS, Op.RELEASEDIR, Op.FSYNCDIR, Op.CREATE,
-    Op.DESTROY, Op.INTERRUPT, Op.LSEEK, Op.LINK, Op.SETXATTR, Op.REMOVEXATTR,
+# Of these nothing is known to be slow.
+_QUICK = frozenset({
+    Op.INIT, Op.FORGET, Op.BATCH_FORGET, Op.GETATTR, Op.READDIR, Op.READDIRPLUS, Op.RELEASEDIR, Op.FSYNCDIR,
+    Op.INTERRUPT, Op.LSEEK, Op.LINK, Op.SETXATTR, Op.REMOVEXATTR,
 })  # fmt: skip
 
 

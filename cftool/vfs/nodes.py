@@ -19,7 +19,7 @@ class Node:
 
     __slots__ = (
         "atime_ns", "children", "ctime_ns", "gid", "id", "is_dir", "loaded", "lookups", "mode", "mtime_ns", "name",
-        "open", "parent", "size", "stored", "target", "uid", "version",
+        "open", "parent", "rewritten", "shown", "size", "stored", "target", "uid", "version",
     )  # fmt: skip
 
     def __init__(self, number: int, parent: "Node | None", name: str, mode: int) -> None:
@@ -41,6 +41,8 @@ class Node:
         self.loaded = -1.0  # when the children were listed (monotonic); -1: never
         self.lookups = 0  # references that the kernel holds
         self.open: OpenFile | None = None
+        self.shown: str | None = None  # the version of which the kernel may have pages
+        self.rewritten = False  # past those pages
 
     @property
     def is_link(self) -> bool:
@@ -89,7 +91,12 @@ class Attr:
 
 def attr_of(node: Node) -> Attr:
     """Of a node as it stands now, open files included."""
-    size = node.size if node.open is None else node.open.size
+    file = node.open
+    if file is not None and file.direct:
+        size, node.mtime_ns = file.times()
+        node.ctime_ns = max(node.ctime_ns, node.mtime_ns)
+    else:
+        size = node.size if file is None else file.size
     return Attr(
         node.id, node.mode, size, node.uid, node.gid, node.atime_ns, node.mtime_ns, node.ctime_ns,
         2 if node.is_dir else 1,

@@ -1,19 +1,29 @@
 """One open file, shared by all handles of its node: the content as it was opened, or a draft once somebody writes.
 
 The draft is made at the first change, not at the opening: programs open for writing what they only read. What was
-written is durable in the journal after `commit` (close, fsync). Not thread-safe: the node's lock is its user's.
+written is durable in the journal after `commit` (close, fsync).
+
+Clean and whole content that is opened for reading may be given to the kernel (`backing`), which then reads it without
+asking. All who have the file open do so then, until the last of them closes it. Where one of them opens it for writing,
+the content file itself becomes the draft, because the kernel goes on with that very file; what was written shows in the
+file's time and size alone (`direct`).
 """
 
 import os
 import threading
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cftool.wrap.caching import files as data_files
+from cftool.wrap.caching.rows import VERSION_PREFIX
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.draft import Draft
     from cftool.wrap.caching.handle import Handle
     from cftool.wrap.caching.store import CachingStore
+
+_TICK = 20_000_000  # nanoseconds: two changes within may leave one and the same time
 
 
 class OpenFile:
@@ -23,12 +33,59 @@ class OpenFile:
         self._store = store
         self.handle = handle
         self.draft = draft
-        self.size = size
+        self._size = size
         self.users = 0
-        self.dirty = draft is not None  # something was changed since the last commit
+        self.version: str | None = None  # of what was committed last
+        self._dirty = draft is not None  # something was changed since the last commit
+        self.backing: int | None = None  # the kernel's number for the file that it reads by itself
+        self.on_close: Callable[[int], None] = _nothing  # hears of that number
+        self._decided = False  # who reads it
+        self._seen = (-1, -1)  # size and time of a direct file at its last commit; the time is too new to trust: -1
         self.removed = False  # its name is gone
         self.explicit_time = False  # whether the time was set after the last write
         self.lock = threading.RLock()
+
+    # ---- by the kernel alone
+
+    def given(self, give: Callable[[int], int | None], *, writing: bool, path: str) -> int | None:
+        """The kernel's number for a file that it is to read by itself, or None; the same for all who have it open."""
+        with self.lock:
+            if not self._decided:
+                self._decided = True
+                if not writing and self._may_be_given():
+                    assert self.handle is not None
+                    self.backing = give(self.handle.fd)
+            elif writing and self.backing is not None and self.draft is None:
+                self._drafted(path)
+            return self.backing
+
+    def _may_be_given(self) -> bool:
+        """Whole content that the remote has, so that it can become a draft without anything being lost."""
+        handle = self.handle
+        if self.draft is not None or handle is None or not handle.complete:
+            return False
+        return not (handle.entry.version or "").startswith(VERSION_PREFIX)
+
+    @property
+    def direct(self) -> bool:
+        """Whether the kernel may write without telling."""
+        return self.backing is not None and self.draft is not None
+
+    def times(self) -> tuple[int, int]:
+        """Size and time of change of a direct file as they stand."""
+        assert self.draft is not None
+        status = os.fstat(self.draft.fd)
+        return status.st_size, status.st_mtime_ns
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.times()[0] if self.direct else self._size
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something may have been changed since the last commit."""
+        return self._dirty or (self.direct and self.times() != self._seen)
 
     # ---- reading
 
@@ -40,17 +97,37 @@ class OpenFile:
         assert self.handle is not None
         return self.handle.fd
 
+    @property
+    def is_local(self) -> bool:
+        """Whether nothing of it was fetched that is to be kept at the end."""
+        return self.handle is None or self.handle.fetching is None
+
     def ready(self, start: int, end: int) -> bool:
         """Whether a read needs no network."""
         return self.draft is not None or self.handle is None or self.handle.has(start, end)
 
     def read(self, size: int, offset: int) -> bytes:
         """Bytes at `offset`; may wait for the network."""
-        if self.draft is None and self.handle is not None:
-            self.handle.ensure(offset, offset + size)
-        return os.pread(self.fd, size, offset)
+        self._have(offset, offset + size)
+        with self.lock:
+            return os.pread(self.fd, size, offset)
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """The same into a buffer; how many bytes."""
+        self._have(offset, offset + len(buffer))
+        with self.lock:
+            return os.preadv(self.fd, [buffer], offset)
+
+    def _have(self, start: int, end: int) -> None:
+        handle = self.handle
+        if self.draft is None and handle is not None:
+            handle.ensure(start, end)
 
     # ---- changing
+
+    def has_room(self, end: int) -> bool:
+        """Whether a write up to `end` needs no room to be asked for, and no draft to be made."""
+        return self.draft is not None and self.draft.has_room(end)
 
     def write(self, data: bytes | memoryview, offset: int, *, path: str) -> None:
         """Into the draft. Raises QuotaExceeded before data is accepted."""
@@ -59,20 +136,20 @@ class OpenFile:
             end = offset + len(data)
             draft.reserve(end)
             data_files.write_at(draft.fd, data, offset)
-            self.size = max(self.size, end)
-            self.dirty = True
+            self._size = max(self._size, end)
+            self._dirty = True
             self.explicit_time = False
 
     def truncate(self, size: int, *, path: str) -> None:
         """Cut or extend with zeros."""
         with self.lock:
-            if self.draft is None and size == 0 and not self.removed:
+            if self.draft is None and size == 0 and not self.removed and self.backing is None:
                 self._replace(self._store.edit(path, truncate=True, create=True))
             draft = self._drafted(path)
             draft.reserve(size)
             os.ftruncate(draft.fd, size)
-            self.size = size
-            self.dirty = True
+            self._size = size
+            self._dirty = True
             self.explicit_time = False
 
     def allocate(self, offset: int, length: int, *, keep_size: bool, path: str) -> None:
@@ -82,20 +159,24 @@ class OpenFile:
             draft.reserve(offset + length)
             if not keep_size:
                 os.posix_fallocate(draft.fd, offset, length)
-                self.size = max(self.size, offset + length)
-            self.dirty = True
+                self._size = max(self._size, offset + length)
+            self._dirty = True
 
     def set_time(self, modified_ns: int) -> None:
         """The file's time, to be published with the draft."""
         with self.lock:
             assert self.draft is not None
             os.utime(self.draft.fd, ns=(modified_ns, modified_ns))
-            self.dirty = True
+            self._dirty = True
             self.explicit_time = True
 
     def _drafted(self, path: str) -> "Draft":
         if self.draft is None:
-            if self.removed:
+            if self.backing is not None:
+                assert self.handle is not None
+                self._replace(self._store.adopt(self.handle, None if self.removed else path))
+                self._seen = self.times()
+            elif self.removed:
                 self._replace(self._store.orphan(self.handle))
             else:
                 self._replace(self._store.edit(path, create=True))
@@ -115,10 +196,18 @@ class OpenFile:
         with self.lock:
             if self.draft is None or not self.dirty or self.removed:
                 return None
-            modified_ns = os.fstat(self.draft.fd).st_mtime_ns
-            self.draft.commit(modified_ns)
-            self.dirty = False
+            size, modified_ns = self.times()
+            self._size = size
+            fresh = time.time_ns() - modified_ns < _TICK  # a later change might have the same time
+            row = self.draft.commit(modified_ns)
+            self.version = None if row is None else row.entry().version
+            self._dirty = False
+            self._seen = (size, -1 if fresh else modified_ns)
             return modified_ns
+
+    def settled(self) -> None:
+        """What it holds is what the remote has: nothing is to be published."""
+        self._dirty = False
 
     def unlinked(self) -> None:
         """Its name is gone: nothing of it will be published."""
@@ -136,3 +225,10 @@ class OpenFile:
             if self.handle is not None:
                 self.handle.close()
                 self.handle = None
+            backing, self.backing = self.backing, None
+            if backing is not None:
+                self.on_close(backing)
+
+
+def _nothing(number: int) -> None:
+    del number

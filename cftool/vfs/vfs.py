@@ -560,7 +560,7 @@ class Vfs:
                 os.pwrite(draft.fd, chunk, at)
                 at += len(chunk)
         file = OpenFile(self.store, None, draft, at)
-        file.dirty = False
+        file.settled()
         return file
 
     def handle(self, number: int) -> FileHandle:
@@ -573,6 +573,10 @@ class Vfs:
     def read(self, number: int, size: int, offset: int) -> bytes:
         """May wait for the network; see `OpenFile.ready`."""
         return self.handle(number).file.read(size, offset)
+
+    def read_into(self, number: int, buffer: memoryview, offset: int) -> int:
+        """The same into a buffer."""
+        return self.handle(number).file.read_into(buffer, offset)
 
     def write(self, number: int, data: bytes | memoryview, offset: int) -> int:
         """Bytes written: all of them. ENOSPC before anything is accepted."""
@@ -605,9 +609,14 @@ class Vfs:
         self._commit(handle.node, handle.file)
 
     def _commit(self, node: Node, file: OpenFile) -> None:
-        if file.commit() is not None:
+        when = file.commit()
+        if when is not None:
             with self.lock:
                 node.size = file.size
+                node.shown = file.version
+                if file.direct:
+                    node.mtime_ns = node.ctime_ns = when
+                    node.rewritten = True
 
     def release(self, number: int) -> None:
         """The last reference to a handle is gone."""
@@ -658,6 +667,29 @@ class Vfs:
                 self._keep_attributes(node)
             return attr_of(node)
 
+    def unprivileged(self, number: int) -> None:
+        """Somebody who may not keep them has changed a file: its bits that lend the rights of its owners go."""
+        node = self.node(number)
+        with self.lock:
+            kept = node.mode & ~stat.S_ISUID
+            if kept & stat.S_IXGRP:
+                kept &= ~stat.S_ISGID
+            if kept != node.mode and not node.is_dir:
+                node.mode = kept
+                if not node.gone:
+                    self._keep_attributes(node)
+
+    def unchanged(self, node: Node) -> bool:
+        """Whether what the kernel has of an open file's content is what it is now: asked once at each opening."""
+        with self.lock:
+            file = node.open
+            if file is None or file.draft is not None:
+                return not node.rewritten
+            version = None if file.handle is None else file.handle.entry.version
+            same = version is not None and version == node.shown and not node.rewritten
+            node.shown, node.rewritten = version, False
+            return same
+
     def _truncate(self, node: Node, size: int) -> None:
         if node.is_dir:
             raise _error(errno.EISDIR)
@@ -675,6 +707,8 @@ class Vfs:
             return
         file.truncate(size, path=node.place)
         node.mtime_ns = node.ctime_ns = self._wall_ns()
+        if not any(handle.node is node and handle.writable for handle in list(self.handles.values())):
+            self._commit(node, file)  # by path: nobody's close will do it
 
     def _largest(self) -> int:
         limit = self.store.features.size_limit

@@ -1,6 +1,7 @@
 """`python -m tests.bench`: measures, prints the tables, and writes them to tests/bench/RESULTS.md.
 
-With `--webdav` the server is `rclone serve webdav`, the tables are those of WebDAV, and the file is WEBDAV.md.
+With `--webdav` the server is `rclone serve webdav`, the tables are those of WebDAV, and the file is WEBDAV.md. With
+`--mount` mounts are measured, and the file is MOUNT.md.
 """
 
 import argparse
@@ -16,10 +17,12 @@ from pathlib import Path
 
 from tests.bench import lab as labs
 from tests.bench.clients import Client
+from tests.bench.mount import MountBench
 from tests.bench.tables import Bench, Table
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 WEBDAV = Path(__file__).with_name("WEBDAV.md")
+MOUNT = Path(__file__).with_name("MOUNT.md")
 S3_NOTE = (
     "rclone runs with 32 transfers; `no hashes` adds `--s3-disable-checksum --ignore-checksum --s3-no-head`.",
     "cftool verifies all that it writes and reads.",
@@ -28,6 +31,12 @@ WEBDAV_NOTE = (
     "rclone runs with 32 transfers and without its pause of 10 ms before each call; with it, as is its default, it",
     "needs several times the CPU and the wall time. It writes under the final name; cftool under a temporary one,",
     "looks at what arrived, and moves it.",
+)
+MOUNT_NOTE = (
+    "Rates are of the program that uses the mount, CPU seconds (in brackets) of the process behind it; medians.",
+    "rclone runs with `--vfs-cache-mode full --use-server-modtime --vfs-fast-fingerprint --dir-cache-time 1h",
+    "--attr-timeout 1h`; both keep uploads back for an hour. What cftool wrote is on the disk when close returns;",
+    "rclone syncs nothing.",
 )
 ONLY = ("upload", "download", "list", "no-op", "delete", "large", "tls", "million", "start")
 
@@ -39,6 +48,12 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="cftool-bench-", dir=options.scratch) as folder,
         _lab(options, folder) as lab,
     ):
+        if options.mount:
+            mounts = MountBench(Path(folder), options.rounds, say=lambda text: print(text, file=sys.stderr))
+            mounts.run(lab)
+            lines = [*_head(lab, options, started, ("cftool", "rclone")), *MOUNT_NOTE, "", *mounts.tables()]
+            _give("\n".join(lines) + "\n", MOUNT, options)
+            return
         bench = Bench(Path(folder), options.rounds, say=lambda text: print(text, file=sys.stderr))
         if options.webdav:
             bench.webdav(lab)
@@ -61,9 +76,13 @@ def main() -> None:
                 with labs.stand_in(options.s3lab, tls=True) as over_tls:
                     bench.large(over_tls)
         report = _report(bench.tables, lab, options, started)
+    _give(report, WEBDAV if options.webdav else RESULTS, options)
+
+
+def _give(report: str, path: Path, options: argparse.Namespace) -> None:
     print(report)
     if options.write:
-        (WEBDAV if options.webdav else RESULTS).write_text(report)
+        path.write_text(report)
 
 
 def _arguments() -> argparse.Namespace:
@@ -72,6 +91,7 @@ def _arguments() -> argparse.Namespace:
     where.add_argument("--server", metavar="URL", help="an S3 server that is running")
     where.add_argument("--s3lab", metavar="PATH", help="the binary of the measuring stand-in, started from here")
     where.add_argument("--webdav", action="store_true", help="the tables of WebDAV, on `rclone serve webdav`")
+    parser.add_argument("--mount", action="store_true", help="mounts, beside rclone's")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=ONLY, help="one table; may be repeated")
     parser.add_argument(
@@ -108,20 +128,21 @@ def _machine() -> str:
     return f"{os.cpu_count()} x {model}, {memory} GiB, {system}, Python {platform.python_version()}"
 
 
-def _report(tables: list[Table], lab: labs.Lab, options: argparse.Namespace, started: float) -> str:
+def _head(lab: labs.Lab, options: argparse.Namespace, started: float, names: tuple[str, ...]) -> list[str]:
     arguments = [f"--rounds {options.rounds}", *(f"--only {name}" for name in options.only or ())]
     if options.webdav:
         arguments.append("--webdav")
+    if options.mount:
+        arguments.append("--mount")
     if options.s3lab:
         arguments.append(f"--s3lab {shlex.quote(Path(options.s3lab).name)}")
     if options.server:
         arguments.append("--server URL")
     if options.scratch:
         arguments.append(f"--scratch {shlex.quote(options.scratch)}")
-    names = ("cftool", "rclone") if options.webdav else ("cftool", "rclone", "s5cmd")
     said = {name: Client(name, lab, Path()).version() for name in names}
     versions = ", ".join(f"{name} {version.rpartition(' ')[2]}" for name, version in said.items())
-    lines = [
+    return [
         "# Measured",
         "",
         f"- command: `python -m tests.bench {' '.join(arguments)}`",
@@ -130,6 +151,13 @@ def _report(tables: list[Table], lab: labs.Lab, options: argparse.Namespace, sta
         f"- versions: {versions}",
         f"- server: {lab.name} on the same machine, over the loopback",
         "",
+    ]
+
+
+def _report(tables: list[Table], lab: labs.Lab, options: argparse.Namespace, started: float) -> str:
+    names = ("cftool", "rclone") if options.webdav else ("cftool", "rclone", "s5cmd")
+    lines = [
+        *_head(lab, options, started, names),
         "CPU is user and system time of the client and its children, start-up included; figures are medians, memory",
         "is the largest. Wall time is good for comparing the clients of one table only.",
         *(WEBDAV_NOTE if options.webdav else S3_NOTE),

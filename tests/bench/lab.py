@@ -59,17 +59,17 @@ class Lab:
             self._ask(f"latency?ms={milliseconds}", b"")
         return self.control or milliseconds == 0
 
-    def fill(self, bucket: str, count: int) -> None:
-        """Objects `d00000/file-0000000.dat` and so on, 1,000 in a directory, of 10 bytes."""
+    def fill(self, bucket: str, count: int, *, per_folder: int = 1000) -> None:
+        """Objects `d00000/file-0000000.dat` and so on, of 10 bytes."""
         if self.control:
-            asked = {"bucket": bucket, "prefix": "", "count": count, "size": 10}
+            asked = {"bucket": bucket, "prefix": "", "count": count, "size": 10, "perdir": per_folder}
             self._ask("fill", json.dumps(asked).encode())
             return
         if self.server.directory is None:
             raise SystemExit("this server cannot be filled from here: give --s3lab, or leave --server out")
         for number in range(count):
-            folder = self.server.directory / bucket / f"d{number // 1000:05d}"
-            if number % 1000 == 0:
+            folder = self.server.directory / bucket / f"d{number // per_folder:05d}"
+            if number % per_folder == 0:
                 folder.mkdir(parents=True)
             (folder / f"file-{number:07d}.dat").write_bytes(bytes(10))
 

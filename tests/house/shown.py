@@ -282,6 +282,8 @@ SHOWN = {
     "mount --read-only": "tests/mount/test_mount.py::test_read_only",
     "mount --cache": "tests/mount/test_mount.py::test_a_full_umount_leaves_nothing_to_do",
     "mount --metadata-cache": "tests/mount/test_mount.py::test_edits_of_others_show_after_the_metadata_time",
+    "mount --allow-other": "tests/mount/test_passthrough.py::test_who_may_not_keep_them_loses_set_id_bits_by_writing",
+    "mount --no-passthrough": "tests/mount/test_passthrough.py::test_readers_see_what_a_later_writer_writes_and_cuts",
     "mount --help": "tests/cli/test_usage.py::test_no_command_says_where_the_help_is",
     "umount --help": "tests/cli/test_usage.py::test_no_command_says_where_the_help_is",
     "cache status": "tests/cli/test_cache.py::test_flush_without_a_mount_uploads_by_itself",
@@ -365,7 +367,6 @@ SHOWN = {
 # What no test of the command line shows yet; an entry that gets its test moves up.
 GAPS = {
     "mount --foreground",
-    "mount --allow-other",
     "mount --cache-size",
     "mount --hard-cache-size-limit",
     "mount --cache-id",

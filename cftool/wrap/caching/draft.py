@@ -22,14 +22,17 @@ _STEP = 64 << 20  # bytes that are asked room for at once
 class Draft:
     """See the module. `fd` may be read and written by its user, up to what `reserve` allowed."""
 
-    def __init__(self, store: "CachingStore", path: str, number: int, fd: int, base: Base) -> None:
+    def __init__(
+        self, store: "CachingStore", path: str | None, number: int, fd: int, base: Base, *, published: bool = False
+    ) -> None:
         self._store = store
-        self.path: str | None = path  # None: the name was removed; the content goes with the draft
+        self.path = path  # None: the name was removed; the content goes with the draft
         self.number = number
         self.fd = fd
         self._base = base
         self._row: Pending | None = None
-        self._published = False
+        self._published = published  # whether the file has its name
+        self._silent = published  # the kernel may write without telling
         self._marked = False  # the journal knows that the file may not be what its row says
         self._copied: tuple[str, int] | None = None  # path and time of the copy that has all that is here
         self._reserved = os.fstat(fd).st_size
@@ -42,8 +45,15 @@ class Draft:
         self._copied = None
         if self._row is not None and not self._marked:
             with self._store.lock:
-                self._store.journal.edit(self.number)
-            self._marked = True
+                self._mark()
+
+    def _mark(self) -> None:
+        self._store.journal.edit(self.number)
+        self._marked = True
+
+    def has_room(self, end: int) -> bool:
+        """Whether `reserve` would have nothing to ask."""
+        return end <= self._reserved
 
     @property
     def size(self) -> int:
@@ -72,6 +82,8 @@ class Draft:
             self._row = store.record_upload(self.path, content, modified_ns or status.st_mtime_ns, self._base)
         else:
             self._row = store.grown(row, content, modified_ns or status.st_mtime_ns)
+        if self._silent and not self._marked:
+            self._mark()
         return self._row
 
     def _current(self) -> Pending | None:

@@ -21,7 +21,6 @@ from cftool.wrap.caching.stats import Stats
 
 _log = logging.getLogger("cftool.cache")
 _SAVE = 64 << 20  # bytes fetched between two saves
-_PIECE = 1 << 20
 
 
 class Fetching:
@@ -55,6 +54,10 @@ class Fetching:
         self._ahead = BLOCK  # how far to read ahead next time
         self._last_end = 0  # of the latest request: where the next one of a sequential reader begins
         self._failed: Exception | None = None
+        self._hash_name = hashing.cheapest(entry.hashes)
+        self._hasher = None if self._hash_name is None else hashing.new(self._hash_name)
+        self._hashed = 0  # bytes from the start
+        self._hash_lock = threading.Lock()
 
     def ensure(self, start: int, end: int) -> None:
         """Have [start, end) here. Raises what the store below raises, IntegrityError where the whole is wrong."""
@@ -147,20 +150,40 @@ class Fetching:
             self._ready.notify_all()
         if complete:
             self._verify()
+        else:
+            self._hash_on()
         if complete or due:
             self.save()
 
-    def _verify(self) -> None:
-        name = hashing.cheapest(self.entry.hashes)
-        if name is None:
+    def _hash_on(self) -> None:
+        """What is here from the start on is hashed while the rest is on its way, unless another thread is at it."""
+        if self._hasher is None or not self._hash_lock.acquire(blocking=False):
             return
-        hasher = hashing.new(name)
-        at = 0
-        while piece := os.pread(self._fd, _PIECE, at):
-            hasher.update(piece)
-            at += len(piece)
-        if hasher.hexdigest() != self.entry.hashes[name]:
-            error = IntegrityError(f"the content's {name} is not the one that was listed", op="read", path=self._path)
+        try:
+            while self.has(self._hashed, self._hashed + BLOCK) and self._hashed < self.blocks.size:
+                self._hash_piece()
+        finally:
+            self._hash_lock.release()
+
+    def _hash_piece(self) -> None:
+        assert self._hasher is not None
+        piece = os.pread(self._fd, BLOCK, self._hashed)
+        if not piece:
+            raise IntegrityError("the cache's file is shorter than what was fetched", op="read", path=self._path)
+        self._hasher.update(piece)
+        self._hashed += len(piece)
+
+    def _verify(self) -> None:
+        if self._hasher is None or self._hash_name is None:
+            return
+        with self._hash_lock:
+            while self._hashed < self.blocks.size:
+                self._hash_piece()
+            found = self._hasher.hexdigest()
+        if found != self.entry.hashes[self._hash_name]:
+            error = IntegrityError(
+                f"the content's {self._hash_name} is not the one that was listed", op="read", path=self._path
+            )
             with self._ready:
                 self._failed = error
                 self._ready.notify_all()

@@ -5,6 +5,7 @@ call returns; `drain` brings it to the store below, in a thread of its own betwe
 `flush`. One lock guards journal, overlay and maps; it is never held while the network or a large copy is waited for.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -81,6 +82,24 @@ class CachingStore(Naming):
         draft = Draft(self, "", number, fd, Base("", 0))
         draft.removed()
         with self.lock:
+            self._drafts.add(draft)
+        return draft
+
+    def adopt(self, handle: Handle, path: str | None) -> Draft:
+        """The clean content of an open handle becomes a draft in place, for who cannot change over to another file.
+
+        Its row goes first, on the disk, so that a crash leaves no changed bytes under an old version. `path` None: the
+        name was removed.
+        """
+        with self.lock:
+            fd = self.files.open(handle.number, write=True)
+            try:
+                self.journal.forget([handle.number])
+            except BaseException:
+                os.close(fd)
+                raise
+            base = Base(handle.entry.version, self._settlements)
+            draft = Draft(self, path, handle.number, fd, base, published=True)
             self._drafts.add(draft)
         return draft
 

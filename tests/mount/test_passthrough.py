@@ -1,0 +1,128 @@
+"""Files that the kernel reads by itself: seen by stopping the process of the mount; what happens when they change."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command import Cftool
+from tests.mount.mounted import Mount, missing_fuse, mounted
+
+SIZE = 3_000_000
+READS = "import os, sys; print(os.pread(int(sys.argv[1]), 5, int(sys.argv[2])).decode(), flush=True)"
+WRITES = "import os, sys; fd = os.open(sys.argv[1], os.O_WRONLY); os.setresuid(1000, 1000, 1000); os.write(fd, b'y')"
+
+
+def _missing() -> str | None:
+    release = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
+    return missing_fuse() or ("the kernel is older than 6.9" if release < (6, 9) else None)
+
+
+pytestmark = [pytest.mark.real, pytest.mark.skipif(_missing() is not None, reason=str(_missing()))]
+
+
+@pytest.fixture(params=["by the kernel", "--no-passthrough"])
+def mount(request, tmp_path):
+    (tmp_path / "remote").mkdir()
+    (tmp_path / "remote" / "f").write_bytes(b"x" * SIZE)
+    env = Cftool(tmp_path / "home").environment()
+    flags = ("--cache", "1h", "--allow-other", *([request.param] if request.param.startswith("-") else []))
+    with mounted(str(tmp_path / "remote"), tmp_path / "mnt", env, *flags) as found:
+        yield found
+
+
+def _read_while_stopped(mount: Mount, fd: int, place: int) -> str:
+    """What a reader gets while the process of the mount stands still; nothing where it has to wait for it."""
+    [pid] = mount.pids()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        reader = subprocess.Popen(
+            [sys.executable, "-c", READS, str(fd), str(place)], pass_fds=[fd], stdout=subprocess.PIPE
+        )
+        assert reader.stdout is not None
+        ready, _, _ = select.select([reader.stdout], [], [], 30)
+        return reader.stdout.readline().decode().strip() if ready else ""
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        reader.communicate()  # its end closes the file, which the mount is told of
+
+
+@pytest.mark.parametrize("mount", ["by the kernel"], indirect=True)
+def test_the_kernel_reads_a_cached_file_without_asking(mount):
+    fd = os.open(mount.place / "f", os.O_RDONLY)
+    try:
+        assert _read_while_stopped(mount, fd, SIZE - 5) == "xxxxx"
+    finally:
+        os.close(fd)
+
+
+def test_readers_see_what_a_later_writer_writes_and_cuts(mount, tmp_path):
+    file = mount.place / "f"
+    reader = os.open(file, os.O_RDONLY)
+    assert os.pread(reader, 5, 0) == b"xxxxx"
+    writer = os.open(file, os.O_RDWR)
+    os.pwrite(writer, b"HELLO", 0)
+    os.pwrite(writer, b"END", SIZE)
+    assert (os.pread(reader, 5, 0), os.fstat(reader).st_size, file.stat().st_size) == (b"HELLO", SIZE + 3, SIZE + 3)
+    assert os.getxattr(file, "user.cftool.state") == b"dirty"
+    os.ftruncate(writer, 10)
+    os.close(writer)
+    with file.open("ab") as more:
+        more.write(b"more")
+    assert (os.pread(reader, 20, 0), file.stat().st_size) == (b"HELLOxxxxxmore", 14)
+    os.truncate(file, 13)
+    os.close(reader)
+    mount.umount()
+    assert (tmp_path / "remote" / "f").read_bytes() == b"HELLOxxxxxmor"
+
+
+def test_an_older_content_is_never_shown_again_from_the_kernels_memory(mount):
+    file = mount.place / "f"
+    assert file.read_bytes() == b"x" * SIZE
+    reader = os.open(file, os.O_RDONLY)
+    with file.open("r+b") as writer:
+        writer.write(b"new")
+    os.close(reader)
+    assert file.read_bytes() == b"new" + b"x" * (SIZE - 3)  # not uploaded yet: no file for the kernel alone
+    assert mount.command("cache", "flush").returncode == 0
+    assert file.read_bytes() == b"new" + b"x" * (SIZE - 3)
+
+
+def test_a_crash_while_the_cached_file_is_written_to_leaves_the_old_version(mount, tmp_path):
+    file = mount.place / "f"
+    reader, writer = os.open(file, os.O_RDONLY), os.open(file, os.O_RDWR)
+    os.pwrite(writer, b"torn", 0)
+    mount.kill()
+    for fd in (reader, writer):
+        with pytest.raises(OSError, match=r"not connected|abort"):
+            os.close(fd)
+    mount.mount()
+    assert file.read_bytes() == b"x" * SIZE
+
+
+def test_a_removed_file_that_the_kernel_reads_goes_on(mount):
+    file: Path = mount.place / "f"
+    reader, writer = os.open(file, os.O_RDONLY), os.open(file, os.O_RDWR)
+    file.unlink()
+    os.pwrite(writer, b"after", 0)
+    assert os.pread(reader, 6, 0) == b"afterx"
+    os.close(reader)
+    os.close(writer)
+    assert not file.exists()
+    mount.umount()
+
+
+def test_who_may_not_keep_them_loses_set_id_bits_by_writing(mount):
+    file = mount.place / "f"
+    os.chmod(file, 0o6775)
+    os.chmod(mount.place, 0o777)
+    os.chown(file, 1000, 1000)
+    assert file.stat().st_mode & 0o7777 == 0o775
+    os.chmod(file, 0o6777)
+    done = subprocess.run([sys.executable, "-c", WRITES, str(file)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert file.stat().st_mode & 0o7777 == 0o777
