@@ -86,7 +86,7 @@ def below_cache(store: Store, *, read_only: bool, metadata_cache: float) -> Stor
     if store.features.remote:
         store = ResumeStore(store)
     if metadata_cache:
-        from cftool.wrap.metadata_caching import MetadataCachingStore  # seldom wanted
+        from cftool.wrap.metadata import MetadataCachingStore  # seldom wanted
 
         store = MetadataCachingStore(store, ttl=metadata_cache)
     return store

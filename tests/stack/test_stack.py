@@ -17,7 +17,7 @@ from cftool.core.types import NameRules
 from cftool.stack import OpenContext, build, open_address, rooted
 from cftool.wrap.caching.visiting import VisitingStore
 from cftool.wrap.check import CheckStore
-from cftool.wrap.metadata_caching import MetadataCachingStore
+from cftool.wrap.metadata import MetadataCachingStore
 from cftool.wrap.prefix import PrefixStore
 from cftool.wrap.readonly import ReadOnlyStore
 from cftool.wrap.resume import ResumeStore

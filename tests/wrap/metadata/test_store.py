@@ -10,12 +10,12 @@ from cftool.core.types import Cap, ChangeSet, Entry, Kind, Leftover, NameRules, 
 from cftool.testing.clock import FakeClock
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.testing.targets import MemoryTarget
-from cftool.wrap.metadata_caching import MetadataCachingStore
+from cftool.wrap.metadata import MetadataCachingStore
 from cftool_providers.memory import MemoryStore
 
 
 class Setup:
-    def __init__(self, faults=None, *, limit=1000):
+    def __init__(self, faults=None, *, limit=None):
         self.memory = MemoryStore()
         for path in ("dir/a", "dir/b", "top"):
             self.memory.write(path, BytesSource(path.encode()))
