@@ -7,7 +7,7 @@ from cftool.core.wrapper import Wrapper
 from cftool.stack import build
 from cftool.testing.clock import FakeClock
 from cftool.wrap.check import CheckStore
-from cftool.wrap.metadata import MetadataCachingStore
+from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool.wrap.prefix import PrefixStore
 from cftool.wrap.readonly import ReadOnlyStore
 from cftool.wrap.resume import ResumeStore

@@ -210,7 +210,7 @@ class Cache:
                     self.tables.relist(db, path, entry)
             except Unkeepable:
                 self._forget(db, path)
-            self._shrink(db)
+            self.shrink(db)
 
         self.database.learn(work, None)
 
@@ -281,7 +281,7 @@ class Cache:
             for mark in begun:
                 marks.end(db, mark, self.database.owner)
             marks.prune(db, self.clock())
-            self._shrink(db)
+            self.shrink(db)
 
         self.database.change(work, None)
 
@@ -468,7 +468,7 @@ class Cache:
         elif mark.extent is Extent.CHILDREN:
             self.tables.forget_children(db, mark.path)
 
-    def _shrink(self, db: sqlite3.Connection) -> None:
+    def shrink(self, db: sqlite3.Connection) -> None:
         """Remove what was thrown away, some at a time; where it is too much all the same, what is oldest."""
         more = self.tables.collect(db)
         while self.database.used(db) > self.limit:
@@ -478,5 +478,5 @@ class Cache:
 
     def is_full(self, db: sqlite3.Connection) -> bool:
         """Whether there is no room, even with all else forgotten."""
-        self._shrink(db)
+        self.shrink(db)
         return self.database.used(db) > self.limit

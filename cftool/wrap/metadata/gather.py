@@ -56,7 +56,7 @@ class Gathering:
         self._buffer.clear()
         source, self._source = self._source, None
         if source is not None and self._is_same():
-            self._cache.database.learn(lambda db: self._tables.done(db, source, waste=True), None)
+            self._cache.database.learn(lambda db: self._wasted(db, source), None)
 
     def gone(self) -> None:
         """There is no such directory."""
@@ -74,6 +74,10 @@ class Gathering:
         return self._asked is not None and self._asked.number == self._cache.database.number
 
     # ---- within a transaction
+
+    def _wasted(self, db: sqlite3.Connection, source: int) -> None:
+        self._tables.done(db, source, waste=True)
+        self._cache.shrink(db)
 
     def _flush(self, db: sqlite3.Connection) -> bool:
         """Write what has come; False where it is too much, or cannot be kept."""
@@ -95,15 +99,13 @@ class Gathering:
         assert self._source is not None
         if first:
             self._listed(db, self._root)
-        if not self._walk:
-            self._tables.done(db, self._source)
-            return True, None
-        found = self._tables.directories(db, self._source, after)
+        found = self._tables.directories(db, self._source, after) if self._walk else []
         for directory, _key, name in found:
             self._listed(db, paths.join(rows.text(directory), rows.text(name)))
         if len(found) == PAGE:
             return True, found[-1]
         self._tables.done(db, self._source)
+        self._cache.shrink(db)
         return True, None
 
     def _listed(self, db: sqlite3.Connection, directory: str) -> None:

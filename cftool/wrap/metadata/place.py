@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import os
 import re
-import secrets
 import time
 
 FORMAT = 1  # of the tables; other formats do not see these files
@@ -20,11 +19,12 @@ _TOKEN = re.compile(r"[0-9a-f]{16}")
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def directory_of(state_dir: str, identity: str) -> str:
-    """The directory of the cache of a service; the same for all remotes that lead to it."""
-    kind = re.split(r"[^a-z0-9]", identity, maxsplit=1)[0] or "remote"
-    digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return os.path.join(state_dir, "metadata", f"{kind}-{digest}")
+def is_used(directory: str) -> bool:
+    """Whether there is a cache in it of this boot."""
+    try:
+        return Place(directory).has_one()
+    except OSError:
+        return False
 
 
 def boot_id() -> str:
@@ -53,6 +53,18 @@ class Place:
 
     def current(self) -> str:
         """The path of the database in use, which may have to be made; what is left of others is cleared away."""
+        live, dropped = self._numbers()
+        self._sweep(dropped)
+        number = live if live > dropped else dropped + 1
+        return os.path.join(self.directory, f"{self._lead}{number}.sqlite")
+
+    def has_one(self) -> bool:
+        """Whether there is a database in use."""
+        live, dropped = self._numbers()
+        return live > dropped
+
+    def _numbers(self) -> tuple[int, int]:
+        """The last database, and the last one that was given up; 0: none."""
         live, dropped = 0, 0
         for name in os.listdir(self.directory):
             number, ending = self._number(name)
@@ -60,9 +72,7 @@ class Place:
                 live = max(live, number)
             elif ending == "dropped":
                 dropped = max(dropped, number)
-        self._sweep(dropped)
-        number = live if live > dropped else dropped + 1
-        return os.path.join(self.directory, f"{self._lead}{number}.sqlite")
+        return live, dropped
 
     def _number(self, name: str) -> tuple[int, str]:
         stem, _, ending = name.partition(".")
@@ -95,7 +105,7 @@ class Owner:
     """A sign of life that the kernel takes away with the process: a locked file of a name that nobody had before."""
 
     def __init__(self, directory: str) -> None:
-        self.token = secrets.token_hex(8)
+        self.token = os.urandom(8).hex()
         self._path = _owner_path(directory, self.token)
         self._fd = os.open(self._path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)

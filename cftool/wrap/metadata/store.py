@@ -44,7 +44,7 @@ _PARENTS = 1000  # directories of which it is remembered that a name was asked f
 
 
 class MetadataCachingStore(StatefulWrapper):
-    """`ttl` in seconds of `clock`; `directory` is that of the remote's cache (`place.directory_of`), None: in memory.
+    """`ttl` in seconds of `clock`; `directory` is that of the remote's cache; None: in memory.
 
     `view` tells apart who sees the same remote with other eyes; changes concern all. `limit` bounds bytes.
     """
@@ -64,6 +64,7 @@ class MetadataCachingStore(StatefulWrapper):
         implicit = Cap.IMPLICIT_DIRS in features.caps
         self._cache = Cache(directory, features, ttl=ttl, view=view, clock=clock, limit=limit, implicit=implicit)
         self._feed = Feed(inner, self._cache)
+        self._answers = True
         self._lock = threading.Lock()
         self._missed: OrderedDict[str, str | None] = OrderedDict()  # by directory: the name, None: it is not listed
 
@@ -77,10 +78,16 @@ class MetadataCachingStore(StatefulWrapper):
         self._cache.close()
         self.inner.close()
 
+    def ask_always(self) -> None:
+        """From now on nothing is answered from the cache; what is heard and changed is kept in it all the same."""
+        self._answers = False
+
     # ---- looking
 
     def stat(self, path: str) -> Entry:
         """From what an earlier stat, upload or complete listing said, else asked."""
+        if not self._answers:
+            return self.look(path)
         answer = self._cache.stat(path)
         if not answer.known and answer.stale and self._feed.confirm():
             answer = self._cache.stat(path)
@@ -106,6 +113,9 @@ class MetadataCachingStore(StatefulWrapper):
 
     def scan(self, path: str) -> Iterator[Entry]:
         """From an earlier complete listing, else asked; kept once it has ended."""
+        if not self._answers:
+            yield from self._asked_for(path, START)
+            return
         found = self._cache.scan(path)
         if found.source is None and not found.gone and found.stale and self._feed.confirm():
             found = self._cache.scan(path)

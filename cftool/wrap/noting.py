@@ -5,43 +5,59 @@ earlier run whose answers have not passed their time. Marks are made a directory
 thousands of files cost what one does; others keep nothing of these directories meanwhile.
 """
 
+import os
 import threading
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from cftool.core import paths
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry, Result, Source, WriteItem
 from cftool.core.wrapper import Wrapper
-from cftool.wrap.metadata.cache import Cache
-from cftool.wrap.metadata.marks import Extent, Mark
+
+if TYPE_CHECKING:
+    from cftool.wrap.metadata.cache import Cache
+    from cftool.wrap.metadata.marks import Mark
 
 _HELD = 500  # marks; then they end, and are made anew
 
 
 class NotingStore(Wrapper):
-    """`directory` is that of the cache (place.directory_of), which exists."""
+    """`directory` is that of the remote's cache, where there is one: nothing is made for this."""
 
     def __init__(self, inner: Store, directory: str) -> None:
         super().__init__(inner)
         self._directory = directory
         self._cache: Cache | None = None
         self._lock = threading.Lock()
-        self._marks: dict[tuple[str, Extent], Mark] = {}
+        self._marks: dict[tuple[str, bool], Mark] = {}
 
-    def _note(self, *where: str, extent: Extent = Extent.CHILDREN, removes: bool = False) -> None:
-        """Before something in these directories, or below these paths, is changed."""
+    def _note(self, *where: str, tree: bool = False, removes: bool = False) -> None:
+        """Before something in these directories, or with `tree` below these paths, is changed."""
         with self._lock:
-            new = [path for path in dict.fromkeys(where) if (path, extent) not in self._marks]
-            if not new:
+            new = [path for path in dict.fromkeys(where) if (path, tree) not in self._marks]
+            cache = self._opened() if new else None
+            if cache is None:
                 return
-            if self._cache is None:
+            from cftool.wrap.metadata.marks import Extent
+
+            if len(self._marks) > _HELD:
+                self._end()
+            extent = Extent.TREE if tree else Extent.CHILDREN
+            begun = cache.begin(*new, extent=extent, removes=removes, forget=True)
+            self._marks.update({(mark.path, tree): mark for mark in begun})
+
+    def _opened(self) -> "Cache | None":
+        """The cache, where somebody has one of this remote by now."""
+        if self._cache is None and os.path.isdir(self._directory):
+            from cftool.wrap.metadata import place
+            from cftool.wrap.metadata.cache import Cache
+
+            if place.is_used(self._directory):
                 features = self.inner.features
                 implicit = Cap.IMPLICIT_DIRS in features.caps
                 self._cache = Cache(self._directory, features, ttl=float("inf"), implicit=implicit)
-            if len(self._marks) > _HELD:
-                self._end()
-            begun = self._cache.begin(*new, extent=extent, removes=removes, forget=True)
-            self._marks.update({(mark.path, extent): mark for mark in begun})
+        return self._cache
 
     def _end(self) -> None:
         if self._cache is not None:
@@ -94,7 +110,7 @@ class NotingStore(Wrapper):
 
     def move(self, src: str, dst: str) -> Entry:
         """Noted."""
-        self._note(src, dst, extent=Extent.TREE, removes=True)
+        self._note(src, dst, tree=True, removes=True)
         return self.inner.move(src, dst)
 
     def set_modified(self, path: str, modified_ns: int) -> Entry:
@@ -104,7 +120,7 @@ class NotingStore(Wrapper):
 
     def delete_dir(self, path: str) -> None:
         """Noted."""
-        self._note(path, extent=Extent.TREE, removes=True)
+        self._note(path, tree=True, removes=True)
         self.inner.delete_dir(path)
 
     def write_many(self, items: Iterable[WriteItem]) -> Iterator[Result]:
