@@ -242,26 +242,17 @@ class Cache:
         return self.database.change(work, [])
 
     def _begin(self, db: sqlite3.Connection, path: str, extent: Extent, owner: str, *, removes: bool) -> Mark:
-        reach = "" if self._implicit and removes else self._reach(db, path)
+        lowest = path if extent is Extent.CHILDREN else paths.parent(path)
+        reach = "" if self._implicit and removes else self._reach(db, lowest)
         of = self.tables.keys.of
         return marks.begin(db, Mark(0, path, of(path), of(reach), extent), owner)
 
-    def _reach(self, db: sqlite3.Connection, path: str) -> str:
-        """The nearest directory above that is known to be there: a change below leaves those above it as they are."""
+    def _reach(self, db: sqlite3.Connection, lowest: str) -> str:
+        """The nearest directory that is known to be there: a change in it leaves those above it as they are."""
         feed = self._feed(db)
-        above = paths.parent(path)
-        while above and not self._is_there(db, above, feed):
-            above = paths.parent(above)
-        return above
-
-    def _is_there(self, db: sqlite3.Connection, path: str, feed: FeedState | None) -> bool:
-        entry = self.tables.entry(db, path)
-        if entry is not None and self._fresh(entry[0], feed):
-            return entry[1] is not None
-        listing = self.tables.listing(db, paths.parent(path))
-        if listing is None or not self._fresh(listing.asked, feed):
-            return False
-        return any(one.is_dir for one in self.tables.listed(db, listing.source, path))
+        while lowest and not any(self._fresh(asked, feed) for asked in self.tables.seen_as_directory(db, lowest)):
+            lowest = paths.parent(lowest)
+        return lowest
 
     def end(
         self, begun: Iterable[Mark], *, put: Iterable[Entry] = (), drop: Iterable[str] = (), asked: float = 0.0

@@ -172,25 +172,30 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         self.number += 1
-        if self._place is not None:
-            for _ in range(2):
-                path = None
-                try:
-                    path = self._place.current()
-                    connection: sqlite3.Connection = sqlite.open_unsynced(path)
-                    with _closed_on_error(connection):
-                        self._set_up(connection)
-                        self._inode = os.stat(path).st_ino
-                except _ERRORS as error:
-                    if path is not None:
-                        self._set_aside(path, error)
-                else:
-                    self._path = path
-                    return connection
-            self._place = None
+        for _ in range(2):
+            connection = None if self._place is None else self._open_file(self._place)
+            if connection is not None:
+                return connection
+        self._place = None
         self._path = None
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._set_up(connection)
+        return connection
+
+    def _open_file(self, place: Place) -> sqlite3.Connection | None:
+        """The current one; None where it was given up, or there can be none."""
+        path = None
+        try:
+            path = place.current()
+            connection = sqlite.open_unsynced(path)
+            with _closed_on_error(connection):
+                self._set_up(connection)
+                self._inode = os.stat(path).st_ino
+        except _ERRORS as error:
+            if path is not None:
+                self._set_aside(path, error)
+            return None
+        self._path = path
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:

@@ -56,6 +56,18 @@ class Tables:
         """That nothing is there."""
         db.execute("DELETE FROM entry WHERE key = ? AND kind = 0", (self.keys.of(path),))
 
+    def seen_as_directory(self, db: sqlite3.Connection, path: str) -> list[float]:
+        """When any view asked for something that said that a directory is there."""
+        directory, name = paths.parent(path), path.rpartition("/")[2]
+        of = self.keys.of
+        found = db.execute(
+            "SELECT asked FROM entry WHERE key = ? AND path = ? AND kind = 2"
+            " UNION ALL SELECT asked FROM listing, listed WHERE listing.key = ? AND path = ?"
+            " AND listed.source = listing.source AND dir = path AND listed.key = ? AND name = ? AND kind = 2",
+            (of(path), blob(path), of(directory), blob(directory), of(name), blob(name)),
+        )
+        return [_time(row[0]) for row in found]
+
     # ---- listings
 
     def listing(self, db: sqlite3.Connection, path: str) -> Listing | None:
