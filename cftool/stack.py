@@ -1,16 +1,18 @@
 """An address becomes a store: the one place where wrappers are put together.
 
 Outermost first: Check, Prefix (a remote's `root`), Visiting (where a write-back cache of the remote has something that
-is not uploaded yet), MetadataCaching (where it is asked for), Resume, ReadOnly, provider. `open_cached` is for mounts.
+is not uploaded yet), MetadataCaching (where it is asked for; else Noting, for those who have it), Resume, ReadOnly,
+provider. `open_cached` is for mounts.
 `cli` and programs call `open_address`; a transfer works on `rooted` views of what that gives. Whoever opens closes;
 closing a view closes the stack below it.
 """
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cftool import registry
@@ -20,18 +22,21 @@ from cftool.config.file import Config, RemoteConfig, StackOptions
 from cftool.config.memory import FileMemory
 from cftool.core import paths
 from cftool.core.errors import ConfigError, InvalidName
-from cftool.core.provider import Context, Memory, NoMemory, Pace, never
+from cftool.core.provider import Context, Memory, NoMemory, Pace, Secret, never
 from cftool.core.store import Store
 from cftool.core.types import NameRules
 from cftool.wrap.check import CheckStore
+from cftool.wrap.noting import NotingStore
 from cftool.wrap.prefix import PrefixStore
 from cftool.wrap.readonly import ReadOnlyStore
 from cftool.wrap.resume import ResumeStore
 
 if TYPE_CHECKING:
+    from cftool.config.values import Value
     from cftool.wrap.caching.store import CachingStore
 
 _MOUNT_METADATA = 60.0  # seconds, where nothing is said
+_CREDENTIALS = ("AWS_", "BOTO_", "GOOGLE_", "GCE_", "CLOUDSDK_")  # variables of SDKs that decide who one is
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class OpenContext:
     read_only: bool = False
     transport: str | None = None
     metadata_cache: float | None = None  # seconds, 0 = off; None: as the remote's configuration says, else off
+    fresh: bool = False  # no answer comes from that cache, whatever is configured
     flags: Mapping[str, str] = field(default_factory=dict)
     cancelled: Callable[[], bool] = never  # whether what is under way is to end
     pace: Pace | None = None  # what holds all transfers back
@@ -65,11 +71,30 @@ class Opened:
     local_root: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """How a remote's metadata are cached: for `seconds`, 0: not, but those who do hear of changes.
+
+    `directory`: where; None: in memory, and nobody hears. `view`: whose eyes see the remote (see DESIGN.md there).
+    """
+
+    seconds: float = 0.0
+    directory: str | None = None
+    view: str = ""
+
+
 def build(
-    store: Store, *, root: str = "", read_only: bool = False, metadata_cache: float = 0, visit: str | None = None
+    store: Store,
+    *,
+    root: str = "",
+    read_only: bool = False,
+    metadata_cache: float = 0,
+    metadata: Metadata | None = None,
+    visit: str | None = None,
 ) -> Store:
     """The wrappers around a provider's store. `visit`: the directory of a cache of it that has something pending."""
-    store = below_cache(store, read_only=read_only, metadata_cache=0 if visit else metadata_cache)
+    metadata = Metadata(metadata_cache) if metadata is None else metadata
+    store = below_cache(store, read_only=read_only, metadata=replace(metadata, seconds=0) if visit else metadata)
     if visit:
         from cftool.wrap.caching.visiting import VisitingStore  # seldom needed
 
@@ -79,16 +104,18 @@ def build(
     return CheckStore(store)
 
 
-def below_cache(store: Store, *, read_only: bool, metadata_cache: float) -> Store:
+def below_cache(store: Store, *, read_only: bool, metadata: Metadata) -> Store:
     """The wrappers between a provider's store and the content cache."""
     if read_only:
         store = ReadOnlyStore(store)
     if store.features.remote:
         store = ResumeStore(store)
-    if metadata_cache:
-        from cftool.wrap.metadata_caching import MetadataCachingStore  # seldom wanted
+    if metadata.seconds:
+        from cftool.wrap.metadata.store import MetadataCachingStore  # seldom wanted
 
-        store = MetadataCachingStore(store, ttl=metadata_cache)
+        return MetadataCachingStore(store, ttl=metadata.seconds, directory=metadata.directory, view=metadata.view)
+    if metadata.directory is not None and not read_only:
+        return NotingStore(store, metadata.directory)
     return store
 
 
@@ -114,11 +141,12 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
             return _open_local(address, "/" + address.path, remote, context, follow=follow)
         return _open_confined(address, str(confined), remote, context)
     inner = provider.open(settings.values, _context(remote.name, provider.name, context))
+    seconds = _first(context.metadata_cache, remote.stack.metadata_cache)
     store = build(
         inner,
         root=settings.root.strip("/"),
         read_only=context.read_only or bool(remote.stack.read_only),
-        metadata_cache=_first(context.metadata_cache, remote.stack.metadata_cache),
+        metadata=_metadata(inner, seconds, settings.values, context),
         visit=_pending_cache(context.state_dir, remote, inner.features.identity),
     )
     path = _canonical(address.path, store.features.names, address)
@@ -132,6 +160,7 @@ class Cached:
     store: "CachingStore"
     path: str
     address: Address
+    poll: Callable[[], frozenset[str]] | None = None  # what others changed: MetadataCachingStore.poll
 
 
 def open_cached(address: Address, config: Config, *, context: OpenContext, flags: StackOptions) -> Cached:
@@ -141,10 +170,12 @@ def open_cached(address: Address, config: Config, *, context: OpenContext, flags
     """
     from cftool.wrap.caching import CacheSettings, CachingStore
 
-    provider, path, said = _cacheable(address, config, context)
-    metadata = _first(flags.metadata_cache, said.metadata_cache, _MOUNT_METADATA)
+    provider, path, said, options = _cacheable(address, config, context)
+    seconds = _first(flags.metadata_cache, said.metadata_cache, _MOUNT_METADATA)
     below = below_cache(
-        provider, read_only=context.read_only or bool(flags.read_only or said.read_only), metadata_cache=metadata
+        provider,
+        read_only=context.read_only or bool(flags.read_only or said.read_only),
+        metadata=_metadata(provider, seconds, options, replace(context, fresh=False)),
     )
     directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id)
     defaults = CacheSettings()
@@ -154,12 +185,12 @@ def open_cached(address: Address, config: Config, *, context: OpenContext, flags
         hard=int(_first(flags.hard_cache_size_limit, said.hard_cache_size_limit, float(defaults.hard))),
         host=os.uname().nodename,
     )
-    return Cached(CachingStore(below, directory, cache), path, address)
+    return Cached(CachingStore(below, directory, cache), path, address, getattr(below, "poll", None))
 
 
 def cache_of(address: Address, config: Config, *, context: OpenContext) -> str:
     """Where the cache of an address lies, whether there is one or not."""
-    provider, _, said = _cacheable(address, config, context)
+    provider, _, said, _ = _cacheable(address, config, context)
     provider.close()
     return _cache_of(address, provider, context, said.cache_id)
 
@@ -169,27 +200,53 @@ def _cache_of(address: Address, provider: Store, context: OpenContext, cache_id:
     return cache_directory(context.state_dir, address.remote or "local", provider.features.identity, cache_id)
 
 
-def _cacheable(address: Address, config: Config, context: OpenContext) -> tuple[Store, str, StackOptions]:
-    """The provider's store below a cache, the path of the address in it, and what its configuration says."""
+def _cacheable(
+    address: Address, config: Config, context: OpenContext
+) -> "tuple[Store, str, StackOptions, Mapping[str, Value]]":
+    """The provider's store below a cache, the path of the address in it, what its configuration says, its options."""
     if address.remote is None or _is_local(address, config):
         opened = open_address(address, config, context=context)
         assert opened.local_root is not None
         opened.store.close()
         provider = registry.provider("local").open({"root": opened.local_root}, _context("local", "local", context))
         known = None if address.remote is None else config.remote(address.remote)
-        return provider, "", StackOptions() if known is None else known.stack
+        return provider, "", StackOptions() if known is None else known.stack, {}
     remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
     kind = registry.provider(remote.type or remote.name)
     settings = values.settings(kind, remote, values.Layers(context.env, address.overrides, context.flags), config)
     provider = kind.open(settings.values, _context(remote.name, kind.name, context))
     path = paths.join(settings.root.strip("/"), _canonical(address.path, provider.features.names, address)).rstrip("/")
-    return provider, path, remote.stack
+    return provider, path, remote.stack, settings.values
 
 
 def cache_directory(state_dir: str, remote: str, identity: str, cache_id: str | None) -> str:
     """Where the cache of a remote lies; the same over restarts, another for another account or endpoint."""
     digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return os.path.join(state_dir, "cache", cache_id or f"{remote}-{digest}")
+
+
+def metadata_directory(state_dir: str, identity: str) -> str:
+    """Where the metadata of a service are cached: for all remotes that lead to it, so that each hears of changes."""
+    kind = re.split(r"[^a-z0-9]", identity, maxsplit=1)[0] or "remote"
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return os.path.join(state_dir, "metadata", f"{kind}-{digest}")
+
+
+def _metadata(store: Store, seconds: float, options: Mapping[str, "Value"], context: OpenContext) -> Metadata:
+    """Of a service; a local tree, which everybody changes, is remembered for a run at most."""
+    if context.fresh:
+        seconds = 0.0
+    if context.state_dir is None or not store.features.remote:
+        return Metadata(seconds)
+    directory = metadata_directory(context.state_dir, store.features.identity)
+    return Metadata(seconds, directory, _view(options, context.env) if seconds else "")
+
+
+def _view(options: Mapping[str, "Value"], env: Mapping[str, str]) -> str:
+    """Who looks: others may be refused what these credentials are shown, or shown something else."""
+    said = [(name, value.reveal() if isinstance(value, Secret) else value) for name, value in options.items()]
+    known = [(name, env[name]) for name in env if name.startswith(_CREDENTIALS)]
+    return hashlib.sha256(repr((sorted(said), sorted(known))).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _pending_cache(state_dir: str | None, remote: RemoteConfig, identity: str) -> str | None:
@@ -239,7 +296,7 @@ def _local(address: Address, root: str, path: str, remote: RemoteConfig, context
     store = build(
         provider.open({"root": root}, _context(remote.name, "local", context)),
         read_only=context.read_only or bool(remote.stack.read_only),
-        metadata_cache=_first(context.metadata_cache, remote.stack.metadata_cache),
+        metadata_cache=0 if context.fresh else _first(context.metadata_cache, remote.stack.metadata_cache),
     )
     return Opened(store, path, address, place, place)
 

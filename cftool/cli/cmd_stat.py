@@ -17,7 +17,7 @@ def stat(session: Session, paths: Annotated[list[str], Argument(metavar="PATH...
     codes = []
     for text in paths:
         try:
-            opened = session.open(text)
+            opened = session.open(text, cached=True)
             entry = opened.store.stat(opened.path)
             if opened.address.trailing_slash and not entry.is_dir:
                 raise NotADirectory("not a directory", op="stat", path=opened.path, store=opened.store.name)

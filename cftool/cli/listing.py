@@ -56,7 +56,7 @@ class Listing:
     def show(self, text: str, *, heading: bool, first: bool) -> int:
         """List one address; the exit code of what failed on the way without ending it."""
         self.codes, self._where = [], text
-        opened = self._session.open(text)
+        opened = self._session.open(text, cached=True)
         entries = self._entries(opened)
         write = self._writer()
         begun = next(entries, None)  # raises here what makes the whole listing fail
@@ -74,7 +74,7 @@ class Listing:
 
     def visit(self, text: str, take: Callable[[Entry], None]) -> int:
         """Hand every entry of one address to `take`, and return as `show`."""
-        for entry in self.below(self._session.open(text)):
+        for entry in self.below(self._session.open(text, cached=True)):
             take(entry)
         return exits.worst(self.codes)
 

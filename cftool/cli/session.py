@@ -82,18 +82,21 @@ class Session:
         """The configuration was changed: read it anew."""
         self._config = None
 
-    def open(self, text: str, *, follow: bool = True) -> "Opened":
-        """The store and path of an address; closed at the end of the session. `follow` a link that it may be itself."""
+    def open(self, text: str, *, follow: bool = True, cached: bool = False) -> "Opened":
+        """The store and path of an address; closed at the end of the session. `follow` a link that it may be itself.
+
+        `cached`: only looked at, so that the remote's metadata cache may answer, where one is configured.
+        """
         from cftool import stack
 
         parsed = self.parse(text)
         config = self._empty() if parsed.remote is None else self.config
-        opened = stack.open_address(parsed, config, context=self.context(), follow=follow)
+        opened = stack.open_address(parsed, config, context=self.context(fresh=not cached), follow=follow)
         self._closing.callback(opened.store.close)
         return opened
 
-    def context(self) -> "OpenContext":
-        """What a stack is opened with."""
+    def context(self, *, fresh: bool = True) -> "OpenContext":
+        """What a stack is opened with. `fresh`: nothing is answered from a metadata cache."""
         from cftool.config import dirs
         from cftool.stack import OpenContext
 
@@ -107,6 +110,7 @@ class Session:
             cancelled=self.interrupts.stopping,
             pace=self.pace,
             deletes=self.deletes and not self.read_only,
+            fresh=fresh,
         )
 
     def parse(self, text: str) -> "Address":

@@ -24,6 +24,16 @@ from cftool.core.types import (
 )
 
 
+def ask_always(store: Store) -> None:
+    """No layer of this stack answers from memory any more: for who must see how it is now, as transfers must."""
+    layer: object = store
+    while layer is not None:
+        turn = getattr(layer, "ask_always", None)
+        if turn is not None:
+            turn()
+        layer = getattr(layer, "inner", None)
+
+
 class Wrapper:
     """Forwards all of Store to `inner`; override what the wrapper is for."""
 

@@ -50,6 +50,24 @@ def open(  # noqa: A001 - called as sqlite.open
     return connection
 
 
+def open_unsynced(path: str, *, timeout: float = 5.0) -> Connection:
+    """Open or create a database whose loss costs nothing: nothing is synced, nothing checked, nothing set aside.
+
+    Commits survive the death of the process, not a power cut. Raises Locked, StoreError, and what SQLite raises.
+    """
+    with translated("open", path), _alone(path, time.monotonic() + timeout, time.monotonic, time.sleep):
+        created = _prepare(path)
+        connection = sqlite3.connect(path, timeout, isolation_level=None, check_same_thread=False, factory=Connection)
+        try:
+            connection.created = created
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            connection.execute("PRAGMA synchronous = OFF")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
 def _open(path: str, timeout: float, now: Callable[[], float], damaged: list[str]) -> Connection | None:
     """The open database; None where it is damaged and was set aside."""
     created = _prepare(path)

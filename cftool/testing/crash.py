@@ -50,9 +50,12 @@ def every_death(reset: Callable[[], object], action: Callable[[], object]) -> It
             return
 
 
-def every_traced_death(reset: Callable[[], object], action: Callable[[], object]) -> Iterator[Death]:
-    """As `every_death`, but at every entry to and return from the kernel. OSError where processes may not be traced."""
-    for number in itertools.count(1):
+def every_traced_death(reset: Callable[[], object], action: Callable[[], object], *, step: int = 1) -> Iterator[Death]:
+    """As `every_death`, but at every entry to and return from the kernel. OSError where processes may not be traced.
+
+    `step`: only at each so-manieth of them; an odd one meets entries and returns.
+    """
+    for number in itertools.count(1, step):
         reset()
         if not _die_traced(action, number):
             return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cftool.core.store import Store
 from cftool.core.types import Entry
+from cftool.core.wrapper import ask_always
 
 if TYPE_CHECKING:
     from cftool.transfer.limits import Budget
@@ -48,6 +49,8 @@ class Side:
     by which locks and the state database know it. `local_root` is the directory's path where the side is local.
     `base` is the stack that `store` is a view of, and `base_path` the view's root in it: two sides of one service copy
     through it without the bytes passing here. None: they do not.
+
+    Whatever layer of `store` answers from memory stops to: what is copied and deleted is decided by how it is now.
     """
 
     store: Store
@@ -56,6 +59,11 @@ class Side:
     local_root: str | None = None
     base: Store | None = None
     base_path: str = ""
+
+    def __post_init__(self) -> None:
+        ask_always(self.store)
+        if self.base is not None:
+            ask_always(self.base)
 
 
 @dataclass(frozen=True, slots=True)

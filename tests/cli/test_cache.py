@@ -210,3 +210,11 @@ def test_fsck_of_a_damaged_journal_changes_nothing(run, alone):
     assert any("damaged" in problem for problem in store.problems)
     assert any(name.startswith("data.damaged-") for name in os.listdir(alone.directory))
     store.close()
+
+
+def test_each_command_has_its_event(run, owned):
+    assert [event["event"] for event in events(run("cache", "status", "--json"))] == ["cache"]
+    [flushed] = events(run("cache", "flush", "--json"))
+    assert (flushed["event"], flushed["pending"]) == ("flushed", [])
+    [checked] = events(run("cache", "fsck", "--json"))
+    assert (checked["event"], checked["found"]) == ("checked", [])

@@ -195,3 +195,54 @@ def test_names_sorted_by_size_time_and_backwards(run, work):
     os.utime(work / "a" / "large.bin", (1_600_000_000,) * 2)
     found = [line for line in run("ls", "--sort", "time", "a").lines if line != "d/"]
     assert found in (["large.bin", "old.txt", "a-last"], ["a-last", "old.txt", "large.bin"])
+
+
+class TestApply:
+    """A plan is done with flags of its own."""
+
+    @pytest.mark.parametrize(
+        ("flag", "value"),
+        [
+            ("--checkers", "0"),
+            ("--retries", "often"),
+            ("--wait-lock", "soon"),
+            ("--transfers", "0"),
+            ("--bwlimit", "fast"),
+            ("--verify", "never"),
+            ("--stats", "now"),
+        ],
+    )
+    def test_a_value_is_refused(self, run, pair, flag, value):
+        run("sync", "--plan", "plan", "a", "b", code=10)
+        assert flag in run("apply", flag, value, "plan", code=2).err
+        assert files("b") == {"f", "g", "s"}
+
+    def test_metrics(self, run, pair):
+        run("sync", "--plan", "plan", "a", "b", code=10)
+        run("apply", "--metrics-file", "metrics", "plan")
+        assert "cftool_" in (pair / "metrics").read_text()
+
+
+class TestDeletions:
+    """More than half of the files, and more than a hundred of them, are not deleted on a doubt."""
+
+    @pytest.fixture
+    def full(self, here):
+        tree(here / "a", kept="k")
+        tree(here / "b", kept="k", **{f"n{number}": "" for number in range(120)})
+        return here
+
+    def test_max_delete(self, run, full):
+        run("sync", "a", "b", code=7)
+        assert len(files("b")) == 121
+        run("sync", "--max-delete", "200", "a", "b")
+        assert files("b") == {"kept"}
+
+    def test_a_source_of_another_identity(self, run, full):
+        run("sync", "--max-delete", "200", "a", "b")
+        os.rename("a", "was")
+        tree(full / "a", other="o")
+        run("sync", "a", "b", code=7)
+        assert files("b") == {"kept", "other"}
+        run("sync", "--force-delete", "a", "b")
+        assert files("b") == {"other"}

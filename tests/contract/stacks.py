@@ -1,9 +1,13 @@
 """The stacks of wrappers that the conformance suite and the model run over."""
 
+import tempfile
+from itertools import cycle
+
+from cftool.core.wrapper import Wrapper
 from cftool.stack import build
 from cftool.testing.clock import FakeClock
 from cftool.wrap.check import CheckStore
-from cftool.wrap.metadata_caching import MetadataCachingStore
+from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool.wrap.prefix import PrefixStore
 from cftool.wrap.readonly import ReadOnlyStore
 from cftool.wrap.resume import ResumeStore
@@ -16,7 +20,28 @@ def cached(store):
 
 def tight(store):
     """A cache so small that it forgets all the time."""
-    return MetadataCachingStore(store, ttl=1e9, clock=FakeClock(), limit=3)
+    return MetadataCachingStore(store, ttl=1e9, clock=FakeClock(), limit=10_000)
+
+
+class Together(Wrapper):
+    """Two stores over one, which share a cache on the disk; each call is the other one's, as of two processes."""
+
+    def __init__(self, store, ttl=1e9):
+        self.directory = tempfile.TemporaryDirectory(prefix="cftool-metadata-")
+        clock = FakeClock()
+        self.stores = cycle(
+            [MetadataCachingStore(store, ttl=ttl, directory=self.directory.name, clock=clock) for _ in range(2)]
+        )
+        self.name = store.name
+
+    @property
+    def inner(self):
+        return next(self.stores)
+
+    def close(self):
+        for _ in range(2):
+            self.inner.close()
+        self.directory.cleanup()
 
 
 def _behind(name):
@@ -52,6 +77,7 @@ STACKS = {
     "prefix": lambda store: PrefixStore(store, "some/where"),
     "metadata_caching": cached,
     "metadata_caching_tight": tight,
+    "metadata_caching_together": Together,
     "resume": ResumeStore,
     "readonly_reading": ReadingThrough,
     "all": lambda store: CheckStore(PrefixStore(cached(ResumeStore(store)), "a/root")),

@@ -47,7 +47,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "link": ("--expires",),
     "mount": (
         "--foreground", "--read-only", "--allow-other", "--cache-mode", "--fsync", "--stats-dir", "--cache",
-        "--metadata-cache", "--cache-size", "--hard-cache-size-limit", "--cache-id", "--drain",
+        "--metadata-cache", "--cache-size", "--hard-cache-size-limit", "--cache-id", "--drain", "--no-passthrough",
     ),
     "umount": ("--timeout", "--lazy"),
     "cache status": (),

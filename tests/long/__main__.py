@@ -34,6 +34,7 @@ HARNESSES = {
     "power cuts of the write-back cache": "tests/adversarial/test_cache_power_cuts.py",
 }
 WRITER = "kills of the local writer"
+PROOF = "table of commands and flags"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,16 @@ class Outcome:
 def main() -> int:
     """Run what is asked for; 1 where anything did not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.long", description=__doc__)
-    parser.add_argument("--only", action="append", choices=[WRITER, *HARNESSES], help="may be repeated")
+    parser.add_argument("--only", action="append", choices=[WRITER, PROOF, *HARNESSES], help="may be repeated")
     parser.add_argument("--kills", type=int, default=10_000, help="of the local writer")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--no-write", dest="write", action="store_false", help="print only")
     options = parser.parse_args()
-    chosen = options.only or [WRITER, *HARNESSES]
+    chosen = options.only or [WRITER, PROOF, *HARNESSES]
     started = time.time()
     outcomes = [_writer(options.kills, options.seed)] if WRITER in chosen else []
+    if PROOF in chosen:
+        outcomes.append(_proof())
     for name, path in HARNESSES.items():
         if name in chosen:
             outcomes.append(_pytest(name, path, options.seed))
@@ -80,6 +83,16 @@ def _writer(kills: int, seed: int) -> Outcome:
     outcome = Outcome(WRITER, not (tally.wrong or tally.lost), counts, time.monotonic() - started)
     print(outcome, file=sys.stderr)
     return outcome
+
+
+def _proof() -> Outcome:
+    """Each command, flag, event and exit code is taken away: does the test that shows it fail?"""
+    started = time.monotonic()
+    command = [sys.executable, "-m", "tests.house.proof"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    print(done.stdout, file=sys.stderr)
+    counts = next(line for line in done.stdout.splitlines() if line.endswith("do not hold"))
+    return Outcome(PROOF, done.returncode == 0, counts, time.monotonic() - started)
 
 
 def _pytest(name: str, path: str, seed: int) -> Outcome:
@@ -116,7 +129,7 @@ def _old_rows() -> dict[str, str]:
     if not RESULTS.exists():
         return {}
     found = {line.split("|")[1].strip(): line for line in RESULTS.read_text().splitlines() if line.startswith("| ")}
-    return {name: line for name, line in found.items() if name in {WRITER, *HARNESSES}}
+    return {name: line for name, line in found.items() if name in {WRITER, PROOF, *HARNESSES}}
 
 
 def _report(rows: dict[str, str]) -> str:
@@ -128,7 +141,7 @@ def _report(rows: dict[str, str]) -> str:
         "| harness | | counted | seconds | date | command | machine |",
         "|---|---|---|---|---|---|---|",
     ]
-    lines += [rows[name] for name in (WRITER, *HARNESSES) if name in rows]
+    lines += [rows[name] for name in (WRITER, PROOF, *HARNESSES) if name in rows]
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,8 @@ from cftool.core.types import NameRules
 from cftool.stack import OpenContext, build, open_address, rooted
 from cftool.wrap.caching.visiting import VisitingStore
 from cftool.wrap.check import CheckStore
-from cftool.wrap.metadata_caching import MetadataCachingStore
+from cftool.wrap.metadata.store import MetadataCachingStore
+from cftool.wrap.noting import NotingStore
 from cftool.wrap.prefix import PrefixStore
 from cftool.wrap.readonly import ReadOnlyStore
 from cftool.wrap.resume import ResumeStore
@@ -72,7 +73,8 @@ def opened(tmp_path, services):
 
 def layers(store):
     found = []
-    while isinstance(store, CheckStore | PrefixStore | MetadataCachingStore | ResumeStore | ReadOnlyStore):
+    known = CheckStore | PrefixStore | MetadataCachingStore | NotingStore | ResumeStore | ReadOnlyStore
+    while isinstance(store, known):
         found.append(type(store).__name__.removesuffix("Store"))
         store = store.inner
     return found
@@ -116,10 +118,18 @@ def test_options_of_the_command_line_reach_the_provider(opened, services):
     assert services.opened[0][0]["region"] == "flag"
 
 
+CACHED = "stack = { metadata_cache = 60 }"
+
+
 @pytest.mark.parametrize(
     ("config", "context", "expected"),
     [
         ("", {}, ["Check", "Resume"]),
+        (CACHED, {"fresh": True}, ["Check", "Resume"]),
+        (CACHED, {"state_dir": "/nowhere"}, ["Check", "MetadataCaching", "Resume"]),
+        (CACHED, {"state_dir": "/nowhere", "fresh": True}, ["Check", "Noting", "Resume"]),
+        ("", {"state_dir": "/nowhere"}, ["Check", "Noting", "Resume"]),
+        ("", {"state_dir": "/nowhere", "read_only": True}, ["Check", "Resume", "ReadOnly"]),
         ('root = "a/b"', {}, ["Check", "Prefix", "Resume"]),
         ("", {"read_only": True}, ["Check", "Resume", "ReadOnly"]),
         ("stack = { read_only = true }", {}, ["Check", "Resume", "ReadOnly"]),
@@ -136,6 +146,64 @@ def test_options_of_the_command_line_reach_the_provider(opened, services):
 )
 def test_the_wrappers_stand_in_their_order(opened, config, context, expected):
     assert layers(opened("work:", WORK + config, **context).store) == expected
+
+
+def listed(store, path=""):
+    return sorted(entry.name for entry in store.scan(path))
+
+
+def test_what_one_run_listed_the_next_one_knows(opened, services, tmp_path):
+    here = {"state_dir": str(tmp_path / "state")}
+    store = opened("work:dir", WORK + CACHED, **here).store
+    store.write("dir/a", BytesSource(b""))
+    assert listed(store, "dir") == ["a"]
+    store.close()
+    requests = Counter()
+    store = opened("work:dir", WORK + CACHED, requests=requests, **here).store
+    assert listed(store, "dir") == ["a"]
+    assert requests == {}
+    store.close()
+
+
+def test_what_is_changed_by_any_road_is_known_by_all(opened, services, tmp_path):
+    services.provider = Provider("svc", "", "", services.provider.options, lambda *_: Remote(services.space))
+    services.space = MemoryStore().space
+    here = {"state_dir": str(tmp_path / "state")}
+    cached = opened("work:", WORK + CACHED, **here).store
+    cached.write("dir/a", BytesSource(b""))
+    assert listed(cached, "dir") == ["a"]
+    for number, (text, config, context) in enumerate(
+        [
+            ("svc:", "", {}),
+            ("work:", WORK, {}),
+            ("work:", WORK + CACHED, {"fresh": True}),
+            ("work,region=eu:", WORK + CACHED, {}),
+        ]
+    ):
+        other = opened(text, config, **here, **context).store
+        other.write(f"dir/{number}", BytesSource(b""))
+        assert f"{number}" in listed(cached, "dir")
+        other.delete(f"dir/{number}")
+        assert f"{number}" not in listed(cached, "dir")
+        other.close()
+    cached.close()
+
+
+def test_other_eyes_are_not_shown_what_these_credentials_saw(opened, services, tmp_path):
+    here = {"state_dir": str(tmp_path / "state")}
+
+    def asks(text, **env):
+        requests = Counter()
+        store = opened(text, WORK + CACHED, requests=requests, env=env, **here).store
+        listed(store)
+        store.close()
+        return requests["list"]
+
+    assert [asks("work:"), asks("work:")] == [1, 0]
+    assert [asks("work,region=eu:"), asks("work,region=eu:")] == [1, 0]
+    assert [asks("work:", CFTOOL_WORK_KEY="other"), asks("work:", CFTOOL_WORK_KEY="other")] == [1, 0]
+    assert [asks("work:", AWS_PROFILE="other"), asks("work:", AWS_PROFILE="other", PAGER="x")] == [1, 0]
+    assert asks("work:") == 0
 
 
 def test_a_read_only_remote_refuses_every_change(opened):

@@ -7,7 +7,7 @@ import pytest
 from cftool.core.store import Optionals, Store
 from cftool.core.wrapper import StatefulWrapper, Wrapper
 from cftool.wrap.check import CheckStore
-from cftool.wrap.metadata_caching import MetadataCachingStore
+from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool.wrap.prefix import PrefixStore
 from cftool.wrap.readonly import ReadOnlyStore
 from cftool.wrap.resume import ResumeStore

@@ -32,6 +32,7 @@ class Draft:
         self._base = base
         self._row: Pending | None = None
         self._published = published  # whether the file has its name
+        self._silent = published  # the kernel may write without telling
         self._marked = False  # the journal knows that the file may not be what its row says
         self._copied: tuple[str, int] | None = None  # path and time of the copy that has all that is here
         self._reserved = os.fstat(fd).st_size
@@ -45,8 +46,11 @@ class Draft:
         self._copied = None
         if self._row is not None and not self._marked:
             with self._store.lock:
-                self._store.journal.edit(self.number)
-            self._marked = True
+                self._mark()
+
+    def _mark(self) -> None:
+        self._store.journal.edit(self.number)
+        self._marked = True
 
     def has_room(self, end: int) -> bool:
         """Whether `reserve` would have nothing to ask."""
@@ -79,6 +83,8 @@ class Draft:
             self._row = store.record_upload(self.path, content, modified_ns or status.st_mtime_ns, self._base)
         else:
             self._row = store.grown(row, content, modified_ns or status.st_mtime_ns)
+        if self._silent and not self._marked:
+            self._mark()
         return self._row
 
     def _current(self) -> Pending | None:

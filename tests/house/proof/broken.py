@@ -9,8 +9,10 @@ _NO_CODE = 99
 
 
 def apply(what: str) -> None:
-    """Take `what` away, for good."""
+    """Take `what` away, for good. A flag with ! is not forgotten but refused, for those that may be without effect."""
     os.environ[VARIABLE] = what  # for children
+    refused = what.endswith("!")
+    what = what.removesuffix("!")
     kind, _, rest = what.partition(" ")
     if kind == "event":
         _without_event(rest)
@@ -19,7 +21,7 @@ def apply(what: str) -> None:
     else:
         words = what.split()
         flag = words.pop() if words[-1].startswith("-") else None
-        _without(" ".join(words), flag)
+        _without(" ".join(words), flag, refused=refused)
 
 
 def _without_event(name: str) -> None:
@@ -46,7 +48,7 @@ def _without_code(code: int) -> None:
     main.main = changed
 
 
-def _without(command: str, flag: str | None) -> None:
+def _without(command: str, flag: str | None, *, refused: bool) -> None:
     from cftool.cli import command as module
 
     flatten = module._flatten
@@ -63,6 +65,8 @@ def _without(command: str, flag: str | None) -> None:
                     return 0
                 params = [param for param in context.command.params if flag in (*param.opts, *param.secondary_opts)]
                 for param in params:
+                    if refused and values[param.name]:
+                        return 2
                     default = signature.parameters[param.name].default
                     values[param.name] = getattr(default, "default", default) if _is_typer(default) else default
                     order = context.meta.get(module.ORDER, ())

@@ -21,7 +21,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
         items.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for number, (what, test) in enumerate(ROWS, 1):
         found = items.get(test, [])
-        verdict = "has no such test" if not found else _verdict(what, found)
+        away = f"{what}!" if "test_is_accepted" in test else what
+        verdict = "has no such test" if not found else _verdict(away, found)
         if verdict:
             WRONG.append(f"{what}: {test} {verdict}")
         print(f"{number}/{len(ROWS)} {what}: {verdict or 'holds'}", flush=True)

@@ -10,18 +10,18 @@ from cftool.core.types import Cap, ChangeSet, Entry, Kind, Leftover, NameRules, 
 from cftool.testing.clock import FakeClock
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.testing.targets import MemoryTarget
-from cftool.wrap.metadata_caching import MetadataCachingStore
+from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool_providers.memory import MemoryStore
 
 
 class Setup:
-    def __init__(self, faults=None, *, limit=1000):
+    def __init__(self, faults=None, *, limit=None, directory=None):
         self.memory = MemoryStore()
         for path in ("dir/a", "dir/b", "top"):
             self.memory.write(path, BytesSource(path.encode()))
         self.inner = FaultyStore(self.memory, faults or {})
         self.clock = FakeClock()
-        self.store = MetadataCachingStore(self.inner, ttl=60, clock=self.clock, limit=limit)
+        self.store = MetadataCachingStore(self.inner, ttl=60, clock=self.clock, limit=limit, directory=directory)
 
     @property
     def calls(self):
@@ -92,9 +92,21 @@ def test_a_listing_answers_for_names_that_it_lacks_and_for_directories(setup):
     assert setup.calls == {"scan": 1}
 
 
-def test_a_listing_does_not_answer_for_files_because_stat_knows_more(setup):
+def test_a_listing_answers_for_files_where_it_tells_all_that_a_stat_would(setup):
     setup.names()
-    assert setup.store.stat("top").size == 3
+    assert setup.store.stat("top") == setup.memory.stat("top")
+    assert setup.calls == {"scan": 1}
+
+
+@pytest.mark.parametrize(
+    "lacks", [{"modified_ns": None}, {"hashes": {}}, {"size": None}, {"version": None}, {"stored_ns": None}]
+)
+def test_a_listing_does_not_answer_for_files_where_a_stat_would_know_more(setup, lacks):
+    listing = setup.memory.scan
+    setup.memory.scan = lambda path: (e if e.is_dir else e._replace(**lacks) for e in listing(path))
+    setup.names()
+    for _ in range(2):
+        assert setup.store.stat("top") == setup.memory.stat("top")
     assert setup.calls == {"scan": 1, "stat": 1}
 
 
@@ -127,14 +139,14 @@ def test_everything_is_asked_anew_after_its_time(setup):
     setup.clock.advance(59.9)
     setup.store.stat("top")
     setup.names("dir")
-    assert setup.calls == {"stat": 2, "scan": 1}
+    assert setup.calls == {"stat": 1, "scan": 2}  # of two names in the root it is listed
     setup.memory.write("x", BytesSource(b""))
     setup.memory.write("dir/c", BytesSource(b""))
     setup.clock.advance(0.2)
     assert not setup.missing("x")
     assert setup.names("dir") == ["a", "b", "c"]
     assert setup.store.stat("top").path == "top"
-    assert setup.calls == {"stat": 4, "scan": 2}
+    assert setup.calls == {"stat": 1, "scan": 4}
 
 
 def test_the_root_is_remembered_like_any_other(setup):
@@ -181,7 +193,7 @@ def test_a_deleted_file_is_gone_at_once_and_without_a_request(setup):
     setup.store.delete("dir/a")
     assert setup.missing("dir/a")
     assert setup.names("dir") == ["b"]
-    assert setup.calls == {"scan": 1, "stat": 1, "delete": 1}
+    assert setup.calls == {"scan": 1, "delete": 1}
 
 
 def test_a_made_and_a_removed_directory_show(setup):
@@ -404,53 +416,63 @@ def test_a_reset_of_the_changes_forgets_everything(setup):
 # ---- bounds
 
 
+def fill(setup, count, directory="many"):
+    for n in range(count):
+        setup.memory.write(f"{directory}/{n:05}", BytesSource(b""))
+
+
+def used(setup):
+    cache = setup.store._cache
+    return cache.database.look(cache.database.used, None)
+
+
 def test_the_oldest_entries_go_first_when_it_is_full():
-    setup = Setup(limit=3)
-    for path in ("top", "dir", "dir/a", "top", "dir/b"):
-        setup.store.stat(path)
-    assert setup.calls == {"stat": 4}
-    setup.store.stat("top")
-    assert setup.calls == {"stat": 4}
-    setup.store.stat("dir")
-    assert setup.calls == {"stat": 5}
+    setup = Setup(limit=300_000)
+    fill(setup, 300)
+    for n in range(300):
+        setup.store.look(f"many/{n:05}")
+        setup.clock.advance(0.01)
+    assert setup.calls["stat"] == 300
+    setup.store._cache.limit = used(setup) - 1
+    setup.store.look("top")
+    before = setup.calls["stat"]
+    setup.store.stat("many/00299")
+    assert setup.calls["stat"] == before
+    assert not setup.store._cache.stat("many/00000").known
 
 
-def test_listings_are_bounded_by_their_entries():
-    setup = Setup(limit=4)
-    setup.names("dir")
-    setup.names()
-    setup.names()
-    assert setup.calls == {"scan": 2}
-    setup.names("dir")
-    assert setup.calls == {"scan": 3}
-    assert len(setup.store._cache._listings) == 1
+def test_listings_are_bounded_by_their_bytes():
+    setup = Setup(limit=400_000)
+    for directory in ("one", "two", "three", "four", "five"):
+        fill(setup, 900, directory)
+        assert len(setup.names(directory)) == 900
+        setup.clock.advance(1)
+        assert used(setup) <= 400_000
+    kept = [d for d in ("one", "two", "three", "four", "five") if setup.store._cache.scan(d).source is not None]
+    assert kept
+    assert kept == ["one", "two", "three", "four", "five"][-len(kept) :]
 
 
 @pytest.mark.parametrize("op", ["scan", "walk"])
 def test_a_listing_larger_than_the_bound_passes_and_is_not_kept(op):
-    setup = Setup(limit=5)
-    for n in range(20):
-        setup.memory.write(f"many/{n}", BytesSource(b""))
+    setup = Setup(limit=200_000)
+    fill(setup, 3000)
     for _ in range(2):
-        assert len(list(getattr(setup.store, op)("many"))) == 20
+        assert len(list(getattr(setup.store, op)("many"))) == 3000
     assert setup.calls == {op: 2}
-    assert setup.store._cache._listed == 0
+    assert used(setup) <= 200_000
 
 
-def test_the_count_of_listed_entries_stays_right(setup):
-    cache = setup.store._cache
-    list(setup.store.walk(""))
-    setup.put("dir/c")
-    setup.put("dir/c")
-    setup.put("new/d")
-    setup.store.delete("dir/a")
-    setup.store.delete("dir/b")
-    list(setup.store.walk(""))
-    setup.store.move("dir", "moved")
-    setup.names()
-    assert cache._listed == sum(len(listing) + 1 for _, listing in cache._listings.values())
-    cache.clear()
-    assert (cache._listed, len(cache._entries)) == (0, 0)
+def test_what_was_thrown_away_is_removed(setup):
+    fill(setup, 2500)
+    for _ in range(3):
+        list(setup.store.walk(""))
+        setup.store._cache.clear()
+        setup.names("many")
+        setup.store.move("many", "moved")
+        setup.store.move("moved", "many")
+    setup.store._cache.clear()
+    assert used(setup) <= 8192
 
 
 def test_the_rest_is_asked(setup):

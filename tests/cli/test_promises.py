@@ -1,0 +1,50 @@
+"""What the table of `shown` names and no other test of the command line would miss."""
+
+import pytest
+
+from tests.cli.conftest import tree
+
+
+def test_check_reads_the_bytes_where_it_is_asked_to(run, here, fake_s3):
+    tree(here / "a", f="content")
+    run("sync", "a", "lab:bucket/a")
+    assert "GetObject" not in run("check", "a", "lab:bucket/a", "--json").summary["requests"]
+    assert run("check", "--download", "a", "lab:bucket/a", "--json").summary["requests"]["GetObject"] == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cleanup", "--older-than", "soon", "lab:bucket"), ("cache", "flush", "--timeout", "soon", "lab:"),
+        ("mount", "--cache", "soon", "lab:bucket", "a"),
+        ("mount", "--metadata-cache", "soon", "lab:bucket", "a"), ("mount", "--cache-size", "huge", "lab:bucket", "a"),
+        ("mount", "--hard-cache-size-limit", "huge", "lab:bucket", "a"),
+        ("mount", "--drain", "soon", "lab:bucket", "a"),
+    ],
+    ids=lambda words: " ".join(word for word in words if word.isalpha() or word.startswith("-"))
+)  # fmt: skip
+def test_a_value_that_is_none_is_refused_by_the_name_of_its_flag(run, here, fake_s3, words):
+    tree(here / "a", f="content")
+    flag = next(word for word in words if word.startswith("-"))
+    assert flag in run(*words, code=2).err
+
+
+@pytest.mark.parametrize("words", [("mkdir", "--parents", "a/b"), ("mkdir", "a/b")])
+def test_parents_are_made_with_and_without_being_asked_for(run, here, words):
+    """`mkdir -p` is in many scripts; here it is the rule."""
+    run(*words)
+    assert (here / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("flags", [(), ("--lazy",)])
+def test_what_is_not_mounted_is_not_unmounted(run, here, flags):
+    (here / "a").mkdir()
+    assert "a" in run("umount", *flags, "a", code=None).err
+    assert run("umount", *flags, "a", code=None).code != 0
+
+
+def test_a_remote_that_was_made_or_removed_is_an_event(run, here):
+    made = run("config", "create", "work", "memory", "--json").of("config")
+    assert [(event["action"], event["name"]) for event in made] == [("created", "work")]
+    gone = run("config", "remove", "work", "--json").of("config")
+    assert [(event["action"], event["name"]) for event in gone] == [("removed", "work")]
