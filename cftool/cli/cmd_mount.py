@@ -58,9 +58,6 @@ class MountFlags:
     no_passthrough: Annotated[
         bool, Option("--no-passthrough", help="The kernel is not to read cached files by itself.")
     ] = False
-    binding: Annotated[str, Option("--binding", hidden=True, help="How the kernel is reached: kernel or libfuse.")] = (
-        "kernel"
-    )
     drain: Annotated[str, Option("--drain", metavar="TIME", help="At the end wait so long for uploads (60).")] = "60"
 
 
@@ -101,7 +98,7 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
             drain=sizes.parse_duration(flags.drain),
             root_path=cached.path,
             passthrough=not flags.no_passthrough,
-            binding=flags.binding,
+            binding=session.env.get("CFTOOL_MOUNT_BINDING", "kernel"),
             vfs=_vfs_settings(how, flags),
             reports=flags.stats_dir,
         )

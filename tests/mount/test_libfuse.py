@@ -31,8 +31,8 @@ pytestmark = [pytest.mark.real, pytest.mark.skipif(_missing() is not None, reaso
 @pytest.fixture
 def mount(tmp_path):
     (tmp_path / "remote").mkdir()
-    env = Cftool(tmp_path / "home").environment()
-    with mounted(str(tmp_path / "remote"), tmp_path / "mnt", env, "--binding", "libfuse", "--cache", "1h") as found:
+    env = {**Cftool(tmp_path / "home").environment(), "CFTOOL_MOUNT_BINDING": "libfuse"}
+    with mounted(str(tmp_path / "remote"), tmp_path / "mnt", env, "--cache", "1h") as found:
         yield found
 
 
@@ -97,7 +97,8 @@ def test_after_kill_9_all_that_was_closed_is_there(mount):
         assert (mount.place / f"f{number}").read_bytes() == trees.content(str(number), 10_000)
 
 
-def test_a_binding_that_is_not_there_is_told(mount, tmp_path):
-    (tmp_path / "other").mkdir()
-    done = mount.command("mount", tmp_path / "remote", tmp_path / "other", "--cache-id", "x", "--binding", "none")
+def test_a_binding_that_is_not_there_is_told(tmp_path):
+    (tmp_path / "mnt").mkdir()
+    env = {**Cftool(tmp_path / "home").environment(), "CFTOOL_MOUNT_BINDING": "none"}
+    done = Mount(str(tmp_path), tmp_path / "mnt", env).command("mount", tmp_path, tmp_path / "mnt")
     assert (done.returncode, done.stderr) == (2, b"cftool: there is no binding 'none'; there are kernel and libfuse\n")
