@@ -21,7 +21,8 @@ _NOT_OURS = frozenset({
 _LONG = {"ro": "read-only"}
 _SWITCHES = frozenset({"read-only", "allow-other", "stats-dir", "no-passthrough"})
 _VALUES = frozenset({
-    "cache", "cache-size", "hard-cache-size-limit", "metadata-cache", "cache-id", "cache-mode", "fsync", "drain", "config", "log-file", "log-format",
+    "cache", "cache-size", "hard-cache-size-limit", "metadata-cache", "cache-id", "cache-mode", "fsync", "drain",
+    "config", "log-file", "log-format",
 })  # fmt: skip
 
 
