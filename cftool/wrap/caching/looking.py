@@ -29,6 +29,7 @@ class Looking(StatefulWrapper):
 
     overlay: Overlay
     journal: Journal
+    alone = True  # whether nobody else may have made a directory that this journal makes
 
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
@@ -106,7 +107,10 @@ class Looking(StatefulWrapper):
             raise NotFound("not found", op="scan", path=path, store=self.name)
         seen: set[str] = set()
         missing: NotFound | None = None
-        for place in (listing.below, listing.otherwise):
+        below = listing.below
+        if not self.alone and found.shows is Shows.PENDING and found.row is not None and found.row.path == path:
+            below = path
+        for place in (below, listing.otherwise):
             if place is not None:
                 try:
                     yield from self._scanned(path, place, listing, seen)
