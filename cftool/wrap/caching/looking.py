@@ -116,8 +116,8 @@ class Looking(StatefulWrapper):
                     yield from self._scanned(path, place, listing, seen)
                 except NotFound as error:
                     missing = error
-        if seen and self.implicit:
-            self._not_needed(path, seen, mark)
+                if seen and place == path and self.implicit:
+                    self._not_needed(path, seen, mark)
         here = listing.decided or listing.implied or found.implied or found.shows is Shows.PENDING
         if missing is not None and not seen and not here:
             if self._found(path) == found:
@@ -154,7 +154,7 @@ class Looking(StatefulWrapper):
             child = paths.join(path, name)
             shown.add(name)
             if one.shows is Shows.GONE:
-                if name in listing.implied:
+                if one.implied or name in listing.implied:
                     yield Entry(child, Kind.DIRECTORY)
                 continue
             try:
