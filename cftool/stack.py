@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from cftool.core.errors import ConfigError, InvalidName
 from cftool.core.provider import Context, Memory, NoMemory, Pace, Secret, never
 from cftool.core.store import Store
 from cftool.core.types import NameRules
+from cftool.wrap import caches
 from cftool.wrap.check import CheckStore
 from cftool.wrap.noting import NotingStore
 from cftool.wrap.prefix import PrefixStore
@@ -90,15 +91,15 @@ def build(
     read_only: bool = False,
     metadata_cache: float = 0,
     metadata: Metadata | None = None,
-    visit: str | None = None,
+    visit: Iterable[str] = (),
 ) -> Store:
-    """The wrappers around a provider's store. `visit`: the directory of a cache of it that has something pending."""
+    """The wrappers around a provider's store. `visit`: the directories of its caches that have something pending."""
     metadata = Metadata(metadata_cache) if metadata is None else metadata
     store = below_cache(store, read_only=read_only, metadata=replace(metadata, seconds=0) if visit else metadata)
-    if visit:
+    for directory in visit:
         from cftool.wrap.caching.visiting import VisitingStore  # seldom needed
 
-        store = VisitingStore(store, visit)
+        store = VisitingStore(store, directory)
     if root:
         store = PrefixStore(store, root)
     return CheckStore(store)
@@ -147,7 +148,7 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
         root=settings.root.strip("/"),
         read_only=context.read_only or bool(remote.stack.read_only),
         metadata=_metadata(inner, seconds, settings.values, context),
-        visit=_pending_cache(context.state_dir, remote, inner.features.identity),
+        visit=_pending_caches(context.state_dir, remote, inner.features.identity),
     )
     path = _canonical(address.path, store.features.names, address)
     return Opened(store, path, address, _key(store.features.identity, path))
@@ -195,6 +196,15 @@ def cache_of(address: Address, config: Config, *, context: OpenContext) -> str:
     return _cache_of(address, provider, context, said.cache_id)
 
 
+def caches_of(address: Address, config: Config, *, context: OpenContext) -> list[str]:
+    """The caches that the remote of an address has, under whatever `cache_id`."""
+    provider, _, said, _ = _cacheable(address, config, context)
+    provider.close()
+    assert context.state_dir is not None
+    default = _cache_of(address, provider, context, said.cache_id)
+    return caches.of(context.state_dir, provider.features.identity, default)
+
+
 def _cache_of(address: Address, provider: Store, context: OpenContext, cache_id: str | None) -> str:
     assert context.state_dir is not None
     return cache_directory(context.state_dir, address.remote or "local", provider.features.identity, cache_id)
@@ -205,10 +215,12 @@ def _cacheable(
 ) -> "tuple[Store, str, StackOptions, Mapping[str, Value]]":
     """The provider's store below a cache, the path of the address in it, what its configuration says, its options."""
     if address.remote is None or _is_local(address, config):
-        opened = open_address(address, config, context=context)
+        opened = open_address(address, config, context=replace(context, state_dir=None))
         assert opened.local_root is not None
         opened.store.close()
-        provider = registry.provider("local").open({"root": opened.local_root}, _context("local", "local", context))
+        provider = registry.provider("local").open({"root": "/"}, _context("local", "local", context))
+        if place := opened.local_root.strip("/"):
+            provider = PrefixStore(provider, place)  # its identity says which directory
         known = None if address.remote is None else config.remote(address.remote)
         return provider, "", StackOptions() if known is None else known.stack, {}
     remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
@@ -249,16 +261,12 @@ def _view(options: Mapping[str, "Value"], env: Mapping[str, str]) -> str:
     return hashlib.sha256(repr((sorted(said), sorted(known))).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _pending_cache(state_dir: str | None, remote: RemoteConfig, identity: str) -> str | None:
-    """The cache of a remote where it has something pending; costs one look at the disk where there is none."""
+def _pending_caches(state_dir: str | None, remote: RemoteConfig, identity: str) -> list[str]:
+    """The caches of a remote that have something pending; one look at the disk where there is no cache at all."""
     if state_dir is None:
-        return None
-    directory = cache_directory(state_dir, remote.name, identity, remote.stack.cache_id)
-    if not os.path.exists(os.path.join(directory, "journal.sqlite")):
-        return None
-    from cftool.wrap.caching.visiting import anything_pending
-
-    return directory if anything_pending(directory) else None
+        return []
+    default = cache_directory(state_dir, remote.name, identity, remote.stack.cache_id)
+    return caches.pending(caches.of(state_dir, identity, default))
 
 
 def _is_local(address: Address, config: Config) -> bool:
@@ -293,6 +301,10 @@ def _open_confined(address: Address, root: str, remote: RemoteConfig, context: O
 def _local(address: Address, root: str, path: str, remote: RemoteConfig, context: OpenContext) -> Opened:
     provider = registry.provider("local")
     place = os.path.join(root, path) if path else root
+    if context.state_dir is not None:
+        caches.bring_local(
+            context.state_dir, place, lambda: provider.open({"root": "/"}, _context("local", "local", context))
+        )
     store = build(
         provider.open({"root": root}, _context(remote.name, "local", context)),
         read_only=context.read_only or bool(remote.stack.read_only),
