@@ -32,7 +32,7 @@ _SECRETS = ("private_access_key", "aws_secret_access_key", "gs_secret_access_key
 
 
 class _Named(Store):
-    """A store that a dictionary describes. `_KEYS`: of the documents, to the provider's option, "" where none is meant."""
+    """A store that a dictionary describes. `_KEYS`: of the documents, to the option of the provider, "" for none."""
 
     _PROVIDER: ClassVar[str]
     _CONFIG: ClassVar[Mapping[str, str]]  # what get_config gives
