@@ -92,7 +92,7 @@ class Running:
                 return
             try:
                 visited = stack.open_visiting(address, config, context=context, flags=flags, caches=caches)
-            except Exception:
+            except TemporaryError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
@@ -155,9 +155,9 @@ class Running:
             cache.close()
 
     def dirty(self) -> list[str]:
-        """Files whose content, or whose name, the remote does not have yet: paths relative to the address, in order."""
+        """What the remote does not have yet, or not under that name: paths relative to the address, in order."""
         rows = care.looked_at(self.directory)[0] if self._cache is None else self._cache.pending()
-        inside = (self._inside(path) for path in _dirty(rows))
+        inside = (self._inside(path) for path in dirty_files(rows))
         return [path for path in inside if path is not None]
 
     def _inside(self, path: str) -> str | None:
@@ -183,8 +183,8 @@ class Running:
         self.store.close()
 
 
-def _dirty(rows: Iterable[Pending]) -> list[str]:
-    """Files by the names that they are shown by, in the order of the changes."""
+def dirty_files(rows: Iterable[Pending]) -> list[str]:
+    """Files, and directories that were renamed, by the names that they are shown by, in the order of the changes."""
     found: dict[str, None] = {}
     for row in rows:
         if row.what is What.UPLOAD:
@@ -196,8 +196,7 @@ def _dirty(rows: Iterable[Pending]) -> list[str]:
             for path in below:
                 del found[path]
                 found[row.dst + path[len(row.path) :]] = None
-            if not row.is_dir:
-                found[row.dst] = None
+            found[row.dst] = None  # of a directory: all that was in it
     return list(found)
 
 

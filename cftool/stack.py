@@ -21,7 +21,7 @@ from cftool.config.address import Address, parse
 from cftool.config.file import Config, RemoteConfig, StackOptions, load
 from cftool.config.memory import FileMemory
 from cftool.core import paths
-from cftool.core.errors import ConfigError, InvalidName
+from cftool.core.errors import ConfigError, InvalidName, StoreError, TemporaryError
 from cftool.core.provider import Context, Memory, NoMemory, Pace, Secret, never
 from cftool.core.store import Store
 from cftool.core.types import NameRules
@@ -207,10 +207,14 @@ class Visited:
 def open_visiting(
     address: Address, config: Config, *, context: OpenContext, flags: StackOptions, caches: str | None = None
 ) -> Visited:
-    """Open `address` beside the process that has its cache open; the arguments are those of `open_cached`."""
+    """Open `address` beside the process that has its cache open; the arguments are those of `open_cached`.
+
+    Raises TemporaryError where that one has only just begun, so that there is nothing to look at yet.
+    """
     provider, path, said, options = _cacheable(address, config, context)
     directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id, caches)
     try:
+        _require_begun(directory, provider.name)
         read_only = context.read_only or bool(flags.read_only or said.read_only)
         return Visited(
             build(provider, read_only=read_only, metadata=_metadata(provider, 0.0, options, context), visit=directory),
@@ -220,6 +224,19 @@ def open_visiting(
     except BaseException:
         provider.close()
         raise
+
+
+def _require_begun(directory: str, name: str) -> None:
+    import sqlite3
+
+    from cftool.wrap.caching import care
+
+    try:
+        care.looked_at(directory)
+    except (StoreError, sqlite3.Error) as error:
+        raise TemporaryError(
+            f"the cache cannot be looked at: {error}", op="open", path=directory, store=name
+        ) from error
 
 
 def cache_of(address: Address, config: Config, *, context: OpenContext) -> str:
