@@ -21,6 +21,7 @@ from cftool.stack import OpenContext
 from cftool.wrap.caching import CachingStore, care, owner
 from cftool.wrap.caching.rows import Pending, What
 from cftool.wrap.check import CheckStore
+from cftool.wrap.readonly import ReadOnlyStore
 
 if TYPE_CHECKING:
     from cftool.core.store import Store
@@ -104,7 +105,8 @@ class Running:
     def _own(self, cached: stack.Cached) -> None:
         self._cache = cached.store
         self.root, self.directory = cached.path, cached.store.directory
-        self.store = stack.view(CheckStore(cached.store), cached.path)
+        store: Store = ReadOnlyStore(cached.store) if cached.read_only else cached.store
+        self.store = stack.view(CheckStore(store), cached.path)
         try:
             self._owner = owner.Owner(cached.store)
         except BaseException:

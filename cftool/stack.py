@@ -155,12 +155,16 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """A stack with the write-back cache, which this process owns, and where in it the address points."""
+    """A stack with the write-back cache, which this process owns, and where in it the address points.
+
+    `read_only`: what is below refuses changes, so that the cache must take none.
+    """
 
     store: "CachingStore"
     path: str
     address: Address
     poll: Callable[[], frozenset[str]] | None = None  # what others changed: MetadataCachingStore.poll
+    read_only: bool = False
 
 
 def open_cached(
@@ -175,11 +179,9 @@ def open_cached(
 
     provider, path, said, options = _cacheable(address, config, context)
     seconds = _first(flags.metadata_cache, said.metadata_cache, _MOUNT_METADATA)
-    below = below_cache(
-        provider,
-        read_only=context.read_only or bool(flags.read_only or said.read_only),
-        metadata=_metadata(provider, seconds, options, replace(context, fresh=False)),
-    )
+    read_only = context.read_only or bool(flags.read_only or said.read_only)
+    metadata = _metadata(provider, seconds, options, replace(context, fresh=False))
+    below = below_cache(provider, read_only=read_only, metadata=metadata)
     directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id, caches)
     defaults = CacheSettings()
     cache = CacheSettings(
@@ -189,7 +191,8 @@ def open_cached(
         host=os.uname().nodename,
     )
     try:
-        return Cached(CachingStore(below, directory, cache), path, address, getattr(below, "poll", None))
+        poll = getattr(below, "poll", None)
+        return Cached(CachingStore(below, directory, cache), path, address, poll, read_only)
     except BaseException:
         below.close()
         raise

@@ -18,6 +18,7 @@ from cftool.cloudfusion import (
     TransparentMultiprocessingCachingStore,
     open_store,
 )
+from cftool.disk import locks
 from cftool.testing.fake_s3 import ACCESS_KEY, SECRET_KEY, FakeS3
 from cftool.testing.http_fake import FakeServer
 from cftool.wrap.caching.rows import Pending, What
@@ -306,3 +307,27 @@ def test_a_path_is_checked_before_it_is_journalled(opened):
     with pytest.raises(InvalidPathValueError):
         put(client, "relative")
     assert client.get_dirty_files() == []
+
+
+def test_who_meets_an_owner_that_has_only_just_begun_waits_for_it(opened, user):
+    directory = user.home / "state/cftool/cache/session"
+    directory.mkdir(parents=True)
+    lock = locks.Lock(str(directory), "owner")
+    found = []
+    thread = threading.Thread(target=lambda: found.append(opened()))
+    thread.start()
+    assert found == []
+    lock.release()
+    thread.join()
+    put(found[0], "/file")
+    assert found[0].get_dirty_files() == ["/file"]
+
+
+def test_an_owner_that_never_begins_is_told(opened, user, monkeypatch):
+    monkeypatch.setattr("cftool.cached._BEGINNING", 0.0)
+    directory = user.home / "state/cftool/cache/session"
+    directory.mkdir(parents=True)
+    lock = locks.Lock(str(directory), "owner")
+    with pytest.raises(StoreAccessError, match="cannot be looked at"):
+        opened()
+    lock.release()
