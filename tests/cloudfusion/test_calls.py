@@ -290,7 +290,7 @@ def test_space_and_account(client):
 
 
 def test_where_the_service_tells_no_space_the_files_count(env):
-    with open_store("memory:", env=env) as client:
+    with open_store("memory:counted", env=env) as client:
         assert client.get_used_space() == 0
         put(client, a="123", dir__b="45")
         assert client.get_used_space() == 5
