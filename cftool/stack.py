@@ -2,9 +2,9 @@
 
 Outermost first: Check, Prefix (a remote's `root`), Visiting (where a write-back cache of the remote has something that
 is not uploaded yet), MetadataCaching (where it is asked for; else Noting, for those who have it), Resume, ReadOnly,
-provider. `open_cached` is for mounts.
-`cli` and programs call `open_address`; a transfer works on `rooted` views of what that gives. Whoever opens closes;
-closing a view closes the stack below it.
+provider. `open_cached` is for mounts, and with `open_visiting` for programs (`cached`). `cli` and programs call
+`open_address`; a transfer works on `rooted` views of what that gives. Whoever opens closes; closing a view closes the
+stack below it.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from cftool import registry
 from cftool.config import values
-from cftool.config.address import Address
-from cftool.config.file import Config, RemoteConfig, StackOptions
+from cftool.config.address import Address, parse
+from cftool.config.file import Config, RemoteConfig, StackOptions, load
 from cftool.config.memory import FileMemory
 from cftool.core import paths
-from cftool.core.errors import ConfigError, InvalidName
+from cftool.core.errors import ConfigError, InvalidName, StoreError, TemporaryError
 from cftool.core.provider import Context, Memory, NoMemory, Pace, Secret, never
 from cftool.core.store import Store
 from cftool.core.types import NameRules
@@ -141,7 +141,7 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
         if confined is None:
             return _open_local(address, "/" + address.path, remote, context, follow=follow)
         return _open_confined(address, str(confined), remote, context)
-    inner = provider.open(settings.values, _context(remote.name, provider.name, context))
+    inner = provider.open(settings.values, provider_context(remote.name, provider.name, context))
     seconds = _first(context.metadata_cache, remote.stack.metadata_cache)
     store = build(
         inner,
@@ -156,29 +156,34 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """A stack with the write-back cache, which this process owns, and where in it the address points."""
+    """A stack with the write-back cache, which this process owns, and where in it the address points.
+
+    `read_only`: what is below refuses changes, so that the cache must take none.
+    """
 
     store: "CachingStore"
     path: str
     address: Address
     poll: Callable[[], frozenset[str]] | None = None  # what others changed: MetadataCachingStore.poll
+    read_only: bool = False
 
 
-def open_cached(address: Address, config: Config, *, context: OpenContext, flags: StackOptions) -> Cached:
+def open_cached(
+    address: Address, config: Config, *, context: OpenContext, flags: StackOptions, caches: str | None = None
+) -> Cached:
     """Open `address` with the cache, as a mount does. `flags` win over the remote's configuration.
 
-    Raises Locked where another process has this cache open.
+    `caches`: the directory of this and other caches, where it is not that of the state. Raises Locked where another
+    process has this cache open.
     """
     from cftool.wrap.caching import CacheSettings, CachingStore
 
     provider, path, said, options = _cacheable(address, config, context)
     seconds = _first(flags.metadata_cache, said.metadata_cache, _MOUNT_METADATA)
-    below = below_cache(
-        provider,
-        read_only=context.read_only or bool(flags.read_only or said.read_only),
-        metadata=_metadata(provider, seconds, options, replace(context, fresh=False)),
-    )
-    directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id)
+    read_only = context.read_only or bool(flags.read_only or said.read_only)
+    metadata = _metadata(provider, seconds, options, replace(context, fresh=False))
+    below = below_cache(provider, read_only=read_only, metadata=metadata)
+    directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id, caches)
     defaults = CacheSettings()
     cache = CacheSettings(
         delay=_first(flags.cache, said.cache, defaults.delay),
@@ -186,7 +191,58 @@ def open_cached(address: Address, config: Config, *, context: OpenContext, flags
         hard=int(_first(flags.hard_cache_size_limit, said.hard_cache_size_limit, float(defaults.hard))),
         host=os.uname().nodename,
     )
-    return Cached(CachingStore(below, directory, cache), path, address, getattr(below, "poll", None))
+    try:
+        poll = getattr(below, "poll", None)
+        return Cached(CachingStore(below, directory, cache), path, address, poll, read_only)
+    except BaseException:
+        below.close()
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """A stack that sees what is pending in a cache of another process; `directory` is the cache's."""
+
+    store: Store
+    path: str
+    directory: str
+
+
+def open_visiting(
+    address: Address, config: Config, *, context: OpenContext, flags: StackOptions, caches: str | None = None
+) -> Visited:
+    """Open `address` beside the process that has its cache open; the arguments are those of `open_cached`.
+
+    Raises TemporaryError where that one has only just begun, so that there is nothing to look at yet.
+    """
+    provider, path, said, options = _cacheable(address, config, context)
+    directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id, caches)
+    try:
+        _require_begun(directory, provider.name)
+        read_only = context.read_only or bool(flags.read_only or said.read_only)
+        return Visited(
+            build(
+                provider, read_only=read_only, metadata=_metadata(provider, 0.0, options, context), visit=[directory]
+            ),
+            path,
+            directory,
+        )
+    except BaseException:
+        provider.close()
+        raise
+
+
+def _require_begun(directory: str, name: str) -> None:
+    import sqlite3
+
+    from cftool.wrap.caching import care
+
+    try:
+        care.looked_at(directory)
+    except (StoreError, sqlite3.Error) as error:
+        raise TemporaryError(
+            f"the cache cannot be looked at: {error}", op="open", path=directory, store=name
+        ) from error
 
 
 def cache_of(address: Address, config: Config, *, context: OpenContext) -> str:
@@ -205,9 +261,12 @@ def caches_of(address: Address, config: Config, *, context: OpenContext) -> list
     return caches.of(context.state_dir, provider.features.identity, default)
 
 
-def _cache_of(address: Address, provider: Store, context: OpenContext, cache_id: str | None) -> str:
+def _cache_of(
+    address: Address, provider: Store, context: OpenContext, cache_id: str | None, base: str | None = None
+) -> str:
     assert context.state_dir is not None
-    return cache_directory(context.state_dir, address.remote or "local", provider.features.identity, cache_id)
+    directory = cache_directory(context.state_dir, address.remote or "local", provider.features.identity, cache_id)
+    return directory if base is None else os.path.join(base, os.path.basename(directory))
 
 
 def _cacheable(
@@ -218,7 +277,7 @@ def _cacheable(
         opened = open_address(address, config, context=replace(context, state_dir=None))
         assert opened.local_root is not None
         opened.store.close()
-        provider = registry.provider("local").open({"root": "/"}, _context("local", "local", context))
+        provider = registry.provider("local").open({"root": "/"}, provider_context("local", "local", context))
         if place := opened.local_root.strip("/"):
             provider = PrefixStore(provider, place)  # its identity says which directory
         known = None if address.remote is None else config.remote(address.remote)
@@ -226,7 +285,7 @@ def _cacheable(
     remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
     kind = registry.provider(remote.type or remote.name)
     settings = values.settings(kind, remote, values.Layers(context.env, address.overrides, context.flags), config)
-    provider = kind.open(settings.values, _context(remote.name, kind.name, context))
+    provider = kind.open(settings.values, provider_context(remote.name, kind.name, context))
     path = paths.join(settings.root.strip("/"), _canonical(address.path, provider.features.names, address)).rstrip("/")
     return provider, path, remote.stack, settings.values
 
@@ -277,11 +336,21 @@ def _is_local(address: Address, config: Config) -> bool:
 
 def rooted(opened: Opened, path: str | None = None) -> Store:
     """The same stack as a view of `path` (default: the address's own), which need not exist."""
-    place = opened.path if path is None else path
-    if not place:
-        return opened.store
-    inner = opened.store.inner if isinstance(opened.store, CheckStore) else opened.store
-    return CheckStore(PrefixStore(inner, place))
+    return view(opened.store, opened.path if path is None else path)
+
+
+def view(store: Store, path: str) -> Store:
+    """A stack as a view of one directory of it, which need not exist."""
+    inner = store.inner if isinstance(store, CheckStore) else store
+    return CheckStore(PrefixStore(inner, path)) if path else store
+
+
+def locate(text: str, *, env: Mapping[str, str], config_file: str | None = None) -> tuple[Address, Config]:
+    """What a text like `remote:path` names, and the configuration for it; of a local path none is read."""
+    if ":" not in text.partition("/")[0]:
+        return parse(text, remotes=()), Config("", env)
+    config = load(config_file, env)
+    return parse(text, remotes=config.known(registry.names())), config
 
 
 def _open_local(address: Address, path: str, remote: RemoteConfig, context: OpenContext, *, follow: bool) -> Opened:
@@ -303,10 +372,10 @@ def _local(address: Address, root: str, path: str, remote: RemoteConfig, context
     place = os.path.join(root, path) if path else root
     if context.state_dir is not None:
         caches.bring_local(
-            context.state_dir, place, lambda: provider.open({"root": "/"}, _context("local", "local", context))
+            context.state_dir, place, lambda: provider.open({"root": "/"}, provider_context("local", "local", context))
         )
     store = build(
-        provider.open({"root": root}, _context(remote.name, "local", context)),
+        provider.open({"root": root}, provider_context(remote.name, "local", context)),
         read_only=context.read_only or bool(remote.stack.read_only),
         metadata_cache=0 if context.fresh else _first(context.metadata_cache, remote.stack.metadata_cache),
     )
@@ -323,7 +392,8 @@ def _real(path: str, *, follow: bool) -> str:
         raise ConfigError(f"{paths.printable(path)!r}: {error.strerror}") from None
 
 
-def _context(remote: str, provider: str, context: OpenContext) -> Context:
+def provider_context(remote: str, provider: str, context: OpenContext) -> Context:
+    """What a provider is opened with, or asked for a login."""
     memory: Memory = NoMemory() if context.state_dir is None else FileMemory(context.state_dir, provider)
     return Context(
         remote=remote,
