@@ -31,8 +31,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/python -m tests.demo
 
 test: lint
-	@bash tests/house/apache.sh
-	@bash tests/house/fuse.sh
+	@bash tests/house/debian.sh
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
 
 lint: $(VENV)/.test
@@ -43,8 +42,7 @@ lint: $(VENV)/.test
 	@$(BIN)/python -m tests.house.docs --check
 
 cover: $(VENV)/.test
-	@bash tests/house/apache.sh
-	@bash tests/house/fuse.sh
+	@bash tests/house/debian.sh
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -q --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --skip-covered --show-missing
 	@$(BIN)/coverage report --format=total --fail-under=100 --include='$(SAFE)' >/dev/null || \

@@ -2,29 +2,30 @@
 
 Outermost first: Check, Prefix (a remote's `root`), Visiting (where a write-back cache of the remote has something that
 is not uploaded yet), MetadataCaching (where it is asked for; else Noting, for those who have it), Resume, ReadOnly,
-provider. `open_cached` is for mounts.
-`cli` and programs call `open_address`; a transfer works on `rooted` views of what that gives. Whoever opens closes;
-closing a view closes the stack below it.
+provider. `open_cached` is for mounts, and with `open_visiting` for programs (`cached`). `cli` and programs call
+`open_address`; a transfer works on `rooted` views of what that gives. Whoever opens closes; closing a view closes the
+stack below it.
 """
 
 import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cftool import registry
 from cftool.config import values
-from cftool.config.address import Address
-from cftool.config.file import Config, RemoteConfig, StackOptions
+from cftool.config.address import Address, parse
+from cftool.config.file import Config, RemoteConfig, StackOptions, load
 from cftool.config.memory import FileMemory
 from cftool.core import paths
-from cftool.core.errors import ConfigError, InvalidName
+from cftool.core.errors import ConfigError, InvalidName, StoreError, TemporaryError
 from cftool.core.provider import Context, Memory, NoMemory, Pace, Secret, never
 from cftool.core.store import Store
 from cftool.core.types import NameRules
+from cftool.wrap import caches
 from cftool.wrap.check import CheckStore
 from cftool.wrap.noting import NotingStore
 from cftool.wrap.prefix import PrefixStore
@@ -90,15 +91,15 @@ def build(
     read_only: bool = False,
     metadata_cache: float = 0,
     metadata: Metadata | None = None,
-    visit: str | None = None,
+    visit: Iterable[str] = (),
 ) -> Store:
-    """The wrappers around a provider's store. `visit`: the directory of a cache of it that has something pending."""
+    """The wrappers around a provider's store. `visit`: the directories of its caches that have something pending."""
     metadata = Metadata(metadata_cache) if metadata is None else metadata
     store = below_cache(store, read_only=read_only, metadata=replace(metadata, seconds=0) if visit else metadata)
-    if visit:
+    for directory in visit:
         from cftool.wrap.caching.visiting import VisitingStore  # seldom needed
 
-        store = VisitingStore(store, visit)
+        store = VisitingStore(store, directory)
     if root:
         store = PrefixStore(store, root)
     return CheckStore(store)
@@ -140,14 +141,14 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
         if confined is None:
             return _open_local(address, "/" + address.path, remote, context, follow=follow)
         return _open_confined(address, str(confined), remote, context)
-    inner = provider.open(settings.values, _context(remote.name, provider.name, context))
+    inner = provider.open(settings.values, provider_context(remote.name, provider.name, context))
     seconds = _first(context.metadata_cache, remote.stack.metadata_cache)
     store = build(
         inner,
         root=settings.root.strip("/"),
         read_only=context.read_only or bool(remote.stack.read_only),
         metadata=_metadata(inner, seconds, settings.values, context),
-        visit=_pending_cache(context.state_dir, remote, inner.features.identity),
+        visit=_pending_caches(context.state_dir, remote, inner.features.identity),
     )
     path = _canonical(address.path, store.features.names, address)
     return Opened(store, path, address, _key(store.features.identity, path))
@@ -155,29 +156,34 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """A stack with the write-back cache, which this process owns, and where in it the address points."""
+    """A stack with the write-back cache, which this process owns, and where in it the address points.
+
+    `read_only`: what is below refuses changes, so that the cache must take none.
+    """
 
     store: "CachingStore"
     path: str
     address: Address
     poll: Callable[[], frozenset[str]] | None = None  # what others changed: MetadataCachingStore.poll
+    read_only: bool = False
 
 
-def open_cached(address: Address, config: Config, *, context: OpenContext, flags: StackOptions) -> Cached:
+def open_cached(
+    address: Address, config: Config, *, context: OpenContext, flags: StackOptions, caches: str | None = None
+) -> Cached:
     """Open `address` with the cache, as a mount does. `flags` win over the remote's configuration.
 
-    Raises Locked where another process has this cache open.
+    `caches`: the directory of this and other caches, where it is not that of the state. Raises Locked where another
+    process has this cache open.
     """
     from cftool.wrap.caching import CacheSettings, CachingStore
 
     provider, path, said, options = _cacheable(address, config, context)
     seconds = _first(flags.metadata_cache, said.metadata_cache, _MOUNT_METADATA)
-    below = below_cache(
-        provider,
-        read_only=context.read_only or bool(flags.read_only or said.read_only),
-        metadata=_metadata(provider, seconds, options, replace(context, fresh=False)),
-    )
-    directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id)
+    read_only = context.read_only or bool(flags.read_only or said.read_only)
+    metadata = _metadata(provider, seconds, options, replace(context, fresh=False))
+    below = below_cache(provider, read_only=read_only, metadata=metadata)
+    directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id, caches)
     defaults = CacheSettings()
     cache = CacheSettings(
         delay=_first(flags.cache, said.cache, defaults.delay),
@@ -185,7 +191,58 @@ def open_cached(address: Address, config: Config, *, context: OpenContext, flags
         hard=int(_first(flags.hard_cache_size_limit, said.hard_cache_size_limit, float(defaults.hard))),
         host=os.uname().nodename,
     )
-    return Cached(CachingStore(below, directory, cache), path, address, getattr(below, "poll", None))
+    try:
+        poll = getattr(below, "poll", None)
+        return Cached(CachingStore(below, directory, cache), path, address, poll, read_only)
+    except BaseException:
+        below.close()
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """A stack that sees what is pending in a cache of another process; `directory` is the cache's."""
+
+    store: Store
+    path: str
+    directory: str
+
+
+def open_visiting(
+    address: Address, config: Config, *, context: OpenContext, flags: StackOptions, caches: str | None = None
+) -> Visited:
+    """Open `address` beside the process that has its cache open; the arguments are those of `open_cached`.
+
+    Raises TemporaryError where that one has only just begun, so that there is nothing to look at yet.
+    """
+    provider, path, said, options = _cacheable(address, config, context)
+    directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id, caches)
+    try:
+        _require_begun(directory, provider.name)
+        read_only = context.read_only or bool(flags.read_only or said.read_only)
+        return Visited(
+            build(
+                provider, read_only=read_only, metadata=_metadata(provider, 0.0, options, context), visit=[directory]
+            ),
+            path,
+            directory,
+        )
+    except BaseException:
+        provider.close()
+        raise
+
+
+def _require_begun(directory: str, name: str) -> None:
+    import sqlite3
+
+    from cftool.wrap.caching import care
+
+    try:
+        care.looked_at(directory)
+    except (StoreError, sqlite3.Error) as error:
+        raise TemporaryError(
+            f"the cache cannot be looked at: {error}", op="open", path=directory, store=name
+        ) from error
 
 
 def cache_of(address: Address, config: Config, *, context: OpenContext) -> str:
@@ -195,9 +252,21 @@ def cache_of(address: Address, config: Config, *, context: OpenContext) -> str:
     return _cache_of(address, provider, context, said.cache_id)
 
 
-def _cache_of(address: Address, provider: Store, context: OpenContext, cache_id: str | None) -> str:
+def caches_of(address: Address, config: Config, *, context: OpenContext) -> list[str]:
+    """The caches that the remote of an address has, under whatever `cache_id`."""
+    provider, _, said, _ = _cacheable(address, config, context)
+    provider.close()
     assert context.state_dir is not None
-    return cache_directory(context.state_dir, address.remote or "local", provider.features.identity, cache_id)
+    default = _cache_of(address, provider, context, said.cache_id)
+    return caches.of(context.state_dir, provider.features.identity, default)
+
+
+def _cache_of(
+    address: Address, provider: Store, context: OpenContext, cache_id: str | None, base: str | None = None
+) -> str:
+    assert context.state_dir is not None
+    directory = cache_directory(context.state_dir, address.remote or "local", provider.features.identity, cache_id)
+    return directory if base is None else os.path.join(base, os.path.basename(directory))
 
 
 def _cacheable(
@@ -205,16 +274,18 @@ def _cacheable(
 ) -> "tuple[Store, str, StackOptions, Mapping[str, Value]]":
     """The provider's store below a cache, the path of the address in it, what its configuration says, its options."""
     if address.remote is None or _is_local(address, config):
-        opened = open_address(address, config, context=context)
+        opened = open_address(address, config, context=replace(context, state_dir=None))
         assert opened.local_root is not None
         opened.store.close()
-        provider = registry.provider("local").open({"root": opened.local_root}, _context("local", "local", context))
+        provider = registry.provider("local").open({"root": "/"}, provider_context("local", "local", context))
+        if place := opened.local_root.strip("/"):
+            provider = PrefixStore(provider, place)  # its identity says which directory
         known = None if address.remote is None else config.remote(address.remote)
         return provider, "", StackOptions() if known is None else known.stack, {}
     remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
     kind = registry.provider(remote.type or remote.name)
     settings = values.settings(kind, remote, values.Layers(context.env, address.overrides, context.flags), config)
-    provider = kind.open(settings.values, _context(remote.name, kind.name, context))
+    provider = kind.open(settings.values, provider_context(remote.name, kind.name, context))
     path = paths.join(settings.root.strip("/"), _canonical(address.path, provider.features.names, address)).rstrip("/")
     return provider, path, remote.stack, settings.values
 
@@ -249,16 +320,12 @@ def _view(options: Mapping[str, "Value"], env: Mapping[str, str]) -> str:
     return hashlib.sha256(repr((sorted(said), sorted(known))).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _pending_cache(state_dir: str | None, remote: RemoteConfig, identity: str) -> str | None:
-    """The cache of a remote where it has something pending; costs one look at the disk where there is none."""
+def _pending_caches(state_dir: str | None, remote: RemoteConfig, identity: str) -> list[str]:
+    """The caches of a remote that have something pending; one look at the disk where there is no cache at all."""
     if state_dir is None:
-        return None
-    directory = cache_directory(state_dir, remote.name, identity, remote.stack.cache_id)
-    if not os.path.exists(os.path.join(directory, "journal.sqlite")):
-        return None
-    from cftool.wrap.caching.visiting import anything_pending
-
-    return directory if anything_pending(directory) else None
+        return []
+    default = cache_directory(state_dir, remote.name, identity, remote.stack.cache_id)
+    return caches.pending(caches.of(state_dir, identity, default))
 
 
 def _is_local(address: Address, config: Config) -> bool:
@@ -269,11 +336,21 @@ def _is_local(address: Address, config: Config) -> bool:
 
 def rooted(opened: Opened, path: str | None = None) -> Store:
     """The same stack as a view of `path` (default: the address's own), which need not exist."""
-    place = opened.path if path is None else path
-    if not place:
-        return opened.store
-    inner = opened.store.inner if isinstance(opened.store, CheckStore) else opened.store
-    return CheckStore(PrefixStore(inner, place))
+    return view(opened.store, opened.path if path is None else path)
+
+
+def view(store: Store, path: str) -> Store:
+    """A stack as a view of one directory of it, which need not exist."""
+    inner = store.inner if isinstance(store, CheckStore) else store
+    return CheckStore(PrefixStore(inner, path)) if path else store
+
+
+def locate(text: str, *, env: Mapping[str, str], config_file: str | None = None) -> tuple[Address, Config]:
+    """What a text like `remote:path` names, and the configuration for it; of a local path none is read."""
+    if ":" not in text.partition("/")[0]:
+        return parse(text, remotes=()), Config("", env)
+    config = load(config_file, env)
+    return parse(text, remotes=config.known(registry.names())), config
 
 
 def _open_local(address: Address, path: str, remote: RemoteConfig, context: OpenContext, *, follow: bool) -> Opened:
@@ -293,8 +370,12 @@ def _open_confined(address: Address, root: str, remote: RemoteConfig, context: O
 def _local(address: Address, root: str, path: str, remote: RemoteConfig, context: OpenContext) -> Opened:
     provider = registry.provider("local")
     place = os.path.join(root, path) if path else root
+    if context.state_dir is not None:
+        caches.bring_local(
+            context.state_dir, place, lambda: provider.open({"root": "/"}, provider_context("local", "local", context))
+        )
     store = build(
-        provider.open({"root": root}, _context(remote.name, "local", context)),
+        provider.open({"root": root}, provider_context(remote.name, "local", context)),
         read_only=context.read_only or bool(remote.stack.read_only),
         metadata_cache=0 if context.fresh else _first(context.metadata_cache, remote.stack.metadata_cache),
     )
@@ -311,7 +392,8 @@ def _real(path: str, *, follow: bool) -> str:
         raise ConfigError(f"{paths.printable(path)!r}: {error.strerror}") from None
 
 
-def _context(remote: str, provider: str, context: OpenContext) -> Context:
+def provider_context(remote: str, provider: str, context: OpenContext) -> Context:
+    """What a provider is opened with, or asked for a login."""
     memory: Memory = NoMemory() if context.state_dir is None else FileMemory(context.state_dir, provider)
     return Context(
         remote=remote,

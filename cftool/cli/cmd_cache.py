@@ -3,6 +3,7 @@
 Each speaks to the process that has the cache open, where one has; else it opens the cache itself.
 """
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from typer import Argument, Option
 from cftool.cli import exits, formats
 from cftool.cli.each import each
 from cftool.cli.session import Session
-from cftool.core.errors import ConfigError, NotFound
+from cftool.core.errors import CftoolError, ConfigError, NotFound
 from cftool.core.paths import printable
 
 if TYPE_CHECKING:
@@ -102,30 +103,28 @@ def fsck(session: Session, remote: Remote = None) -> int:
 def _each(session: Session, remote: str | None, act: "Callable[[str], int | None]") -> int:
     from cftool import stack
     from cftool.config import dirs
+    from cftool.wrap import caches
 
     if remote is not None:
-        directory = stack.cache_of(session.parse(remote), session.config, context=session.context())
-        if not os.path.exists(os.path.join(directory, "journal.sqlite")):
-            raise NotFound(f"{remote} has no cache", op="cache", path=directory)
-        return each(session, [directory], act)
-    base = os.path.join(dirs.state_dir(session.env), "cache")
-    try:
-        names = sorted(os.listdir(base))
-    except FileNotFoundError:
-        return exits.DONE
-    found = [os.path.join(base, name) for name in names]
-    return each(session, [each for each in found if os.path.exists(os.path.join(each, "journal.sqlite"))], act)
+        found = stack.caches_of(session.parse(remote), session.config, context=session.context())
+        if not found:
+            raise NotFound(f"{remote} has no cache", op="cache", path=remote)
+        return each(session, found, act)
+    return each(session, list(caches.every(dirs.state_dir(session.env))), act)
 
 
 def _address_of(session: Session, directory: str) -> str:
-    """Which remote a cache is of: its name is the remote's and a digest, or what `cache_id` says."""
+    """Which remote a cache is of."""
     from cftool import stack
+    from cftool.wrap import caches
 
     name = os.path.basename(directory)
-    for known, remote in session.config.remotes.items():
-        if name.startswith(f"{known}-") or remote.stack.cache_id == name:
-            address = session.parse(f"{known}:")
-            if stack.cache_of(address, session.config, context=session.context()) == directory:
+    root = caches.local_root(caches.whose(directory))
+    if root is not None:
+        return f"/{root}"
+    for known in session.config.remotes:
+        with contextlib.suppress(CftoolError):  # one that cannot be opened now
+            if directory in stack.caches_of(session.parse(f"{known}:"), session.config, context=session.context()):
                 return f"{known}:"
     raise ConfigError(f"no remote has the cache {printable(name)}; say which: cftool cache flush REMOTE:")
 

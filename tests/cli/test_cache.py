@@ -10,6 +10,7 @@ from cftool.config import dirs
 from cftool.config.address import parse
 from cftool.config.file import Config, StackOptions
 from cftool.core import ops
+from cftool.wrap import caches
 from cftool.wrap.caching.owner import Owner
 
 
@@ -99,8 +100,48 @@ def test_flush_without_a_mount_uploads_by_itself(run, alone, tmp_path):
     assert "0 changes not uploaded" in run("cache", "status").out.decode()
 
 
+def test_flush_of_a_cache_of_a_local_directory_needs_no_configuration(run, alone):
+    run("cache", "flush")
+    assert alone.remote() == ["a", "two"]
+
+
 def test_flush_of_a_cache_whose_remote_is_not_known_asks_for_it(run, alone):
+    with open(os.path.join(alone.directory, "identity"), "w") as file:
+        file.write("s3:nobody")
     assert "say which" in run("cache", "flush", code=2).err
+
+
+@pytest.mark.parametrize("mounted", ["owned", "alone"])
+def test_commands_on_a_local_directory_see_what_its_cache_still_holds(run, request, cache, mounted):
+    request.getfixturevalue(mounted)
+    assert run("cat", cache.root / "a/one").out == b"a/one"
+    assert cache.remote() == ["a"]
+    assert run("ls", cache.root.parent / "elsewhere", code=None).out == b""
+    assert cache.remote() == ["a"]
+    assert b"two" in run("ls", "-R", cache.root.parent).out
+    assert cache.remote() == ["a", "two"]
+
+
+def test_command_on_a_local_directory_fails_where_its_cache_cannot_bring_what_it_holds(run, alone):
+    (alone.root / "a").write_text("a file is in the way")
+    assert "not uploaded yet" in run("ls", alone.root, code=5).err
+
+
+def test_caches_of_two_local_directories_are_two(cache, here):
+    (here / "other").mkdir()
+    places = [
+        stack.cache_of(parse(str(root), remotes=()), Config("", os.environ), context=cache.context)
+        for root in (cache.root, here / "other")
+    ]
+    assert len(set(places)) == 2
+
+
+def test_cache_of_the_whole_disk_is_found(cache):
+    place = os.path.join(cache.context.state_dir, "cache", "all")
+    os.makedirs(place)
+    caches.say_whose(place, "local")
+    assert caches.local_root(caches.whose(place)) == ""
+    assert caches.local_root("localhost/x") is None
 
 
 def test_flush_tells_what_stays_and_exits_5(run, alone, tmp_path):

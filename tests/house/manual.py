@@ -90,8 +90,8 @@ def _examples(words: str) -> list[str]:
     if not rows:
         return []
     lines = [".SH EXAMPLES"]
-    for row in rows:
-        lines += [".PP", ".RS", ".nf", _line(escaped(row.replace("DEMO", "demo"))), ".fi", ".RE"]
+    for number, row in enumerate(rows):
+        lines += [*([".PP"] if number else []), ".RS", ".nf", _line(escaped(row.replace("DEMO", "demo"))), ".fi", ".RE"]
     return lines
 
 

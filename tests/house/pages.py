@@ -115,6 +115,10 @@ DESCRIPTIONS = {
     "put": "Of any length: it is sent as it comes.",
     "hash": "Lines are those of `sha256sum`(1). What the service knows is not downloaded.",
     "mount": "Needs FUSE: `fusermount3`, or root.",
+    "config": (
+        "`cftool config login NAME` opens the browser and waits for its answer on this machine; with `--no-browser` it"
+        " shows an address to open anywhere, and takes the code that is shown there."
+    ),
     "restore": "Times are those at which a run moved something to the trash; `cftool trash list` shows them.",
 }
 EXAMPLES = {
@@ -146,10 +150,29 @@ EXAMPLES = {
     ),
     "link": ("cftool link DEMO:backup/papers/list.txt",),
     "cleanup": ("cftool cleanup DEMO:",),
+    "trash list": (
+        "echo Tea > papers/list.txt && cftool sync --trash papers DEMO:backup/papers",
+        "cftool trash list DEMO:backup/papers",
+    ),
+    "trash empty": ("cftool trash empty --older-than 30d DEMO:backup/papers",),
+    "restore": ("cftool restore --force DEMO:backup/papers/list.txt",),
+    "mount": (
+        "mkdir mounted && cftool mount DEMO:backup mounted",
+        "ls -l mounted/papers && cp papers/list.txt mounted/copy.txt",
+    ),
+    "umount": ("cftool umount mounted",),
+    "cache status": ("cftool cache status DEMO:",),
+    "cache flush": ("cftool cache flush DEMO:",),
+    "cache fsck": ("cftool cache fsck DEMO:",),
+    "cache clear": ("cftool cache clear DEMO:",),
     "config create": ("cftool config create lab memory",),
     "config list": ("cftool config list",),
     "config show": ("cftool config show lab",),
     "config test": ("cftool config test DEMO",),
+    "config import-rclone": (
+        "printf '[nas]\\ntype = webdav\\nurl = https://nas.example.org/dav\\n' > rclone.conf",
+        "cftool config import-rclone rclone.conf",
+    ),
     "config path": ("cftool config path",),
     "config remove": ("cftool config remove lab",),
     "completion": ("cftool completion bash > cftool.bash",),

@@ -101,8 +101,13 @@ def test_mandoc_finds_no_error(page: str) -> None:
 
 
 def test_the_examples_run_as_they_stand(rclone_server, tmp_path) -> None:
-    script = ["mkdir -p papers/2026; echo 'Dear Sir' > papers/2026/letter.txt; echo Milk > papers/list.txt"]
-    for row in (row for name in map(" ".join, manual.every()) for row in pages.EXAMPLES.get(name, ())):
+    mounted = shlex.quote(str(tmp_path / "mounted"))
+    script = [f"trap 'umount -l {mounted} 2>/dev/null' EXIT"]
+    script += ["mkdir -p papers/2026; echo 'Dear Sir' > papers/2026/letter.txt; echo Milk > papers/list.txt"]
+    names = [" ".join(words) for words in manual.every()]
+    if not os.access("/dev/fuse", os.W_OK) or os.geteuid() != 0:
+        names = [name for name in names if not name.endswith("mount")]
+    for row in (row for name in names for row in pages.EXAMPLES.get(name, ())):
         found = re.search(r"    # exit (\d+)$", row)
         line = (row[: found.start()] if found else row).replace("DEMO", "demo").replace("backup", f"man-{os.getpid()}")
         code = found[1] if found else "0"

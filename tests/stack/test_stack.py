@@ -400,3 +400,20 @@ def test_remote_whose_cache_has_something_pending_shows_it(tmp_path):
     assert not isinstance(opened.store.inner, VisitingStore)
     opened.store.close()
     cached.store.close()
+
+
+def test_remote_shows_what_all_of_its_caches_hold_whatever_their_names(tmp_path):
+    context = OpenContext(env={}, state_dir=str(tmp_path))
+    where = parse("memory:many", remotes={"memory"})
+    for name in ("one", "two"):
+        flags = StackOptions(cache_id=name)
+        cached = stack.open_cached(where, Config("", {}), context=context, flags=flags)
+        cached.store.write(f"many/{name}", BytesSource(name.encode()))
+        cached.store.close()
+    assert len(stack.caches_of(where, Config("", {}), context=context)) == 2
+    opened = stack.open_address(where, Config("", {}), context=context)
+    assert sorted(entry.path for entry in opened.store.scan("many")) == ["many/one", "many/two"]
+    opened.store.delete("many/one")
+    opened.store.delete("many/two")
+    assert list(opened.store.scan("many")) == []
+    opened.store.close()

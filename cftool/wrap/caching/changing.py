@@ -137,7 +137,7 @@ class Changing(Local):
         )  # fmt: skip
         dropped: list[Pending] = []
         last = self.overlay.last(path)
-        if last is not None and last.untried and last.what in {What.UPLOAD, What.DELETE}:
+        if last is not None and last.what in {What.UPLOAD, What.DELETE} and self._stands_in(last):
             dropped = [last]
             row = replace(row, base=last.base, after=last.after)
         elif last is not None:
@@ -145,6 +145,13 @@ class Changing(Local):
         else:
             row = self._after_rename(row)
         return self._record([row], dropped=dropped, made=content)[0]
+
+    def _stands_in(self, last: Pending) -> bool:
+        """Under the lock: whether a new row may take the place of `last`, and be done later than that.
+
+        Not where it is tried, nor where something waits for it: the directory above is removed, and made again.
+        """
+        return last.untried and all(row.seq <= last.seq for row in self.overlay.touching(last.path))
 
     def _after_rename(self, row: Pending) -> Pending:
         """What a pending rename brings to the path is known only when it is done."""

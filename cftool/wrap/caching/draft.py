@@ -103,7 +103,7 @@ class Draft:
         if self.path is None:
             return
         when = os.fstat(self.fd).st_mtime_ns if modified_ns is None else modified_ns
-        if self._copied != (self.path, when):
+        if self._silent or self._copied != (self.path, when):
             self._copy(when)
         if self._copied is None:
             return  # removed meanwhile

@@ -63,6 +63,13 @@ _PENDING = (
     " error_kind, error"
 )
 
+_WITHIN = "SELECT id FROM content WHERE path = ? OR (path > ? AND path < ?)"
+
+
+def _within(path: str) -> tuple[bytes, bytes, bytes]:
+    raw = os.fsencode(path)
+    return raw, raw + b"/", raw + b"0"
+
 
 class Journal:
     """See the module. `identity` names the remote: a cache is used for no other. None: whichever it is of."""
@@ -214,6 +221,14 @@ class Journal:
         query = f"SELECT {_CONTENT} FROM content WHERE path = ?"  # noqa: S608 - a constant
         row = self._db.execute(query, (os.fsencode(path),)).fetchone()
         return None if row is None else _content(row)
+
+    def clean_within(self, path: str) -> list[int]:
+        """The ids of clean content at or below `path`."""
+        if not path:
+            rows = self._db.execute("SELECT id FROM content WHERE path IS NOT NULL")
+        else:
+            rows = self._db.execute(_WITHIN, _within(path))
+        return [int(number) for (number,) in rows]
 
     def times(self, directory: str) -> dict[str, tuple[str | None, int]]:
         """Version and own time of the clean content below a directory, by path: what listings of S3 do not tell."""
@@ -413,10 +428,7 @@ class Journal:
                 keep = None if found is None else int(found[0])
             gone = []
             for place in places:
-                raw = os.fsencode(place)
-                gone += db.execute(
-                    "SELECT id FROM content WHERE path = ? OR (path > ? AND path < ?)", (raw, raw + b"/", raw + b"0")
-                ).fetchall()
+                gone += db.execute(_WITHIN, _within(place)).fetchall()
             numbers = [int(number) for (number,) in gone if number != keep]
             db.executemany("DELETE FROM content WHERE id = ?", [(number,) for number in numbers])
             if keep is not None and moved is not None:

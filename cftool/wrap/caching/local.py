@@ -34,7 +34,7 @@ class Local(Reading):
         if found.implied or found.shows is not Shows.BELOW:
             return found.shows is Shows.GONE and not found.implied
         try:
-            self.inner.stat(found.path)
+            self._below(found)
         except NotFound:
             return True
         except TemporaryError:

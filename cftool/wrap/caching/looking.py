@@ -29,6 +29,7 @@ class Looking(StatefulWrapper):
 
     overlay: Overlay
     journal: Journal
+    alone = True  # whether nobody else may have made a directory that this journal makes
 
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
@@ -106,14 +107,17 @@ class Looking(StatefulWrapper):
             raise NotFound("not found", op="scan", path=path, store=self.name)
         seen: set[str] = set()
         missing: NotFound | None = None
-        for place in (listing.below, listing.otherwise):
+        below = listing.below
+        if not self.alone and found.shows is Shows.PENDING and found.row is not None and found.row.path == path:
+            below = path
+        for place in (below, listing.otherwise):
             if place is not None:
                 try:
                     yield from self._scanned(path, place, listing, seen)
                 except NotFound as error:
                     missing = error
-        if seen and self.implicit:
-            self._not_needed(path, seen, mark)
+                if seen and place == path and self.implicit:
+                    self._not_needed(path, seen, mark)
         here = listing.decided or listing.implied or found.implied or found.shows is Shows.PENDING
         if missing is not None and not seen and not here:
             if self._found(path) == found:
@@ -150,7 +154,7 @@ class Looking(StatefulWrapper):
             child = paths.join(path, name)
             shown.add(name)
             if one.shows is Shows.GONE:
-                if name in listing.implied:
+                if one.implied or name in listing.implied:
                     yield Entry(child, Kind.DIRECTORY)
                 continue
             try:

@@ -60,7 +60,7 @@ class Naming(Changing):
         dropped = [row]
         renamed = replace(row, path=dst, base=base, after=None, state=State.DIRTY, attempts=0, next_try=0.0)
         last = self.overlay.last(dst)
-        if last is not None and last.untried and last.what in {What.UPLOAD, What.DELETE}:
+        if last is not None and last.what in {What.UPLOAD, What.DELETE} and self._stands_in(last):
             dropped.append(last)
             renamed = replace(renamed, base=last.base, after=last.after)
         elif last is not None:
@@ -101,6 +101,8 @@ class Naming(Changing):
             raise IsADirectory("is a directory", op="copy", path=src, store=self.name)
         with self.lock:
             pending = self.overlay.touched(src) or self.overlay.touched(dst)
+            if dst in self.overlay.local:
+                raise IsADirectory("a directory is there", op="copy", path=dst, store=self.name)
         if not pending and Cap.COPY in self.inner.features.caps:
             return self.inner.copy(src, dst)
         handle = self.open(src)

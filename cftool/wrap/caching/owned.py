@@ -20,6 +20,7 @@ from cftool.core.errors import (
 from cftool.core.store import Store
 from cftool.disk import locks
 from cftool.disk.errors import translated
+from cftool.wrap import caches
 from cftool.wrap.caching import files as data_files
 from cftool.wrap.caching.drain import Drain, Waiting
 from cftool.wrap.caching.journal import Journal
@@ -79,6 +80,7 @@ class Owned(Looking):
 
     def _recover(self) -> None:
         """What a crash left: see DESIGN.md, "Open"."""
+        caches.say_whose(self.directory, self.inner.features.identity)
         if self.journal.fresh:
             self._begin()
         self.journal.restart()

@@ -1,7 +1,7 @@
 """The owner's socket: other processes ask the one that has a cache open to upload, and what it holds.
 
 One JSON object a line in both directions, over `owner.sock` in the cache's directory (mode 0700, so that only its user
-reaches it). Requests: `{"do": "status"}`, `{"do": "flush", "path": …, "timeout": …}`, `{"do": "forget", "path": …}`,
+reaches it). Requests: `{"do": "status"}`, `{"do": "flush", "path": …, "timeout": …}`, `{"do": "forget", "paths": […]}`,
 `{"do": "clear"}` of clean content, `{"do": "fsck"}`. A
 flush answers with `{"left": N}` now and then, so that the other side sees progress, and last with `{"pending": […]}`.
 """
@@ -77,7 +77,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def _answers(self, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
         store = cast("_Server", self.server).store
-        path = os.fsdecode(str(asked.get("path", "")).encode("utf-8", "surrogateescape"))
+        path = str(asked.get("path", ""))
         if asked["do"] == "status":
             yield status(store)
         elif asked["do"] == "clear":
@@ -85,7 +85,8 @@ class _Handler(socketserver.StreamRequestHandler):
         elif asked["do"] == "fsck":
             yield {"found": [finding.fields() for finding in store.check()]}
         elif asked["do"] == "forget":
-            store.clear(path)
+            for place in asked["paths"]:
+                store.clear(str(place))
             yield {}
         elif asked["do"] == "flush":
             yield from self._flush(store, path, float(asked.get("timeout", 0.0)))

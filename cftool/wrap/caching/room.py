@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from cftool.core import paths
 from cftool.core.errors import (
     QuotaExceeded,
 )
@@ -65,10 +64,6 @@ class Room(Owned):
     def clear(self, path: str = "") -> int:
         """Drop clean content at or below `path` that nobody has open; how many files."""
         with self.lock:
-            numbers = [
-                content.id
-                for content in self.journal.contents()
-                if content.path is not None and paths.is_within(content.path, path) and content.id not in self._open
-            ]
+            numbers = [number for number in self.journal.clean_within(path) if number not in self._open]
             self.throw_away(numbers)
         return len(numbers)

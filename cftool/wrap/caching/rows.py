@@ -77,6 +77,12 @@ class Pending:
         return Entry(shown, Kind.FILE, self.size, self.modified_ns, int(self.created * 1e9), version)
 
 
+def content_of(version: str) -> int | None:
+    """The content that a pending version is of; None where it is of none."""
+    number = version.rpartition(":")[2]
+    return int(number) if number.isdecimal() else None
+
+
 @dataclass(frozen=True, slots=True)
 class LocalChange:
     """Directories that are only here, by the names that they are shown by."""

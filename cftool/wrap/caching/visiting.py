@@ -7,28 +7,32 @@ cache for as long as that takes. What it changes it changes at the remote. DESIG
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from cftool.core.download import VerifiedDownload
 from cftool.core.errors import IsADirectory, Locked, NotFound, PreconditionFailed, StoreError, TemporaryError
 from cftool.core.store import Store
-from cftool.core.types import Cap, Download, Entry, Features, Leftover, Source, Usage
+from cftool.core.types import Cap, Download, Entry, Features, Leftover, Result, Source, Usage, WriteItem
 from cftool.core.wrapper import Wrapper
 from cftool.wrap.caching import owner
 from cftool.wrap.caching.journal import Journal
 from cftool.wrap.caching.looking import Looking
+from cftool.wrap.caching.many import Batch
 from cftool.wrap.caching.overlay import Found, Overlay, Shows
-from cftool.wrap.caching.rows import VERSION_PREFIX, Pending, What
+from cftool.wrap.caching.rows import VERSION_PREFIX, Pending, What, content_of
 from cftool.wrap.caching.settings import CacheSettings
 
 _PIECE = 1 << 20
 _PATIENCE = 3600.0  # seconds in which the owner uploads what is in the way
-_NOT_OURS = Cap.WRITE_MANY | Cap.READ_MANY | Cap.DELETE_MANY | Cap.CHANGES | Cap.RESUME
+_NOT_OURS = Cap.READ_MANY | Cap.CHANGES | Cap.RESUME
+_TOLD = 1000  # paths of which the owner hears at once
 
 
 class VisitingStore(Looking):
     """See the module. `directory` is the cache's."""
+
+    alone = False  # another cache of the remote may be visited below
 
     def __init__(self, inner: Store, directory: str, settings: CacheSettings | None = None) -> None:
         super().__init__(inner)
@@ -113,13 +117,40 @@ class VisitingStore(Looking):
         if_absent: bool = False,
     ) -> Entry:
         """At the remote. A condition on a pending version holds for what is uploaded of it."""
-        if if_version is not None and if_version.startswith(VERSION_PREFIX):
-            if self.stat(path).version != if_version:
-                raise PreconditionFailed("it is another version by now", op="write", path=path, store=self.name)
-            self._settle(path)
-            if_version = self.inner.stat(path).version if Cap.IF_VERSION in self.inner.features.caps else None
+        if_version = self.condition(path, if_version, self.settle)
         with self._settled(path):
             return self.inner.write(path, source, modified_ns=modified_ns, if_version=if_version, if_absent=if_absent)
+
+    def condition(self, path: str, if_version: str | None, make_way: Callable[[str], object]) -> str | None:
+        """One on a pending version becomes one on what was uploaded of it. Raises PreconditionFailed."""
+        if if_version is None or not if_version.startswith(VERSION_PREFIX):
+            return if_version
+        if self.stat(path).version == if_version:
+            make_way(path)
+        with self.lock:
+            uploaded = self.journal.clean(path)
+        # Its content became clean under this very path: it was no conflict, and nothing newer came.
+        if uploaded is None or uploaded.id != content_of(if_version) or uploaded.version is None:
+            raise PreconditionFailed("it is another version by now", op="write", path=path, store=self.name)
+        if Cap.IF_VERSION in self.inner.features.caps:
+            return uploaded.version
+        if self.inner.stat(path).version != uploaded.version:
+            raise PreconditionFailed("it is another version by now", op="write", path=path, store=self.name)
+        return None
+
+    def write_many(self, items: Iterable[WriteItem]) -> Iterator[Result]:
+        """At the remote, by the store's own batches."""
+        return Batch(self).write(items) if Cap.WRITE_MANY in self.inner.features.caps else super().write_many(items)
+
+    def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
+        """At the remote, by the store's own batches."""
+        batches = Cap.DELETE_MANY in self.inner.features.caps
+        return Batch(self).delete(entries) if batches else super().delete_many(entries)
+
+    def delete_dir(self, path: str) -> None:
+        """At the remote."""
+        with self._settled(path):
+            self.inner.delete_dir(path)
 
     def delete(self, path: str) -> None:
         """At the remote."""
@@ -154,21 +185,30 @@ class VisitingStore(Looking):
     @contextlib.contextmanager
     def _settled(self, *places: str) -> Iterator[None]:
         """Around a change of these paths: nothing is pending there before, and the owner hears of it afterwards."""
-        asked = [place for place in places if self._settle(place)]
+        asked = [place for place in places if self.settle(place)]
         try:
             yield
         finally:
-            for place in asked:
-                with contextlib.suppress(OSError, StoreError):  # it finds out by itself, by the version
-                    list(owner.ask(self._directory, {"do": "forget", "path": place}))
+            if asked:
+                self.forget(asked)
 
-    def _settle(self, path: str) -> bool:
+    def forget(self, places: list[str]) -> None:
+        """Tell the owner that these were changed at the remote."""
+        with contextlib.suppress(OSError, StoreError):  # it finds out by itself, by the version
+            for at in range(0, len(places), _TOLD):
+                list(owner.ask(self._directory, {"do": "forget", "paths": places[at : at + _TOLD]}))
+
+    def touched(self, path: str) -> bool:
+        """Whether something is pending at, above or below `path`."""
+        self._look()
+        with self.lock:
+            return self.overlay.touched(path)
+
+    def settle(self, path: str) -> bool:
         """Bring what is pending at, above and below `path` to the remote; whether the owner did. TemporaryError."""
         for _attempt in range(5):
-            self._look()
-            with self.lock:
-                if not self.overlay.touched(path):
-                    return False
+            if not self.touched(path):
+                return False
             try:
                 left = self._by_owner(path)
                 asked = True
@@ -212,7 +252,7 @@ class VisitingStore(Looking):
 
     def link(self, path: str, *, expires: float | None = None) -> str:
         """Of what is at the remote by then."""
-        self._settle(path)
+        self.settle(path)
         return self.inner.link(path, expires=expires)
 
     def leftovers(self, path: str, *, older_than: float | None = None) -> Iterator[Leftover]:

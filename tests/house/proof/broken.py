@@ -65,7 +65,7 @@ def _without(command: str, flag: str | None, *, refused: bool) -> None:
                     return 0
                 params = [param for param in context.command.params if flag in (*param.opts, *param.secondary_opts)]
                 for param in params:
-                    if refused and values[param.name]:
+                    if refused and values[param.name] not in (None, False, [], ()):
                         return 2
                     default = signature.parameters[param.name].default
                     values[param.name] = getattr(default, "default", default) if _is_typer(default) else default

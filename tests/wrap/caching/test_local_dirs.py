@@ -2,7 +2,9 @@
 
 import pytest
 
-from cftool.core.errors import NotFound
+from cftool.core import ops
+from cftool.core.errors import IsADirectory, NotFound
+from cftool.testing.faulty import Fault, FaultyStore
 from tests.wrap.caching.kit import FlatMemory, cached, get, put
 
 
@@ -116,3 +118,77 @@ def test_what_is_removed_while_the_remote_still_has_it_is_gone(store, remote):
     assert names(store, "a") == []
     assert store.flush() == []
     assert names(store) == ["a"]
+
+
+# ---- programs that once went wrong
+
+
+def tree(store):
+    """By listings; and the same by `stat`."""
+    found, todo = {}, [""]
+    while todo:
+        for entry in store.scan(todo.pop()):
+            found[entry.path] = None if entry.is_dir else get(store, entry.path)
+            assert store.stat(entry.path).kind is entry.kind
+            if entry.is_dir:
+                todo.append(entry.path)
+    return found
+
+
+def removed(store, path):
+    assert [result.error for result in ops.remove_tree(store, path) if result.error] == []
+
+
+def test_directory_that_is_removed_made_again_and_renamed_is_shown_and_no_conflict(store, remote):
+    put(store, "c/d/e", b"old")
+    assert store.flush() == []
+    removed(store, "c/d")
+    put(store, "c/d/e", b"new")
+    store.move("c/d", "a")
+    assert tree(store) == {"c": None, "a": None, "a/e": b"new"}
+    assert store.flush() == []
+    assert (store.stats.conflicts, get(remote, "a/e")) == (0, b"new")
+
+
+def test_file_is_renamed_into_a_directory_that_is_removed_and_made_again(store, remote):
+    put(store, "d/old", b"old")
+    put(store, "file", b"new")
+    assert store.flush() == []
+    put(store, "other", b"other")
+    removed(store, "d")
+    store.move("other", "d/old")
+    assert tree(store) == {"d": None, "d/old": b"other", "file": b"new"}
+    assert store.flush() == []
+    assert (store.stats.conflicts, get(remote, "d/old")) == (0, b"other")
+
+
+def test_directories_above_a_rename_stay_while_what_it_moves_is_listed(store):
+    put(store, "a/x", b"x")
+    assert store.flush() == []
+    store.move("a", "c/d/e")
+    assert tree(store) == {"c": None, "c/d": None, "c/d/e": None, "c/d/e/x": b"x"}
+    assert tree(store) == {"c": None, "c/d": None, "c/d/e": None, "c/d/e/x": b"x"}
+
+
+def test_copy_onto_a_directory_that_is_only_here_is_refused(store, remote):
+    put(store, "a", b"a")
+    store.mkdir("b")
+    assert store.flush() == []
+    with pytest.raises(IsADirectory):
+        store.copy("a", "b")
+    assert tree(store) == {"a": b"a", "b": None}
+
+
+def test_tree_is_removed_whose_rename_has_happened_already(remote, cache_directory):
+    faulty = FaultyStore(remote, {})
+    store = cached(faulty, cache_directory)
+    put(store, "c/d/e", b"1")
+    assert store.flush() == []
+    store.move("c", "a/x")
+    faulty._faults["move"] = iter([Fault(answer_lost=True)])
+    assert len(store.flush()) == 1
+    removed(store, "a")
+    assert tree(store) == {}
+    assert store.flush() == []
+    assert (store.stats.conflicts, list(remote.walk(""))) == (0, [])
+    store.close()
