@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from cftool.core.errors import ConfigError, StoreError
+from cftool.core.errors import CftoolError, ConfigError, StoreError
 from cftool.core.paths import printable
 from cftool.disk.atomic import write_file
 from cftool.mount import device
@@ -32,6 +32,7 @@ from cftool.wrap.caching.rows import Pending
 from cftool.wrap.caching.store import CachingStore
 
 _log = logging.getLogger("cftool.mount")
+_POLL = 10.0  # seconds between two questions for what others changed
 _CHECK = 60.0  # seconds for the first answer
 
 
@@ -40,6 +41,7 @@ class MountSettings:
     """`drain`: seconds for uploads at the end. `name`: what /proc/mounts shows.
 
     `passthrough`: whether the kernel may read cached files by itself. `binding`: see there. `reports`: `.cftool/`.
+    `poll`: gives what others have changed at the remote.
     """
 
     name: str
@@ -49,6 +51,7 @@ class MountSettings:
     passthrough: bool = True
     binding: str = "kernel"
     reports: bool = False
+    poll: Callable[[], frozenset[str]] | None = None
     vfs: VfsSettings = field(default_factory=VfsSettings)
 
 
@@ -85,15 +88,19 @@ def serve(
     binding = bound(settings.binding, vfs, where)
     loop = threading.Thread(target=binding.run, name="cftool-mount", daemon=True)
     owner = Owner(store)
+    over = threading.Event()
     try:
         loop.start()
         _answers(place, binding, loop)
         store.start()
         _remember(state_dir, place, store.directory)
+        if settings.poll is not None:
+            threading.Thread(target=_watch, args=(vfs, settings.poll, over), name="cftool-watch", daemon=True).start()
         _notify("READY=1")
         ready()
         _wait(loop, place)
     finally:
+        over.set()
         _notify("STOPPING=1")
         with contextlib.suppress(OSError):
             device.unmount(place, lazy=True)
@@ -107,6 +114,16 @@ def serve(
     for row in left:
         _log.warning("not uploaded yet: %s %s %s", row.what.value, printable(row.path), row.error)
     return left
+
+
+def _watch(vfs: Vfs, poll: Callable[[], frozenset[str]], over: threading.Event) -> None:
+    """Hear of what others change, until it is over. After a failure names are asked for anew in their time."""
+    while not over.is_set():
+        try:
+            vfs.others_changed(poll())
+        except CftoolError as error:
+            _log.info("what others changed cannot be had: %s", error)
+        over.wait(_POLL)
 
 
 def _answers(place: str, binding: Binding, loop: threading.Thread) -> None:

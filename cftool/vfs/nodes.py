@@ -18,8 +18,8 @@ class Node:
     """One file, directory or link. `parent` None: the root, or a file whose name is gone while it is open."""
 
     __slots__ = (
-        "atime_ns", "children", "ctime_ns", "gid", "id", "is_dir", "loaded", "lookups", "mode", "mtime_ns", "name",
-        "open", "parent", "rewritten", "shown", "size", "stored", "target", "uid", "version",
+        "atime_ns", "changed", "children", "ctime_ns", "gid", "id", "is_dir", "loaded", "lookups", "mode", "mtime_ns",
+        "name", "open", "parent", "rewritten", "shown", "size", "stored", "target", "uid", "version",
     )  # fmt: skip
 
     def __init__(self, number: int, parent: "Node | None", name: str, mode: int) -> None:
@@ -39,6 +39,7 @@ class Node:
         self.target: str | None = None  # of a link, once it was read
         self.children: dict[str, Node] | None = None
         self.loaded = -1.0  # when the children were listed (monotonic); -1: never
+        self.changed = float("-inf")  # when others were heard to have changed it: older listings do not count
         self.lookups = 0  # references that the kernel holds
         self.open: OpenFile | None = None
         self.shown: str | None = None  # the version of which the kernel may have pages

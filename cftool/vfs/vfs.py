@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from cftool.core import paths
@@ -98,6 +98,7 @@ class Vfs:
         self._listings: dict[int, list[tuple[str, Node]]] = {}
         self._next_handle = 1
         self.on_change: Callable[[Node], None] = _ignore
+        self.on_stale: Callable[[Node], None] = _ignore  # its name and attributes are to be asked for again
         self.reports: ReportNodes | None = None
         if reports is not None:
             self.reports = ReportNodes(root, reports, self._number, wall_ns())
@@ -128,11 +129,51 @@ class Vfs:
             raise _error(errno.ENOTDIR)
         return node
 
+    def is_listed(self, node: Node) -> bool:
+        """Whether what is known of a directory's names counts still."""
+        if node.children is None or node.loaded < node.changed:
+            return False
+        return self._clock() - node.loaded < self.settings.ttl
+
+    def others_changed(self, changed: Iterable[str]) -> None:
+        """What others have changed at the remote, each with all below it, "" for everything: asked for anew."""
+        now = self._clock()
+        with self.lock:
+            root = self.nodes[ROOT]
+            for path in changed:
+                if paths.is_within(path, root.path):
+                    self._forget_below(self._known(path[len(root.path) :].strip("/")), now)
+                elif paths.is_within(root.path, path):
+                    self._forget_below(root, now)
+
+    def _known(self, path: str) -> Node:
+        """Under the lock: the node of a path below the root, or of the nearest directory above it that is known."""
+        node = self.nodes[ROOT]
+        for name in path.split("/"):
+            child = (node.children or {}).get(name) or (node.children or {}).get(name.removesuffix(LINK_SUFFIX))
+            if child is None:
+                break
+            node = child
+        return node
+
+    def _forget_below(self, node: Node, now: float) -> None:
+        """Under the lock: its directory, and all directories below it; the kernel forgets the names."""
+        if node.parent is not None:
+            node.parent.changed = now
+        todo = [node]
+        while todo:
+            node = todo.pop()
+            if node.lookups > 0 and node.parent is not None:
+                self.on_stale(node)
+            if node.is_dir and not self.is_report(node.id):
+                node.changed = now
+                todo += (node.children or {}).values()
+
     def children(self, node: Node) -> dict[str, Node]:
         """Of a directory: listed where that was never done, or too long ago."""
         with self.lock:
             known = node.children
-            if known is not None and self._clock() - node.loaded < self.settings.ttl:
+            if known is not None and self.is_listed(node):
                 return known
             if node.gone:
                 return known or {}
