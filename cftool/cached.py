@@ -73,6 +73,8 @@ class Running:
         problem = None if flags.cache_id is None else paths.component_problem(flags.cache_id)
         if problem is not None:
             raise ConfigError(f"the cache_id {problem}")
+        if flags.archive:
+            address = stack.confined(address, config, context=context)
         self._again = (address, config, context, flags, caches)
         self.store: Store
         self._cache: CachingStore | None = None

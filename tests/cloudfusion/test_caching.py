@@ -1,5 +1,6 @@
 """The caching stores: what is pending, what is told about it, who has the cache, and what a restart finds."""
 
+import inspect
 import io
 import os
 import subprocess
@@ -10,11 +11,13 @@ import pytest
 
 from cftool.cached import dirty_files
 from cftool.cloudfusion import (
+    ChunkMultiprocessingCachingStore,
     InvalidPathValueError,
     MetadataCachingStore,
     MultiprocessingCachingStore,
     NotSynchronizedError,
     StoreAccessError,
+    TransparentChunkMultiprocessingCachingStore,
     TransparentMultiprocessingCachingStore,
     open_store,
 )
@@ -331,3 +334,18 @@ def test_an_owner_that_never_begins_is_told(opened, user, monkeypatch):
     with pytest.raises(StoreAccessError, match="cannot be looked at"):
         opened()
     lock.release()
+
+
+def test_the_signatures_of_the_documents_hold():
+    common = ["store", "cache_expiration_time", "cache_size_in_mb"]
+    hard = "hard_cache_size_limit_in_mb"
+    expected = {
+        MultiprocessingCachingStore: [*common, "cache_id", "cache_dir"],
+        TransparentMultiprocessingCachingStore: [*common, hard, "cache_id", "cache_dir"],
+        ChunkMultiprocessingCachingStore: [*common, "cache_id", "max_archive_size_in_mb", "cache_dir"],
+        TransparentChunkMultiprocessingCachingStore: [
+            *common, hard, "cache_id", "max_archive_size_in_mb", "cache_dir",
+        ],
+        MetadataCachingStore: ["store", "cache_expiration_time"],
+    }  # fmt: skip
+    assert {kind: list(inspect.signature(kind).parameters) for kind in expected} == expected
