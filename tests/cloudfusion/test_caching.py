@@ -349,3 +349,21 @@ def test_the_signatures_of_the_documents_hold():
         MetadataCachingStore: ["store", "cache_expiration_time"],
     }  # fmt: skip
     assert {kind: list(inspect.signature(kind).parameters) for kind in expected} == expected
+
+
+def test_a_program_that_ends_without_closing_loses_nothing(opened, user, fake):
+    script = """
+import io
+from cftool.cloudfusion import MetadataCachingStore, TransparentMultiprocessingCachingStore, open_store
+
+store = TransparentMultiprocessingCachingStore(MetadataCachingStore(open_store("s3:bucket")), cache_id="session")
+store.store_fileobject(io.BytesIO(b"content"), "/file")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=user.environment(), capture_output=True, text=True, timeout=200, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    client = opened()
+    assert client.get_dirty_files() == ["/file"]
+    client.sync()
+    assert stored(fake) == {"file": b"content"}

@@ -321,6 +321,15 @@ def test_where_the_service_tells_no_space_the_files_count(env):
         assert client.get_free_space() == UNLIMITED
 
 
+def test_where_nothing_was_ever_stored_nothing_is_used(env):
+    with (
+        FakeServer(FakeS3().handle) as server,
+        open_store("s3:never", env=env | of_s3_environment(server.url)) as client,
+    ):
+        assert client.get_used_space() == 0
+        assert not client.exists("/")
+
+
 def test_an_address_that_is_not_usable_is_told(env):
     for address in ("", "nowhere:x", "-"):
         with pytest.raises(StoreAccessError):
@@ -360,7 +369,10 @@ def test_each_error_of_cftool_has_its_exception(error, ours):
 
 
 def test_a_service_that_removes_whole_directories_is_asked_once(env, tmp_path, authority):
-    with services.dropbox(tmp_path, authority) as service, open_store("dropbox:", env=env | service.env) as client:
+    with (
+        services.sugarsync(tmp_path, authority) as service,
+        open_store(service.address, env=env | service.env) as client,
+    ):
         put(client, a__x="1", a__sub__y="2", b__x="3", b__old="4", file="5")
         client.move("/a", "/b")
         assert tree(client) == {"/b": None, "/b/x": b"1", "/b/sub": None, "/b/sub/y": b"2", "/file": b"5"}
