@@ -50,7 +50,9 @@ def opened(user):
         address: str = "s3:bucket", kind=TransparentMultiprocessingCachingStore, **options: object
     ) -> TransparentMultiprocessingCachingStore:
         plain = open_store(address, env=user.environment())
-        stores.append(kind(MetadataCachingStore(plain), **{"cache_id": "session", **options}))
+        stores.append(
+            kind(MetadataCachingStore(plain), **{"cache_id": "session", "cache_expiration_time": 3600, **options})
+        )
         return stores[-1]
 
     yield make
@@ -156,7 +158,7 @@ def test_the_statistics_count_in_millions_of_bytes(opened):
     assert 2 <= other.get_downloaded() < 2.1
     assert other.get_download_rate() > 0
     assert other.get_configuration()["cache_id"] == "other"
-    assert other.get_cache_expiration_time() == 60
+    assert other.get_cache_expiration_time() == 3600
 
 
 def test_sync_names_what_it_could_not_bring_there(opened, fake):
