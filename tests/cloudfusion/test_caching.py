@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import types
 
 import pytest
 
+from cftool import cached
 from cftool.cached import dirty_files
 from cftool.cloudfusion import (
     ChunkMultiprocessingCachingStore,
@@ -369,3 +372,31 @@ store.store_fileobject(io.BytesIO(b"content"), "/file")
     assert client.get_dirty_files() == ["/file"]
     client.sync()
     assert stored(fake) == {"file": b"content"}
+
+
+def test_a_sync_waits_for_an_owner_that_is_just_ending(opened, fake, monkeypatch):
+    first = opened()
+    put(first, "/file")
+    second = opened()
+    first._running._owner.close()  # it answers no more, but has the cache still
+    first._running._owner = None
+    waiting = threading.Event()
+
+    def pause(_seconds):
+        waiting.set()
+        first.close()
+
+    monkeypatch.setattr(cached, "time", types.SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+    second.sync()
+    assert waiting.is_set()
+    assert stored(fake) == {"file": b"content"}
+
+
+def test_a_sync_ends_in_time_where_the_owner_does_not(opened, fake):
+    first = opened()
+    put(first, "/file")
+    second = opened()
+    first._running._owner.close()
+    first._running._owner = None
+    with pytest.raises(StoreAccessError, match="another process has the cache"):
+        second.sync(timeout=0)
