@@ -14,11 +14,11 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from cftool.core.errors import CftoolError, TemporaryError
-from cftool.wrap.caching.rows import Pending
+from cftool.wrap.caching.rows import Pending, What
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
@@ -114,6 +114,12 @@ def shown(row: Pending) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def dirty(rows: Iterable[Pending]) -> dict[str, int]:
+    """How many files are not uploaded, and their bytes."""
+    sizes = [row.size or 0 for row in rows if row.what is What.UPLOAD]
+    return {"dirty_files": len(sizes), "dirty_bytes": sum(sizes)}
+
+
 def status(store: "CachingStore") -> dict[str, Any]:
     """What a cache holds, and what it has done since it was opened. Bytes, and bytes a second."""
     with store.lock:
@@ -128,9 +134,9 @@ def status(store: "CachingStore") -> dict[str, Any]:
         "uploaded": stats.up.bytes, "upload_rate": stats.up.rate,
         "downloaded": stats.down.bytes, "download_rate": stats.down.rate,
         "errors": {
-            kind: {"count": one.count, "last": one.last, "text": one.text} for kind, one in stats.errors.items()
+            kind: {"count": one.count, "last": one.last, "text": one.text} for kind, one in stats.by_kind().items()
         },
-        "problems": store.problems,
+        "problems": store.problems, **dirty(rows),
     }  # fmt: skip
 
 
