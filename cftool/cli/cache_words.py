@@ -10,7 +10,8 @@ def statistics(said: dict[str, Any]) -> Iterator[str]:
     """Lines for people, of the owner's answer. Nothing of what never happened."""
     hits, misses = said["hits"], said["misses"]
     if hits + misses:
-        yield f"{formats.plural(hits, 'hit')}, {formats.plural(misses, 'miss')}: {100 * hits / (hits + misses):.0f} % from the cache"
+        share = 100 * hits / (hits + misses)
+        yield f"{formats.plural(hits, 'hit')}, {formats.plural(misses, 'miss')}: {share:.0f} % from the cache"
     for word, count, rate in (
         ("uploaded", said["uploaded"], said["upload_rate"]),
         ("downloaded", said["downloaded"], said["download_rate"]),
