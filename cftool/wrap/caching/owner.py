@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from cftool.core.errors import CftoolError, TemporaryError
-from cftool.wrap.caching.rows import Pending, What
+from cftool.wrap.caching.rows import Pending, State, What
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
@@ -96,9 +96,14 @@ class _Handler(socketserver.StreamRequestHandler):
     @staticmethod
     def _flush(store: "CachingStore", path: str, timeout: float) -> Iterator[dict[str, Any]]:
         deadline = time.monotonic() + timeout
+        before = {row.seq: row.attempts for row in store.pending()}
+        count = len(before)
         while True:
             left = store.flush(path, timeout=min(_SLICE, max(0.0, deadline - time.monotonic())))
-            stuck = any(row.error_kind for row in left)
+            # Something failed now, not only before somebody asked, and nothing else goes on.
+            stuck = any(row.state is State.FAILED or row.attempts > before.get(row.seq, 0) for row in left)
+            stuck = stuck and len(left) >= count and not any(row.state is State.UPLOADING for row in left)
+            count = len(left)
             if not left or stuck or time.monotonic() >= deadline:
                 yield {"pending": [shown(row) for row in left[:SHOWN]], "count": len(left)}
                 return
