@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from cftool.cli import exits, formats
+from cftool.cli import cache_words, exits, formats
 from cftool.cli.each import each
 from cftool.cli.session import Session
 from cftool.core.errors import CftoolError, ConfigError, NotFound
@@ -34,7 +34,12 @@ def status(session: Session, remote: Remote = None) -> int:
         used = formats.size(said["bytes"])
         owned = "" if said["mounted"] else ", not mounted"
         count = formats.plural(said["count"], "change")
-        session.out.line(f"{session.out.name(said['cache'])}: {used} cached, {count} not uploaded{owned}")
+        dirty = f" ({formats.plural(said['dirty_files'], 'file')}, {formats.size(said['dirty_bytes'])})"
+        dirty = dirty if said["dirty_files"] else ""
+        session.out.line(f"{session.out.name(said['cache'])}: {used} cached, {count} not uploaded{dirty}{owned}")
+        if said["mounted"]:
+            for line in cache_words.statistics(said):
+                session.out.line(f"  {line}")
         for row in said["pending"]:
             session.out.line(f"  {_row(session, row)}")
 
@@ -142,6 +147,7 @@ def _status(directory: str) -> dict[str, Any]:
         return {
             "cache": os.path.basename(directory), "mounted": False, "bytes": total, "clean_bytes": clean,
             "count": len(rows), "pending": [owner.shown(row) for row in rows[: owner.SHOWN]],
+            **owner.dirty(rows),
         }  # fmt: skip
     return {**said, "mounted": True}
 

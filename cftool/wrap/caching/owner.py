@@ -14,11 +14,11 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from cftool.core.errors import CftoolError, TemporaryError
-from cftool.wrap.caching.rows import Pending
+from cftool.wrap.caching.rows import Pending, State, What
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
@@ -96,12 +96,19 @@ class _Handler(socketserver.StreamRequestHandler):
     @staticmethod
     def _flush(store: "CachingStore", path: str, timeout: float) -> Iterator[dict[str, Any]]:
         deadline = time.monotonic() + timeout
+        before = {row.seq: row.attempts for row in store.pending()}
+        count = len(before)
         while True:
             with store.lock:
                 seen = store.waiting.count
             left = store.flush(path, timeout=min(_SLICE, max(0.0, deadline - time.monotonic())))
             with store.lock:
-                stuck = any(row.error_kind or store.being_edited(row) for row in left)
+                edited = any(store.being_edited(row) for row in left)
+            # Something failed now, not only before somebody asked, or is in use, and nothing else goes on.
+            failed = any(row.state is State.FAILED or row.attempts > before.get(row.seq, 0) for row in left)
+            busy = any(row.state is State.UPLOADING for row in left)
+            stuck = (failed or edited) and len(left) >= count and not busy
+            count = len(left)
             if not left or stuck or time.monotonic() >= deadline:
                 yield {"pending": [shown(row) for row in left[:SHOWN]], "count": len(left)}
                 return
@@ -118,6 +125,12 @@ def shown(row: Pending) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def dirty(rows: Iterable[Pending]) -> dict[str, int]:
+    """How many files are not uploaded, and their bytes."""
+    sizes = [row.size or 0 for row in rows if row.what is What.UPLOAD]
+    return {"dirty_files": len(sizes), "dirty_bytes": sum(sizes)}
+
+
 def status(store: "CachingStore") -> dict[str, Any]:
     """What a cache holds, and what it has done since it was opened. Bytes, and bytes a second."""
     with store.lock:
@@ -132,9 +145,9 @@ def status(store: "CachingStore") -> dict[str, Any]:
         "uploaded": stats.up.bytes, "upload_rate": stats.up.rate,
         "downloaded": stats.down.bytes, "download_rate": stats.down.rate,
         "errors": {
-            kind: {"count": one.count, "last": one.last, "text": one.text} for kind, one in stats.errors.items()
+            kind: {"count": one.count, "last": one.last, "text": one.text} for kind, one in stats.by_kind().items()
         },
-        "problems": store.problems,
+        "problems": store.problems, **dirty(rows),
     }  # fmt: skip
 
 
