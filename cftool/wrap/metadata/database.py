@@ -128,6 +128,17 @@ class Database:
         """Bytes that rows take."""
         return (_pages(connection) - self._empty) * int(connection.execute("PRAGMA page_size").fetchone()[0])
 
+    @staticmethod
+    def size(connection: sqlite3.Connection) -> int:
+        """Bytes of the file."""
+        count, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+        return int(count * page)
+
+    def compact(self) -> None:
+        """Give the disk back what nothing is in, where nobody else is using it just now."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._ready().execute("VACUUM")
+
     def drop(self, error: Exception) -> None:
         """What is in it is wrong: give it up, and begin a new one."""
         with self._lock:
