@@ -46,6 +46,15 @@ def test_a_second_look_asks_nothing(lab):
     assert lab.asked == 0
 
 
+def test_trees_are_known_too(lab):
+    listed = lab.run("ls", "-R", "lab:bucket/dir")
+    assert listed == ["a", "b", "deep/", "deep/c"]
+    for command in (("ls", "-R"), ("tree",), ("du",)):
+        lab.run(*command, "lab:bucket/dir")
+        assert lab.asked == 0, command
+    assert lab.run("ls", "-R", "lab:bucket/dir") == listed
+
+
 def test_what_any_command_changes_shows_at_once(lab):
     (lab.here / "f").write_bytes(b"mine")
     steps = [

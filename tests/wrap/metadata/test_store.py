@@ -98,9 +98,36 @@ def test_a_listing_answers_for_files_where_it_tells_all_that_a_stat_would(setup)
     assert setup.calls == {"scan": 1}
 
 
-@pytest.mark.parametrize(
-    "lacks", [{"modified_ns": None}, {"hashes": {}}, {"size": None}, {"version": None}, {"stored_ns": None}]
-)
+def test_where_no_listing_tells_when_a_file_was_stored_the_first_stat_says_whether_a_stat_does(setup):
+    listing = setup.memory.scan
+    setup.memory.scan = lambda path: (e if e.is_dir else e._replace(stored_ns=None) for e in listing(path))
+    setup.names("dir")
+    setup.store.look("top")
+    for _ in range(2):
+        for name in ("dir/a", "dir/b"):
+            assert setup.store.stat(name) == setup.memory.stat(name)
+    assert setup.calls == {"scan": 1, "stat": 3}
+
+
+def test_where_nothing_tells_when_a_file_was_stored_uploads_and_listings_are_whole(setup):
+    for op in ("write", "stat", "scan"):
+        real = getattr(setup.memory, op)
+        setattr(setup.memory, op, lambda *args, real=real, **more: _unstored(real(*args, **more)))
+    setup.names("dir")
+    setup.put("dir/new")
+    setup.put("top")
+    for path in ("dir/a", "dir/new", "top"):
+        assert setup.store.stat(path) == setup.memory.stat(path)
+    assert setup.calls == {"scan": 1, "write": 2}
+
+
+def _unstored(answer):
+    if isinstance(answer, Entry):
+        return answer._replace(stored_ns=None)
+    return (entry._replace(stored_ns=None) for entry in answer)
+
+
+@pytest.mark.parametrize("lacks", [{"modified_ns": None}, {"hashes": {}}, {"size": None}, {"version": None}])
 def test_a_listing_does_not_answer_for_files_where_a_stat_would_know_more(setup, lacks):
     listing = setup.memory.scan
     setup.memory.scan = lambda path: (e if e.is_dir else e._replace(**lacks) for e in listing(path))
@@ -117,10 +144,55 @@ def test_a_walk_answers_for_every_directory_of_it(setup):
     assert setup.calls == {"walk": 1}
 
 
-def test_a_walk_always_asks(setup):
-    list(setup.store.walk(""))
+def walked(setup, path=""):
+    return [e.path for e in setup.store.walk(path)]
+
+
+def test_a_walk_of_which_all_is_known_asks_nothing(setup):
+    setup.memory.mkdir("dir.d/empty")
+    expected = [e.path for e in setup.memory.walk("")]
+    for _ in range(3):
+        assert walked(setup) == expected
+    assert setup.calls == {"walk": 1}
+    assert walked(setup, "dir") == ["dir/a", "dir/b"]
+    setup.put("dir/c")
+    setup.store.delete("top")
+    assert walked(setup) == [e.path for e in setup.memory.walk("")]
+    assert setup.calls == {"walk": 1, "write": 1, "delete": 1}
     setup.memory.write("behind", BytesSource(b""))
-    assert "behind" in [e.path for e in setup.store.walk("")]
+    setup.clock.advance(61)
+    assert "behind" in walked(setup)
+
+
+def test_a_walk_of_which_something_is_not_known_is_asked_for(setup):
+    setup.names()
+    assert walked(setup) == ["dir", "dir/a", "dir/b", "top"]
+    assert setup.calls == {"scan": 1, "walk": 1}
+    setup.store._cache.forget("dir/a")
+    assert walked(setup, "dir") == ["dir/a", "dir/b"]
+    assert setup.calls == {"scan": 1, "walk": 2}
+
+
+def test_a_walk_goes_on_where_something_is_forgotten_on_its_way(setup):
+    setup.memory.mkdir("gone/sub")
+    walked(setup)
+    walk = setup.store.walk("")
+    assert next(walk).path == "dir"
+    setup.store._cache.clear()
+    setup.memory.rmdir("gone/sub")
+    setup.memory.rmdir("gone")
+    assert [e.path for e in walk] == ["dir/a", "dir/b", "gone", "top"]
+    assert setup.calls == {"walk": 1, "scan": 2}
+
+
+def test_a_walk_of_very_large_directories_is_asked_for(setup, monkeypatch):
+    monkeypatch.setattr("cftool.wrap.metadata.cache.SORTED", 3)
+    walked(setup)
+    assert walked(setup) == ["dir", "dir/a", "dir/b", "top"]
+    setup.put("dir/c")
+    setup.put("dir/d")
+    walked(setup)
+    assert setup.calls == {"walk": 2, "write": 2}
 
 
 def test_a_walk_of_a_subtree_answers_for_it_alone(setup):

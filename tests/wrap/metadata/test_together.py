@@ -450,6 +450,7 @@ def test_half_a_character_comes_back_as_it_went(world):
     world.memory.scan = None
     store = world.open()
     assert (names(store), store.stat("half \ud83d").size) == (["half \ud83d"], 1)
+    assert [e.path for e in store.walk("")] == ["half \ud83d"]
 
 
 def test_a_file_and_a_directory_of_one_name_are_both_listed(world):
