@@ -209,13 +209,12 @@ class Cache:
             self._check_dead(db)
             return work(db)
 
-        for _ in range(2):
+        while True:
             try:
                 return self.database.look(looked, otherwise)
             except _Dead as found:
                 owners = found.owners
-                self.database.change(lambda db, dead=owners: self._bury(db, dead), None)  # type: ignore[misc]
-        return otherwise
+            self.database.change(lambda db, dead=owners: self._bury(db, dead), None)  # type: ignore[misc]
 
     def _fresh(self, asked: float, feed: FeedState | None) -> bool:
         since = asked
