@@ -23,7 +23,8 @@ from cftool.wrap.metadata.rows import Damaged
 _T = TypeVar("_T")
 _log = logging.getLogger("cftool.metadata")
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
-_ERRORS = (sqlite3.Error, OSError, CftoolError, Damaged)
+# SQLite says with bytes of a damaged file what is wrong with it.
+_ERRORS = (sqlite3.Error, OSError, CftoolError, Damaged, UnicodeDecodeError)
 
 _MEMORY = "memory"
 _ENTRY = "kind INTEGER, size INTEGER, modified INTEGER, stored INTEGER, version TEXT, id TEXT, hashes TEXT"
