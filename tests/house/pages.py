@@ -120,7 +120,8 @@ DESCRIPTIONS = {
     "cache": (
         'Besides the files of mounts, entries and listings of a remote may be cached: `metadata_cache = "10m"` in the'
         " table `[remotes.NAME.stack]` lets `ls`, `tree`, `du`, `stat` and completion answer without a request, from"
-        " what any run heard in the last ten minutes (0: never, which is the default; mounts: one minute). What is changed"
+        " what any run heard in the last ten minutes (0: never, which is the default; mounts: one minute). What is"
+        " changed"
         " with cftool on this machine shows at once; what others change, after that time. Where the service has a feed"
         " of changes (Dropbox, Google Drive) one request then confirms all that is known. Commands that copy, compare"
         " or remove always ask the remote."
