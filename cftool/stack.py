@@ -268,6 +268,15 @@ def cache_of(address: Address, config: Config, *, context: OpenContext) -> str:
     return _cache_of(address, provider, context, said.cache_id)
 
 
+def metadata_of(address: Address, config: Config, *, context: OpenContext) -> str | None:
+    """Where the metadata of the service of an address are cached, whether they are or not; None: in memory."""
+    provider, *_ = _cacheable(address, config, context)
+    try:
+        return _metadata(provider, 0.0, {}, context).directory
+    finally:
+        provider.close()
+
+
 def caches_of(address: Address, config: Config, *, context: OpenContext) -> list[str]:
     """The caches that the remote of an address has, under whatever `cache_id`."""
     provider, _, said, _ = _cacheable(address, config, context)

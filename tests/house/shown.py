@@ -292,6 +292,7 @@ SHOWN = {
     "event error": "tests/cli/test_usage.py::test_cat_has_no_json",
     "event summary": "tests/cli/test_hash.py::TestCheck::test_mismatch_and_missing_are_named_and_1[local]",
     "event difference": "tests/cli/test_commands.py::TestCheck::test_as_json",
+    "event metadata": "tests/cli/test_metadata_cache.py::test_status_and_clear",
     "event check": "tests/cli/test_hash.py::TestCheck::test_mismatch_and_missing_are_named_and_1[local]",
     "event checked": "tests/cli/test_cache.py::test_each_command_has_its_event",
     "event du": "tests/cli/test_commands.py::TestDu::test_as_json",
