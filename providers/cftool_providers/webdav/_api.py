@@ -167,6 +167,7 @@ class Api:
         sink: Sink | None = None,
         max_body: int = 1 << 20,
         encoded: bool = False,
+        replayable: bool = False,
     ) -> Request:
         """A request for a path below the top."""
         return Request(
@@ -181,6 +182,7 @@ class Api:
             max_body,
             None,
             encoded,
+            replayable,
         )
 
     def send(self, request: Request) -> Response:
