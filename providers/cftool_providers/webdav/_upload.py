@@ -34,7 +34,7 @@ from cftool.core.paths import join, parent
 from cftool.core.types import NO_HASHES, Entry, Kind, Result, WriteItem
 from cftool.http.types import Body, Header, Request, Response
 from cftool_providers.webdav import _errors, _probe
-from cftool_providers.webdav._api import CONTENDED, XML, Api, opaque
+from cftool_providers.webdav._api import CONTENDED, FRESH, XML, Api, opaque
 from cftool_providers.webdav._chunks import CHUNKED_FROM, Chunks
 from cftool_providers.webdav._flows import Flow, Flows, Gate, Job, Step, run_one
 from cftool_providers.webdav._journal import Journal
@@ -48,7 +48,6 @@ WHOLE = 512 * 1024  # up to this a file is loaded into memory
 MEMORY = 32 * 1024 * 1024  # bytes of loaded files in flight
 FILES = 256  # flows at once, waiting ones included
 _DONE = frozenset({200, 201, 204})
-_FRESH = 5.0  # seconds for which it counts what a listing said of a name
 _MISSING_DIRECTORY = frozenset({403, 404, 409})
 _FIRST_TIME = 24 * 60 * 60  # Nextcloud takes an earlier time for a mistake and refuses the upload
 _OCTETS: Header = ("content-type", "application/octet-stream")
@@ -386,7 +385,7 @@ class _Loop:
     def _is_file_now(self, batch: Batch, path: str) -> bool:
         """Whether a file was seen under the final name so short a time ago that it need not be looked at again."""
         there = batch.found.get(path)
-        return there is not None and not there.is_dir and self._api.client.clock.monotonic() - batch.seen < _FRESH
+        return there is not None and not there.is_dir and self._api.client.clock.monotonic() - batch.seen < FRESH
 
     def _publish(self, item: WriteItem, temp: str, staged: Entry, *, replaces: bool) -> Part:
         """From the temporary name, once it was seen to be whole, to its own. `replaces`: where a file is."""
