@@ -1,4 +1,4 @@
-"""What arrived under temporary names, looked at together: one listing of a directory in place of a request a file.
+"""What arrived, most under temporary names, looked at together: one listing of a directory, no request a file.
 
 Of `_upload`, for servers whose answer to a PUT proves nothing. Files of one directory wait until none of its PUTs is
 under way, or until there are `TOGETHER`; then one PROPFIND of depth 1 tells of all of them. Nobody waits for a file
@@ -63,8 +63,8 @@ class Staging:
         self._go()
         return batch
 
-    def failed(self) -> None:
-        """A PUT ended in another way."""
+    def left(self) -> None:
+        """A PUT ended in another way: it failed, or its answer proves enough."""
         self.under_way -= 1
         self._go()
 

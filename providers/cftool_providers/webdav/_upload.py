@@ -298,16 +298,28 @@ class _Loop:
             condition = (("if-match", tag),) if profile.if_version == "if-match" else (("if", f"([{tag}])"),)
         # Sent twice, a conditional write would be refused by what its first copy wrote.
         request = api.request("PUT", path, headers=headers + condition, body=body, idempotent=not condition)
-        response: Response = yield from api.patiently(request)
-        if response.status in _MISSING_DIRECTORY and not place.known:
-            yield from self._make(parent(path), place)
-            response = yield from api.patiently(request)
-        if response.status not in _DONE:
-            raise (yield Job(lambda: self._refused(item, response)))
-        place.known = True
-        entry = self._trusted(item, response, headers, digest, body)
-        if entry is None:
-            entry = yield from self._look(path)
+        staging = place.staging
+        staging.under_way += 1
+        try:
+            response: Response = yield from api.patiently(request)
+            if response.status in _MISSING_DIRECTORY and not place.known:
+                yield from self._make(parent(path), place)
+                response = yield from api.patiently(request)
+            if response.status not in _DONE:
+                raise (yield Job(lambda: self._refused(item, response)))
+            if not place.known:
+                self._settle(place, known=True)
+            entry = self._trusted(item, response, headers, digest, body)
+        except Exception:  # not GeneratorExit: nobody goes on then
+            staging.left()
+            raise
+        if entry is not None:
+            staging.left()
+        else:
+            batch = staging.arrived(path, path)
+            if batch is not None:
+                yield batch.gate
+            entry = (batch and batch.found.get(path)) or (yield from self._look(path))
             if entry.is_dir or (entry.size is not None and entry.size != _length(body)):
                 # Either it was not stored as it was sent, or somebody else wrote it just after: this way tells.
                 return (yield from self._put_and_move(item, place, body, headers, None))
@@ -370,7 +382,7 @@ class _Loop:
             entry = yield from self._publish(item, temp, staged, replaces=replaces)
         except Exception:  # not GeneratorExit: `_sweep` sees to the temporary files of a loop that is given up
             if under_way:
-                staging.failed()
+                staging.left()
             if not gone:
                 gone = yield from self._drop(temp)
             self._temp_ended(temp, gone=gone)

@@ -424,6 +424,16 @@ class TestLookedAtTogether:
         assert lab.fake.requests["PROPFIND"] <= 6
         assert {one.path: one.entry for one in results.values()} == {entry.path: entry for entry in store.scan("d")}
 
+    def test_where_a_put_is_atomic_it_costs_one_request_a_file_and_a_few_listings(self, new_lab):
+        lab = new_lab(vendor="apache", infinity="refused")
+        lab.fake.mkdir("d")
+        store = probed(lab)
+        results = self.write(lab, store=store)
+        assert lab.fake.files() == self.expected()
+        assert (lab.fake.requests["PUT"], lab.fake.requests["MOVE"]) == (self.COUNT, 0)
+        assert lab.fake.requests["PROPFIND"] <= 6
+        assert {one.path: one.entry for one in results.values()} == {entry.path: entry for entry in store.scan("d")}
+
     def test_replacing_costs_no_request_more(self, lab):
         lab.fake.mkdir("d")
         store = probed(lab)
