@@ -260,6 +260,20 @@ def test_rename_whose_answer_was_lost_is_shown_and_done(store, remote, memory):
     assert files(memory) == {"e/f": b"x"}
 
 
+def test_empty_directory_is_there_under_either_name_of_a_rename_that_was_tried(store, remote, memory):
+    memory.mkdir("d")
+    store.move("d", "e")
+    fails(remote, "move", refusal(ConnectionFailed("down")))
+    assert len(store.flush()) == 1  # still at the old name
+    assert list(store.scan("e")) == []
+    fails(remote, "move", Fault(answer_lost=True))
+    assert len(store.flush()) == 1  # at the new one, which is not known yet
+    assert list(store.scan("e")) == []
+    store.rmdir("e")
+    assert store.flush() == []
+    assert list(memory.scan("")) == []
+
+
 def test_remote_that_is_down(store, remote, memory, clock):
     put(memory, "known", b"cached")
     assert get(store, "known") == b"cached"
