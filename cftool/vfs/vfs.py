@@ -514,7 +514,7 @@ class Vfs:
         """A new file that is still open gets into the journal under its old name first, so that it can be moved."""
         file = node.open
         if file is not None and file.dirty:
-            file.commit()
+            file.commit(node.mtime_ns)
 
     def _make_way(self, node: Node, there: Node) -> None:
         """What is renamed over."""
@@ -668,7 +668,7 @@ class Vfs:
         self._commit(handle.node, handle.file)
 
     def _commit(self, node: Node, file: OpenFile) -> None:
-        when = file.commit()
+        when = file.commit(node.mtime_ns)  # the time that is shown: programs remember it
         if when is not None:
             with self.lock:
                 node.size = file.size

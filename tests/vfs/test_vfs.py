@@ -294,3 +294,13 @@ def test_listing_that_is_older_than_changed_names_is_not_believed(opened, memory
     second[1].set()
     assert listed() == ["name", "new"]
     assert names(vfs) == ["name", "new"]
+
+
+def test_time_that_was_shown_before_the_closing_stays(opened):
+    vfs = opened()
+    attr, handle = vfs.create(ROOT, "f", 0o644, os.O_WRONLY)
+    vfs.write(handle, b"x", 0)
+    shown = vfs.getattr(attr.id).mtime_ns
+    vfs.flush(handle)
+    vfs.release(handle)
+    assert opened().lookup(ROOT, "f").mtime_ns == shown
