@@ -94,7 +94,7 @@ class Server:
             return found is None or (not found.file.dirty and found.file.is_local and self._nobody_commits())
         if op == Op.FLUSH:
             found = self.vfs.handles.get(fuse.HANDLE.unpack_from(request.data)[0])
-            return found is None or not found.writable
+            return found is None or not found.changes
         if op == Op.GETXATTR:
             return bytes(request.data[8 : 8 + len(_OURS)]) != _OURS
         return op in _QUICK

@@ -19,7 +19,8 @@ class Node:
 
     __slots__ = (
         "atime_ns", "changes", "children", "ctime_ns", "folders", "gid", "id", "is_dir", "loaded", "lookups", "mode",
-        "mtime_ns", "name", "open", "parent", "rdev", "rewritten", "shown", "size", "stored", "target", "uid", "version",
+        "mtime_ns", "name", "open", "parent", "rdev", "rewritten", "shown", "size", "stored", "target", "uid",
+        "version",
     )  # fmt: skip
 
     def __init__(self, number: int, parent: "Node | None", name: str, mode: int) -> None:

@@ -50,9 +50,14 @@ class FileHandle:
     made: bool = False  # it made the file, or emptied it: also what was opened for reading only can do that
 
     @property
+    def writable(self) -> bool:
+        """Whether it was opened for writing."""
+        return self.flags & os.O_ACCMODE != os.O_RDONLY
+
+    @property
     def changes(self) -> bool:
         """Whether its closing makes what was written durable."""
-        return self.made or self.flags & os.O_ACCMODE != os.O_RDONLY
+        return self.made or self.writable
 
 
 def _error(number: int) -> OSError:
@@ -771,7 +776,7 @@ class Vfs:
             return
         file.truncate(size, path=node.place)
         node.mtime_ns = node.ctime_ns = self._wall_ns()
-        if not any(handle.node is node and handle.writable for handle in list(self.handles.values())):
+        if not any(handle.node is node and handle.changes for handle in list(self.handles.values())):
             self._commit(node, file)  # by path: nobody's close will do it
 
     def _largest(self) -> int:

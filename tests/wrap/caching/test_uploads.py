@@ -415,3 +415,20 @@ def test_renames_onto_the_same_name_one_after_the_other_are_no_conflict(store, m
     assert store.flush() == []
     assert files(memory) == {"edited": b"333"}
     assert store.stats.conflicts == 0
+
+
+def test_time_of_a_renamed_file_is_kept_where_neither_answers_nor_listings_tell(cache_directory, memory):
+    class Silent(FaultyStore):  # as S3: only stat tells
+        def move(self, src, dst):
+            return super().move(src, dst)._replace(modified_ns=None)
+
+        def scan(self, path):
+            return (entry._replace(modified_ns=None) for entry in super().scan(path))
+
+    store = cached(Silent(memory, {}), cache_directory)
+    put(store, "old", b"x", modified_ns=10**18)
+    assert store.flush() == []
+    store.move("old", "new")
+    assert store.flush() == []
+    assert [(entry.path, entry.modified_ns) for entry in store.scan("")] == [("new", 10**18)]
+    store.close()
