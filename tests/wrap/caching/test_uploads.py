@@ -417,6 +417,29 @@ def test_renames_onto_the_same_name_one_after_the_other_are_no_conflict(store, m
     assert store.stats.conflicts == 0
 
 
+def test_file_that_is_written_again_and_again_while_another_is_renamed_is_no_conflict(cache_directory, memory):
+    class Busy(FaultyStore):  # somebody goes on working while versions are on their way
+        def write(self, path, source, **more):
+            if source.load() == b"first":
+                put(store, "f", b"second")
+                drafts.append(store.edit("f", truncate=True))
+                store.move("old", "new")
+            elif source.load() == b"second":
+                draft = drafts.pop()
+                os.write(draft.fd, b"third")
+                draft.close()
+            return super().write(path, source, **more)
+
+    drafts = []
+    store = cached(Busy(memory, {}), cache_directory)
+    put(memory, "old", b"o")
+    put(store, "f", b"first")
+    assert store.flush() == []
+    assert files(memory) == {"f": b"third", "new": b"o"}
+    assert store.stats.conflicts == 0
+    store.close()
+
+
 def test_time_of_a_renamed_file_is_kept_where_neither_answers_nor_listings_tell(cache_directory, memory):
     class Silent(FaultyStore):  # as S3: only stat tells
         def move(self, src, dst):
