@@ -29,6 +29,7 @@ HARNESSES = {
     "symlink racer": "tests/adversarial/test_symlinks.py",
     "power cuts": "tests/adversarial/test_power_cuts.py",
     "names": "tests/adversarial/test_names.py",
+    "kills of a mount": "tests/mount/test_kills.py",
     "kills of the write-back cache": "tests/wrap/caching/test_kills.py",
     "model of the write-back cache": "tests/wrap/caching/test_model.py",
     "power cuts of the write-back cache": "tests/adversarial/test_cache_power_cuts.py",

@@ -101,7 +101,7 @@ def version(place: Path, outside: Path) -> None:
     first = place / "first"
     first.mkdir()
     git(first, "init", "-q", "-b", "main")
-    trees.make(first / "src", files=25, seed=2, size=3_000)
+    trees.make(first / "src", files=15, seed=2, size=3_000)
     git(first, "add", ".")
     git(first, "commit", "-qm", "one")
     (first / "src" / "new").write_text("new")
@@ -207,7 +207,7 @@ def edited(place: Path, outside: Path) -> None:
 
 def copy(place: Path, outside: Path) -> None:
     source = outside / "source"
-    trees.make(source, files=60, seed=5, size=4_000)
+    trees.make(source, files=40, seed=5, size=4_000)
     (source / "link").symlink_to("d0000/missing")
     (source / "empty").mkdir()
     os.chmod(source / "empty", 0o700)
