@@ -111,7 +111,7 @@ def pack_attr(attr: Attr) -> bytes:
         attr.id, attr.size, -(-attr.size // 512),
         attr.atime_ns // _SECOND, attr.mtime_ns // _SECOND, attr.ctime_ns // _SECOND,
         attr.atime_ns % _SECOND, attr.mtime_ns % _SECOND, attr.ctime_ns % _SECOND,
-        attr.mode, attr.links, attr.uid, attr.gid, 0, 4096, 0,
+        attr.mode, attr.links, attr.uid, attr.gid, attr.rdev, 4096, 0,
     )  # fmt: skip
 
 

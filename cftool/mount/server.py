@@ -30,7 +30,10 @@ _log = logging.getLogger("cftool.mount")
 _NEGATIVE = 1  # seconds that a missing name counts
 _OURS = b"user.cftool."
 _SILENT = frozenset({Op.FORGET, Op.BATCH_FORGET, Op.INTERRUPT})
-_KINDS = {stat.S_IFDIR: 4, stat.S_IFREG: 8, stat.S_IFLNK: 10}
+_KINDS = {
+    stat.S_IFDIR: 4, stat.S_IFREG: 8, stat.S_IFLNK: 10, stat.S_IFIFO: 1, stat.S_IFCHR: 2, stat.S_IFBLK: 6,
+    stat.S_IFSOCK: 12,
+}  # fmt: skip
 _EXPECTED = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -92,7 +95,7 @@ class Server:
             return found is None or (not found.file.dirty and found.file.is_local and self._nobody_commits())
         if op == Op.FLUSH:
             found = self.vfs.handles.get(fuse.HANDLE.unpack_from(request.data)[0])
-            return found is None or not found.writable
+            return found is None or not found.changes
         if op == Op.GETXATTR:
             return bytes(request.data[8 : 8 + len(_OURS)]) != _OURS
         return op in _QUICK
@@ -238,9 +241,12 @@ class Server:
         return self._entry(self.vfs.symlink(request.node, name, target, uid=request.uid, gid=request.gid))
 
     def _mknod(self, request: Request) -> bytes:
-        mode, _rdev, umask, _pad = struct.unpack_from("<IIII", request.data)
+        mode, rdev, umask, _pad = struct.unpack_from("<IIII", request.data)
         if not stat.S_ISREG(mode):
-            raise OSError(errno.EPERM, "only files, directories and links can be made here")
+            name = request.name(16)
+            return self._entry(
+                self.vfs.mknod(request.node, name, mode & ~umask, rdev, uid=request.uid, gid=request.gid)
+            )
         attr, handle = self.vfs.create(
             request.node, request.name(16), mode & ~umask, os.O_WRONLY | os.O_EXCL, uid=request.uid, gid=request.gid
         )

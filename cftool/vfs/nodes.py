@@ -18,8 +18,9 @@ class Node:
     """One file, directory or link. `parent` None: the root, or a file whose name is gone while it is open."""
 
     __slots__ = (
-        "atime_ns", "changed", "children", "ctime_ns", "gid", "id", "is_dir", "loaded", "lookups", "mode", "mtime_ns",
-        "name", "open", "parent", "rewritten", "shown", "size", "stored", "target", "uid", "version",
+        "atime_ns", "changed", "changes", "children", "ctime_ns", "folders", "gid", "id", "is_dir", "loaded",
+        "lookups", "mode", "mtime_ns", "name", "open", "parent", "rdev", "rewritten", "shown", "size", "stored",
+        "target", "uid", "version",
     )  # fmt: skip
 
     def __init__(self, number: int, parent: "Node | None", name: str, mode: int) -> None:
@@ -30,6 +31,7 @@ class Node:
         self.is_dir = stat.S_ISDIR(mode)
         self.uid = 0
         self.gid = 0
+        self.rdev = 0
         self.size = 0
         self.mtime_ns = 0
         self.ctime_ns = 0
@@ -38,8 +40,10 @@ class Node:
         self.stored = ""  # the name at the store, where it differs from the one shown
         self.target: str | None = None  # of a link, once it was read
         self.children: dict[str, Node] | None = None
+        self.folders = 0  # directories among them
         self.loaded = -1.0  # when the children were listed (monotonic); -1: never
         self.changed = float("-inf")  # when others were heard to have changed it: older listings do not count
+        self.changes = 0  # made here to the names, or to what a listing shows of them
         self.lookups = 0  # references that the kernel holds
         self.open: OpenFile | None = None
         self.shown: str | None = None  # the version of which the kernel may have pages
@@ -49,6 +53,11 @@ class Node:
     def is_link(self) -> bool:
         """Whether it is a symbolic link."""
         return stat.S_ISLNK(self.mode)
+
+    @property
+    def is_special(self) -> bool:
+        """Whether it is a FIFO, a socket or a device: it is nowhere but here."""
+        return not (self.is_dir or stat.S_ISREG(self.mode) or stat.S_ISLNK(self.mode))
 
     @property
     def path(self) -> str:
@@ -88,6 +97,7 @@ class Attr:
     mtime_ns: int
     ctime_ns: int
     links: int = 1
+    rdev: int = 0
 
 
 def attr_of(node: Node) -> Attr:
@@ -99,14 +109,21 @@ def attr_of(node: Node) -> Attr:
     else:
         size = node.size if file is None else file.size
     return Attr(
-        node.id, node.mode, size, node.uid, node.gid, node.atime_ns, node.mtime_ns, node.ctime_ns,
-        2 if node.is_dir else 1,
+        node.id, node.mode, size, node.uid, node.gid, node.atime_ns, node.mtime_ns, node.ctime_ns, _links(node),
+        node.rdev,
     )  # fmt: skip
+
+
+def _links(node: Node) -> int:
+    """A directory that was not listed shows one: that says that its directories are not counted."""
+    if node.gone:
+        return 0
+    return 2 + node.folders if node.children is not None else 1
 
 
 def check_name(name: str) -> None:
     """Raise OSError where no store could hold it."""
     import errno
 
-    if len(os.fsencode(name)) > 255:
+    if len(name) > 63 and len(os.fsencode(name)) > 255:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))

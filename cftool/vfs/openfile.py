@@ -199,18 +199,23 @@ class OpenFile:
 
     # ---- making durable
 
-    def commit(self) -> int | None:
-        """What was written is durable; the time that it was published with, None where there was nothing to do."""
+    def commit(self, modified_ns: int) -> int | None:
+        """What was written is durable; the time that it was published with, None where there was nothing to do.
+
+        `modified_ns` is the time that is shown; a direct file has its own.
+        """
         with self.lock:
             if self.draft is None or not self.dirty or self.removed:
                 return None
-            size, modified_ns = self.times()
+            size, changed_ns = self.times()
             self._size = size
-            fresh = time.time_ns() - modified_ns < _TICK  # a later change might have the same time
+            fresh = time.time_ns() - changed_ns < _TICK  # a later change might have the same time
+            if self.direct:
+                modified_ns = changed_ns
             row = self.draft.commit(modified_ns)
             self.version = None if row is None else row.entry().version
             self._dirty = False
-            self._seen = (size, -1 if fresh else modified_ns)
+            self._seen = (size, -1 if fresh else changed_ns)
             if self.backing is not None:
                 self.draft.reserve(0)  # the kernel may write on without a word
             return modified_ns

@@ -26,6 +26,7 @@ from cftool.wrap.caching.rows import State
 from cftool.wrap.caching.store import CachingStore
 
 _RENAME_NOREPLACE = 1
+_LISTINGS = 5  # of a directory that is changed while it is listed
 _log = logging.getLogger("cftool.vfs")
 
 
@@ -57,11 +58,17 @@ class FileHandle:
     node: Node
     file: OpenFile
     flags: int
+    made: bool = False  # it made the file, or emptied it: also what was opened for reading only can do that
 
     @property
     def writable(self) -> bool:
         """Whether it was opened for writing."""
         return self.flags & os.O_ACCMODE != os.O_RDONLY
+
+    @property
+    def changes(self) -> bool:
+        """Whether its closing makes what was written durable."""
+        return self.made or self.writable
 
 
 def _error(number: int) -> OSError:
@@ -171,30 +178,35 @@ class Vfs:
 
     def children(self, node: Node) -> dict[str, Node]:
         """Of a directory: listed where that was never done, or too long ago."""
-        with self.lock:
-            known = node.children
-            if known is not None and self.is_listed(node):
-                return known
-            if node.gone:
-                return known or {}
-            place = node.place
-        began = self._clock()
-        try:
-            entries = list(self.store.scan(place))
-        except TemporaryError:
-            if known is not None:  # the remote is away: what is known goes on
-                return known
-            raise
-        except NotFound:
-            if node.id != ROOT:
+        for _attempt in range(_LISTINGS):
+            with self.lock:
+                known = node.children
+                if known is not None and self.is_listed(node):
+                    return known
+                if node.gone:
+                    return known or {}
+                place, seen = node.place, node.changes
+            began = self._clock()
+            try:
+                entries = list(self.store.scan(place))
+            except TemporaryError:
+                if known is not None:  # the remote is away: what is known goes on
+                    return known
                 raise
-            entries = []  # an object store's root that nothing is below yet
-        with self.lock:
-            if node.children is not known and node.children is not None and node.loaded >= began:
-                return node.children  # somebody else listed it meanwhile
-            self._take_listing(node, entries, began)
-            assert node.children is not None
-            return node.children
+            except NotFound:
+                if node.id != ROOT:
+                    raise
+                entries = []  # an object store's root that nothing is below yet
+            with self.lock:
+                if node.children is not known and node.children is not None and node.loaded >= began:
+                    return node.children  # somebody else listed it meanwhile
+                if node.changes == seen:  # otherwise the listing may be older than what was done meanwhile
+                    self._take_listing(node, entries, began)
+                    assert node.children is not None
+                    return node.children
+        if known is not None:  # it changes here all the time: what is done here is known anyway
+            return known
+        raise TemporaryError("it changes faster than it can be listed", op="list", path=place, store=self.store.name)
 
     def _take_listing(self, node: Node, entries: list[Entry], began: float) -> None:
         """Under the lock: nodes of names that are still there stay the same nodes."""
@@ -217,6 +229,10 @@ class Vfs:
                 self.on_change(child)
             self._update(child, entry)
             new[name] = child
+        for name, owned in self.attributes.specials(node.path):
+            if name not in new:
+                child = old.get(name)
+                new[name] = child if child is not None and child.is_special else self._special(node, name, owned)
         for name, child in old.items():
             if new.get(name) is not child:
                 if child.open is not None and name not in new and not child.open.removed:
@@ -226,7 +242,16 @@ class Vfs:
                 self.on_change(child)
                 self._let_go(child)
         node.children = new
+        node.folders = sum(child.is_dir for child in new.values())
         node.loaded = began
+
+    def _special(self, parent: Node, name: str, owned: Owned) -> Node:
+        """Under the lock: one that is in the table alone."""
+        assert owned.mode is not None
+        node = self._made(parent, name, owned.mode)
+        node.rdev = owned.rdev or 0
+        self._apply(node)
+        return node
 
     def _mode(self, is_dir: bool, *, link: bool) -> int:
         if link:
@@ -247,7 +272,9 @@ class Vfs:
         if owned is None:
             return
         if owned.mode is not None:
-            node.mode = stat.S_IFMT(node.mode) | owned.mode
+            node.mode = stat.S_IFMT(node.mode) | stat.S_IMODE(owned.mode)
+        if owned.mtime_ns is not None:
+            node.mtime_ns = owned.mtime_ns
         node.uid = node.uid if owned.uid is None else owned.uid
         node.gid = node.gid if owned.gid is None else owned.gid
 
@@ -287,21 +314,31 @@ class Vfs:
         """Whether one of these is no file of the remote, but made here."""
         return self.reports is not None and any(number in self.reports for number in numbers)
 
-    def _may_be_called(self, name: str) -> None:
+    def _may_be_called(self, directory: Node, name: str) -> None:
         """ENAMETOOLONG, EINVAL where the store cannot hold the name."""
         check_name(name)
-        reason = paths.problem(name, replace(self.store.features.names, path_bytes=None))
+        names = self.store.features.names
+        reason = paths.problem(name, replace(names, path_bytes=None))
         if reason is not None:
             raise InvalidName(f"the name {reason}", path=name)
+        longest = names.path_bytes
+        if longest is not None and len(os.fsencode(paths.join(directory.path, name))) > longest:
+            raise _error(errno.ENAMETOOLONG)
 
     def _touched(self, directory: Node) -> None:
+        """Under the lock: a name in it was changed."""
+        directory.changes += 1
         directory.mtime_ns = directory.ctime_ns = self._wall_ns()
+        owned = self.attributes.get(directory.path)
+        if owned is not None and owned.mtime_ns is not None:
+            self._keep_attributes(directory)
 
     # ---- looking
 
     def lookup(self, parent: int, name: str) -> Attr:
         """The kernel refers to the node until `forget`. ENOENT."""
         directory = self._directory(parent)
+        check_name(name)
         with self.lock:
             if name == ".":
                 node = directory
@@ -382,8 +419,8 @@ class Vfs:
     def mkdir(self, parent: int, name: str, mode: int, *, uid: int | None = None, gid: int | None = None) -> Attr:
         """EEXIST."""
         self._changeable(parent)
-        self._may_be_called(name)
         directory = self._directory(parent)
+        self._may_be_called(directory, name)
         if self.child(directory, name) is not None:
             raise _error(errno.EEXIST)
         path = paths.join(directory.path, name)
@@ -395,28 +432,49 @@ class Vfs:
             node.lookups += 1
             return attr_of(node)
 
-    def _attached(self, directory: Node, name: str, mode: int, uid: int | None, gid: int | None) -> Node:
+    def _attached(
+        self, directory: Node, name: str, mode: int, uid: int | None, gid: int | None, *, rdev: int = 0
+    ) -> Node:
         """Under the lock: a new node, its attributes remembered where they are not the defaults."""
         node = self._made(directory, name, mode)
+        node.rdev = rdev
         node.uid = node.uid if uid is None else uid
         node.gid = node.gid if gid is None else gid
         if directory.children is not None:
             directory.children[name] = node
+            directory.folders += node.is_dir
         self._touched(directory)
         self._keep_attributes(node)
         return node
 
-    def _keep_attributes(self, node: Node) -> None:
-        """Under the lock."""
+    def _keep_attributes(self, node: Node, *, mtime_ns: int | None = None) -> None:
+        """Under the lock. `mtime_ns`: of a directory whose time was set, and that was not changed since."""
         default = self.settings.dir_mode if node.is_dir else self.settings.file_mode
         mode = stat.S_IMODE(node.mode)
         path = node.path
+        if node.is_special:
+            self.attributes.set(path, Owned(node.mode, node.uid, node.gid, node.rdev, node.mtime_ns))
+            return
         if node.is_link:
             mode = default
-        if (mode, node.uid, node.gid) == (default, self.settings.uid, self.settings.gid):
+        if (mode, node.uid, node.gid, mtime_ns) == (default, self.settings.uid, self.settings.gid, None):
             self.attributes.remove(path)
         else:
-            self.attributes.set(path, Owned(mode, node.uid, node.gid))
+            self.attributes.set(path, Owned(mode, node.uid, node.gid, mtime_ns=mtime_ns))
+
+    def mknod(
+        self, parent: int, name: str, mode: int, rdev: int, *, uid: int | None = None, gid: int | None = None
+    ) -> Attr:
+        """A FIFO, a socket or a device, on this machine only. EEXIST."""
+        self._changeable(parent)
+        directory = self._directory(parent)
+        self._may_be_called(directory, name)
+        if self.child(directory, name) is not None:
+            raise _error(errno.EEXIST)
+        with self.lock:
+            node = self._attached(directory, name, mode, uid, gid, rdev=rdev)
+            node.lookups += 1
+            return attr_of(node)
 
     def rmdir(self, parent: int, name: str) -> None:
         """ENOTEMPTY, ENOTDIR."""
@@ -442,6 +500,7 @@ class Vfs:
             self.attributes.remove(node.path)
             if directory.children is not None and directory.children.get(node.name) is node:
                 del directory.children[node.name]
+                directory.folders -= node.is_dir
             node.parent = None
             node.ctime_ns = self._wall_ns()
             self._touched(directory)
@@ -464,6 +523,8 @@ class Vfs:
 
     def _unlink(self, node: Node) -> None:
         """At the store. A file that was never committed is not there."""
+        if node.is_special:
+            return
         file = node.open
         if file is not None:
             file.unlinked()
@@ -478,8 +539,8 @@ class Vfs:
         from cftool.core.sources import BytesSource
 
         self._changeable(parent)
-        self._may_be_called(name)
         directory = self._directory(parent)
+        self._may_be_called(directory, name)
         if self.child(directory, name) is not None:
             raise _error(errno.EEXIST)
         stored = name + LINK_SUFFIX
@@ -495,10 +556,10 @@ class Vfs:
     def rename(self, parent: int, name: str, new_parent: int, new_name: str, *, flags: int = 0) -> None:
         """Of anything, over a file or an empty directory as POSIX has it. `flags`: RENAME_NOREPLACE."""
         self._changeable(parent, new_parent)
-        self._may_be_called(new_name)
         if flags & ~_RENAME_NOREPLACE:
             raise _error(errno.EINVAL)
         source, target = self._directory(parent), self._directory(new_parent)
+        self._may_be_called(target, new_name)
         node = self._existing(source, name)
         there = self.child(target, new_name)
         self._changeable(node.id, *([] if there is None else [there.id]))
@@ -512,19 +573,22 @@ class Vfs:
             self._make_way(node, there)
         old = node.path
         stored = new_name + LINK_SUFFIX if node.is_link else ""
-        self._publish_before_rename(node)
-        self.store.move(node.place, paths.join(target.path, stored or new_name))
+        if not node.is_special:
+            self._publish_before_rename(node)
+            self.store.move(node.place, paths.join(target.path, stored or new_name))
         with self.lock:
             if there is not None:
                 self.attributes.remove(there.path)
                 there.parent = None
                 self._let_go(there)
             self.attributes.move(old, paths.join(target.path, new_name))
-            if source.children is not None:
-                source.children.pop(name, None)
+            if source.children is not None and source.children.pop(name, None) is not None:
+                source.folders -= node.is_dir
             node.parent, node.name, node.stored = target, new_name, stored
             node.ctime_ns = self._wall_ns()
             if target.children is not None:
+                replaced = target.children.get(new_name)
+                target.folders += node.is_dir - (replaced is not None and replaced.is_dir)
                 target.children[new_name] = node
             self._touched(source)
             self._touched(target)
@@ -534,7 +598,7 @@ class Vfs:
         """A new file that is still open gets into the journal under its old name first, so that it can be moved."""
         file = node.open
         if file is not None and file.dirty:
-            file.commit()
+            file.commit(node.mtime_ns)
 
     def _make_way(self, node: Node, there: Node) -> None:
         """What is renamed over."""
@@ -549,7 +613,7 @@ class Vfs:
             raise _error(errno.ENOTDIR)
         if there.open is not None:
             there.open.unlinked()
-        if there.is_link != node.is_link:  # the store has them under different names
+        if there.is_link != node.is_link or node.is_special:  # the store does not have both under the same name
             self._unlink(there)
 
     # ---- files
@@ -559,8 +623,8 @@ class Vfs:
     ) -> tuple[Attr, int]:
         """Make and open. EEXIST with O_EXCL."""
         self._changeable(parent)
-        self._may_be_called(name)
         directory = self._directory(parent)
+        self._may_be_called(directory, name)
         found = self.child(directory, name)
         if found is not None:
             if flags & os.O_EXCL:
@@ -575,14 +639,14 @@ class Vfs:
             node = self._attached(directory, name, stat.S_IFREG | stat.S_IMODE(mode), uid, gid)
             node.open = file
             node.lookups += 1
-            return attr_of(node), self._handle(node, file, flags)
+            return attr_of(node), self._handle(node, file, flags, made=True)
 
-    def _handle(self, node: Node, file: OpenFile, flags: int) -> int:
+    def _handle(self, node: Node, file: OpenFile, flags: int, *, made: bool = False) -> int:
         """Under the lock."""
         file.users += 1
         number = self._next_handle
         self._next_handle += 1
-        self.handles[number] = FileHandle(node, file, flags)
+        self.handles[number] = FileHandle(node, file, flags, made)
         return number
 
     def open(self, number: int, flags: int) -> int:
@@ -604,7 +668,7 @@ class Vfs:
             node.mtime_ns = node.ctime_ns = self._wall_ns()
         with self.lock:
             file.users -= 1
-            return self._handle(node, file, flags)
+            return self._handle(node, file, flags, made=bool(flags & os.O_TRUNC))
 
     def _opened(self, node: Node, *, truncate: bool) -> OpenFile:
         """Open the content; two who do so at once share one."""
@@ -688,7 +752,7 @@ class Vfs:
     def flush(self, number: int) -> None:
         """A descriptor is being closed: what was written is durable in the journal when this returns."""
         handle = self.handle(number)
-        if handle.writable:
+        if handle.changes:
             self._commit(handle.node, handle.file)
 
     def fsync(self, number: int) -> None:
@@ -710,7 +774,7 @@ class Vfs:
                 with self.lock:
                     node.size = file.size
                     node.rewritten = True
-        when = file.commit()
+        when = file.commit(node.mtime_ns)  # the time that is shown: programs remember it
         if when is not None:
             with self.lock:
                 node.size = file.size
@@ -718,6 +782,8 @@ class Vfs:
                 if file.direct:
                     node.mtime_ns = node.ctime_ns = when
                     node.rewritten = True
+                if node.parent is not None:
+                    node.parent.changes += 1
 
     def release(self, number: int) -> None:
         """The last reference to a handle is gone."""
@@ -726,7 +792,7 @@ class Vfs:
             return
         node, file = handle.node, handle.file
         try:
-            if handle.writable:
+            if handle.changes:
                 self._commit(node, file)
         finally:
             with self.lock:
@@ -766,8 +832,11 @@ class Vfs:
             node.gid = node.gid if gid is None else gid
             node.atime_ns = node.atime_ns if atime_ns is None else atime_ns
             node.ctime_ns = self._wall_ns()
-            if not node.gone and (mode, uid, gid) != (None, None, None) and node.id != ROOT:
-                self._keep_attributes(node)
+            keeps = (mode, uid, gid) != (None, None, None) or (mtime_ns is not None and node.is_dir)
+            if not node.gone and keeps and node.id != ROOT:
+                owned = self.attributes.get(node.path)
+                known = mtime_ns if owned is None or mtime_ns is not None else owned.mtime_ns
+                self._keep_attributes(node, mtime_ns=known if node.is_dir else None)
             return attr_of(node)
 
     def unprivileged(self, number: int) -> None:
@@ -810,7 +879,7 @@ class Vfs:
             return
         file.truncate(size, path=node.place)
         node.mtime_ns = node.ctime_ns = self._wall_ns()
-        if not any(handle.node is node and handle.writable for handle in list(self.handles.values())):
+        if not any(handle.node is node and handle.changes for handle in list(self.handles.values())):
             self._commit(node, file)  # by path: nobody's close will do it
 
     def _largest(self) -> int:
@@ -821,13 +890,15 @@ class Vfs:
         file = node.open
         if file is not None and file.draft is not None:
             file.set_time(mtime_ns)
-        elif not node.is_dir and not node.gone:
+        elif not node.is_dir and not node.gone and not node.is_special:
             try:
                 entry = self.store.set_modified(node.place, mtime_ns)
             except Unsupported:
                 pass  # shown until the next listing: the service keeps no times
             else:
                 node.version = entry.version
+                if node.parent is not None:
+                    node.parent.changes += 1
         node.mtime_ns = mtime_ns
 
     # ---- extended attributes
@@ -835,7 +906,7 @@ class Vfs:
     def xattrs(self, number: int) -> dict[str, bytes]:
         """`user.cftool.state`, `.version` and `.hash.NAME` of a file."""
         node = self.node(number)
-        if node.is_dir or node.gone or self.is_report(number):
+        if node.is_dir or node.gone or node.is_special or self.is_report(number):
             return {}
         found = {"user.cftool.state": self._state(node).value.encode()}
         if node.version:

@@ -98,6 +98,24 @@ FILES = (
 )
 
 # By command: what its help does not say, and examples. The examples of one page build on those before it.
+MOUNT = """\
+Needs FUSE: `fusermount3`, or root.
+
+What services have no place for is kept in the cache's directory, on this machine alone: modes, owners, times that
+were set of directories, FIFOs, sockets and device files. Another machine, or another cache, shows default modes and
+no special files. Symbolic links are kept at the remote as rclone keeps them (`name.rclonelink`), times of files
+where the service keeps times, and empty directories where it keeps those.
+
+There are no hard links (EPERM). A path that is longer than the service allows is refused at once (ENAMETOOLONG): of
+a bucket's name and a key of 1,024 bytes with S3. Over S3 these are the only reasons for which tests of pjdfstest
+fail: 203 of its 224 files for Linux pass; `chmod/03`, `chown/03`, `ftruncate/03`, `mkdir/03`, `mkfifo/03`,
+`mknod/03`, `open/03`, `rename/02`, `rmdir/03`, `symlink/03`, `truncate/03` and `unlink/03` want paths of 4,095
+bytes, and `link/00`, `link/02`, `link/03`, `link/06`, `link/07`, `link/09`, `rename/00`, `rename/23` and
+`unlink/00` want hard links.
+
+What was closed or synced is on the disk and survives the end of the process; a file that was neither is not
+published. After a change by others in between both are kept, ours as `name (conflict HOST DATE)`. What is not
+uploaded yet, and why, `cftool cache status` tells; a file's own state is its attribute `user.cftool.state`."""
 DESCRIPTIONS = {
     "ls": "Without an address the configured remotes are listed. Paths of `-R` are relative to the address.",
     "cp": (
@@ -126,7 +144,7 @@ DESCRIPTIONS = {
         " of changes (Dropbox, Google Drive) one request then confirms all that is known. Commands that copy, compare"
         " or remove always ask the remote."
     ),
-    "mount": "Needs FUSE: `fusermount3`, or root.",
+    "mount": MOUNT,
     "config": (
         "`cftool config login NAME` opens the browser and waits for its answer on this machine; with `--no-browser` it"
         " shows an address to open anywhere, and takes the code that is shown there."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.servers import tool
 
-PATIENCE = 60
+PATIENCE = 300
 
 
 def missing_fuse() -> str | None:

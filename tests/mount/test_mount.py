@@ -55,7 +55,7 @@ def test_files_of_every_size_come_back(mount):
         assert (mount.place / f"f{size}").read_bytes() == trees.content(f"f{size}", size)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("mount", "seed"), [("s3", 1), ("local", 2), ("local", 3)], indirect=["mount"])
 def test_fsx(mount, seed):
     fsx = Fsx(mount.place / "file", seed)
     fsx.run(10_000)

@@ -107,6 +107,7 @@ class Looking(StatefulWrapper):
             raise NotFound("not found", op="scan", path=path, store=self.name)
         seen: set[str] = set()
         missing: NotFound | None = None
+        there = False  # under one of its two names
         below = listing.below
         if not self.alone and found.shows is Shows.PENDING and found.row is not None and found.row.path == path:
             below = path
@@ -114,25 +115,18 @@ class Looking(StatefulWrapper):
             if place is not None:
                 try:
                     yield from self._scanned(path, place, listing, seen)
+                    there = True
                 except NotFound as error:
                     missing = error
                 if seen and place == path and self.implicit:
                     self._not_needed(path, seen, mark)
         here = listing.decided or listing.implied or found.implied or found.shows is Shows.PENDING
-        if missing is not None and not seen and not here:
+        if missing is not None and not there and not seen and not here:
             if self._found(path) == found:
-                if listing.otherwise is None or not self._is_there(listing.otherwise):
-                    raise missing
-            else:  # it was brought there between our two looks
-                yield from self.scan(path)
+                raise missing
+            yield from self.scan(path)  # it was brought there between our two looks
             return
         yield from self._decided(path, listing, seen)
-
-    def _is_there(self, place: str) -> bool:
-        try:
-            return self.inner.stat(place).is_dir
-        except NotFound:
-            return False
 
     def _scanned(self, path: str, place: str, listing: Listing, seen: set[str]) -> Iterator[Entry]:
         """What the store below has in a directory, but for what the rows decide."""

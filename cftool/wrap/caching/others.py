@@ -97,6 +97,8 @@ class Others(Settling):
             self._merge(row.path, dst)
             return None
         moved = move_anyhow(inner, row.path, dst)
+        if moved.modified_ns is None:  # not every answer tells; the time moves with the file
+            moved = moved._replace(modified_ns=source.modified_ns)
         return moved if dst == row.dst and not row.is_dir else None
 
     def _merge(self, src: str, dst: str) -> None:

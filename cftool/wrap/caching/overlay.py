@@ -366,9 +366,17 @@ class Overlay:
         return any(number < row.seq for place in row.places for number in self._places.touching(place))
 
     def last(self, path: str) -> Pending | None:
-        """The newest row of exactly this path that no rename came after; None where there is none."""
-        segment = self._segments[-1]
-        return segment.there.get(path) or segment.gone.get(path)
+        """The newest row of exactly this path that no rename of it came after; None where there is none."""
+        for segment in reversed(self._segments):
+            row = segment.there.get(path) or segment.gone.get(path)
+            if row is not None:
+                return row
+            moved = segment.moved
+            if moved is not None and any(
+                paths.is_within(path, place) or paths.is_within(place, path) for place in moved.places
+            ):
+                return None
+        return None
 
     def shown(self, row: Pending) -> str | None:
         """The name by which the directory that `row` makes is shown by now; None: it was removed since."""

@@ -260,6 +260,20 @@ def test_rename_whose_answer_was_lost_is_shown_and_done(store, remote, memory):
     assert files(memory) == {"e/f": b"x"}
 
 
+def test_empty_directory_is_there_under_either_name_of_a_rename_that_was_tried(store, remote, memory):
+    memory.mkdir("d")
+    store.move("d", "e")
+    fails(remote, "move", refusal(ConnectionFailed("down")))
+    assert len(store.flush()) == 1  # still at the old name
+    assert list(store.scan("e")) == []
+    fails(remote, "move", Fault(answer_lost=True))
+    assert len(store.flush()) == 1  # at the new one, which is not known yet
+    assert list(store.scan("e")) == []
+    store.rmdir("e")
+    assert store.flush() == []
+    assert list(memory.scan("")) == []
+
+
 def test_remote_that_is_down(store, remote, memory, clock):
     put(memory, "known", b"cached")
     assert get(store, "known") == b"cached"
@@ -401,3 +415,43 @@ def test_renames_onto_the_same_name_one_after_the_other_are_no_conflict(store, m
     assert store.flush() == []
     assert files(memory) == {"edited": b"333"}
     assert store.stats.conflicts == 0
+
+
+def test_file_that_is_written_again_and_again_while_another_is_renamed_is_no_conflict(cache_directory, memory):
+    class Busy(FaultyStore):  # somebody goes on working while versions are on their way
+        def write(self, path, source, **more):
+            if source.load() == b"first":
+                put(store, "f", b"second")
+                drafts.append(store.edit("f", truncate=True))
+                store.move("old", "new")
+            elif source.load() == b"second":
+                draft = drafts.pop()
+                os.write(draft.fd, b"third")
+                draft.close()
+            return super().write(path, source, **more)
+
+    drafts = []
+    store = cached(Busy(memory, {}), cache_directory)
+    put(memory, "old", b"o")
+    put(store, "f", b"first")
+    assert store.flush() == []
+    assert files(memory) == {"f": b"third", "new": b"o"}
+    assert store.stats.conflicts == 0
+    store.close()
+
+
+def test_time_of_a_renamed_file_is_kept_where_neither_answers_nor_listings_tell(cache_directory, memory):
+    class Silent(FaultyStore):  # as S3: only stat tells
+        def move(self, src, dst):
+            return super().move(src, dst)._replace(modified_ns=None)
+
+        def scan(self, path):
+            return (entry._replace(modified_ns=None) for entry in super().scan(path))
+
+    store = cached(Silent(memory, {}), cache_directory)
+    put(store, "old", b"x", modified_ns=10**18)
+    assert store.flush() == []
+    store.move("old", "new")
+    assert store.flush() == []
+    assert [(entry.path, entry.modified_ns) for entry in store.scan("")] == [("new", 10**18)]
+    store.close()

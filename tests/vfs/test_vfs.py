@@ -1,0 +1,306 @@
+"""The file system without FUSE: what it keeps, what it refuses, and what happens at the same time."""
+
+import errno
+import os
+import stat
+import threading
+
+import pytest
+
+from cftool.testing.faulty import FaultyStore
+from cftool.vfs import Attributes, Vfs, VfsSettings
+from cftool.vfs.nodes import ROOT
+from cftool_providers.memory import MemoryStore
+from tests.wrap.caching.kit import Clock, cached, get, put
+
+
+@pytest.fixture
+def memory():
+    return MemoryStore()
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def opened(memory, directory, clock):
+    """A function that opens the file system, again and again."""
+    left = []
+
+    def close():
+        if left:
+            vfs = left.pop()
+            vfs.close()
+            vfs.store.close()
+
+    def opened(inner=memory):
+        close()
+        store = cached(inner, directory)
+        settings = VfsSettings(uid=1, gid=1)
+        vfs = Vfs(store, settings, attributes=Attributes(str(directory / "attributes.sqlite")), clock=clock)
+        left.append(vfs)
+        return vfs
+
+    yield opened
+    close()
+
+
+@pytest.fixture
+def vfs(opened):
+    return opened()
+
+
+def names(vfs, number=ROOT):
+    handle = vfs.opendir(number)
+    found = [name for name, _ in vfs.readdir(handle)]
+    vfs.releasedir(handle)
+    return sorted(found)[2:]
+
+
+def make(vfs, name, data=b"", *, parent=ROOT):
+    attr, handle = vfs.create(parent, name, 0o644, os.O_WRONLY)
+    vfs.write(handle, data, 0)
+    vfs.flush(handle)
+    vfs.release(handle)
+    return attr.id
+
+
+def number(error):
+    return error.value.errno
+
+
+# ---- what is kept
+
+
+def test_file_that_was_made_by_opening_it_for_reading_is_kept(vfs, memory):
+    _, handle = vfs.create(ROOT, "f", 0o644, os.O_RDONLY | os.O_EXCL)
+    vfs.flush(handle)
+    vfs.release(handle)
+    assert vfs.store.flush() == []
+    assert get(memory, "f") == b""
+
+
+def test_file_that_was_emptied_by_opening_it_for_reading_is_empty(vfs, memory):
+    file = make(vfs, "f", b"data")
+    handle = vfs.open(file, os.O_RDONLY | os.O_TRUNC)
+    vfs.flush(handle)
+    vfs.release(handle)
+    assert vfs.store.flush() == []
+    assert get(memory, "f") == b""
+
+
+def test_reader_that_closes_publishes_nothing_of_a_writer(vfs):
+    attr, writer = vfs.create(ROOT, "f", 0o644, os.O_WRONLY)
+    vfs.write(writer, b"half", 0)
+    reader = vfs.open(attr.id, os.O_RDONLY)
+    assert vfs.read(reader, 10, 0) == b"half"
+    vfs.flush(reader)
+    vfs.release(reader)
+    assert vfs.store.pending() == []
+
+
+def test_special_files_are_kept_here_and_nowhere_else(opened, memory):
+    vfs = opened()
+    folder = vfs.mkdir(ROOT, "d", 0o755).id
+    vfs.mknod(folder, "fifo", stat.S_IFIFO | 0o640, 0, uid=7, gid=8)
+    vfs.mknod(folder, "device", stat.S_IFCHR | 0o600, 259)
+    vfs.rename(ROOT, "d", ROOT, "e")
+    assert vfs.store.flush() == []
+    vfs = opened()
+    folder = vfs.lookup(ROOT, "e").id
+    assert names(vfs, folder) == ["device", "fifo"]
+    fifo, device = vfs.lookup(folder, "fifo"), vfs.lookup(folder, "device")
+    assert (fifo.mode, fifo.uid, fifo.gid) == (stat.S_IFIFO | 0o640, 7, 8)
+    assert (device.mode, device.rdev) == (stat.S_IFCHR | 0o600, 259)
+    assert [entry.path for entry in memory.walk("")] == ["e"]
+    with pytest.raises(OSError, match="not empty"):
+        vfs.rmdir(ROOT, "e")
+    vfs.setattr(fifo.id, mode=0o600, mtime_ns=1)
+    vfs.unlink(folder, "device")
+    vfs = opened()
+    folder = vfs.lookup(ROOT, "e").id
+    assert names(vfs, folder) == ["fifo"]
+    assert vfs.lookup(folder, "fifo").mode == stat.S_IFIFO | 0o600
+
+
+def test_special_files_and_others_replace_each_other(vfs, memory):
+    make(vfs, "file", b"f")
+    vfs.mknod(ROOT, "fifo", stat.S_IFIFO | 0o644, 0)
+    vfs.rename(ROOT, "fifo", ROOT, "file")
+    assert vfs.store.flush() == []
+    assert list(memory.walk("")) == []
+    make(vfs, "other", b"o")
+    vfs.rename(ROOT, "other", ROOT, "file")
+    assert vfs.store.flush() == []
+    assert get(memory, "file") == b"o"
+    assert stat.S_ISREG(vfs.lookup(ROOT, "file").mode)
+    with pytest.raises(FileExistsError):
+        vfs.mknod(ROOT, "file", stat.S_IFIFO | 0o644, 0)
+
+
+def test_modes_owners_and_times_of_directories_are_kept_until_they_change(opened):
+    vfs = opened()
+    folder = vfs.mkdir(ROOT, "d", 0o700, uid=5, gid=6).id
+    vfs.setattr(folder, mtime_ns=10**18)
+    vfs.setattr(folder, mode=0o750)
+    found = opened().lookup(ROOT, "d")
+    assert (stat.S_IMODE(found.mode), found.uid, found.gid, found.mtime_ns) == (0o750, 5, 6, 10**18)
+    vfs = opened()
+    folder = vfs.lookup(ROOT, "d").id
+    make(vfs, "f", parent=folder)
+    found = opened().lookup(ROOT, "d")
+    assert (stat.S_IMODE(found.mode), found.uid, found.gid) == (0o750, 5, 6)
+    assert found.mtime_ns > 10**18
+
+
+def test_table_of_an_older_version_is_taken_over(tmp_path):
+    import sqlite3
+
+    path = str(tmp_path / "attributes.sqlite")
+    with sqlite3.connect(path) as db:
+        db.execute(
+            "CREATE TABLE attributes (path BLOB PRIMARY KEY, mode INTEGER, uid INTEGER, gid INTEGER) WITHOUT ROWID"
+        )
+        db.execute("INSERT INTO attributes VALUES (?, ?, ?, ?)", (b"f", 0o600, 1, 2))
+    db.close()
+    attributes = Attributes(path)
+    found = attributes.get("f")
+    assert found is not None
+    assert (found.mode, found.uid, found.gid, found.rdev, found.mtime_ns) == (0o600, 1, 2, None, None)
+    attributes.close()
+
+
+# ---- what is shown
+
+
+def test_links_are_counted(vfs):
+    file = make(vfs, "f")
+    folder = vfs.mkdir(ROOT, "d", 0o755).id
+    vfs.mkdir(folder, "below", 0o755)
+    assert [vfs.getattr(n).links for n in (file, folder)] == [1, 3]
+    vfs.mkdir(ROOT, "e", 0o755)
+    vfs.rename(folder, "below", ROOT, "e")  # over an empty one
+    assert vfs.getattr(folder).links == 2
+    handle = vfs.open(file, os.O_RDONLY)
+    vfs.unlink(ROOT, "f")
+    assert vfs.getattr(file).links == 0
+    vfs.release(handle)
+
+
+def test_names_that_are_too_long_are_refused_before_anything_is_done(vfs):
+    long = "n" * 256
+    for call in (lambda: vfs.lookup(ROOT, long), lambda: vfs.mkdir(ROOT, long, 0o755), lambda: make(vfs, long)):
+        with pytest.raises(OSError, match="too long") as error:
+            call()
+        assert number(error) == errno.ENAMETOOLONG
+
+
+def test_paths_that_the_service_cannot_hold_are_refused(opened, memory):
+    class Short(MemoryStore):
+        @property
+        def features(self):
+            from dataclasses import replace
+
+            features = super().features
+            return replace(features, names=replace(features.names, path_bytes=10))
+
+    vfs = opened(Short())
+    folder = vfs.mkdir(ROOT, "123456", 0o755).id
+    make(vfs, "890", parent=folder)
+    with pytest.raises(OSError, match="too long") as error:
+        make(vfs, "8901", parent=folder)
+    assert number(error) == errno.ENAMETOOLONG
+    assert names(vfs, folder) == ["890"]
+
+
+# ---- at the same time
+
+
+class Slow(FaultyStore):
+    """Each listing in `stops` stops when it was answered, until it is told to go on."""
+
+    def __init__(self, inner):
+        super().__init__(inner, {})
+        self.stops = []
+
+    def scan(self, path):
+        entries = list(super().scan(path))
+        if self.stops:
+            answered, go_on = self.stops.pop(0)
+            answered.set()
+            assert go_on.wait(60)
+        yield from entries
+
+    def stop(self):
+        self.stops.append((threading.Event(), threading.Event()))
+        return self.stops[-1]
+
+
+def in_thread(call):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+
+    def result():
+        thread.join(60)
+        return found[0]
+
+    return result
+
+
+def test_listing_that_is_older_than_what_was_written_is_not_believed(opened, memory, clock):
+    put(memory, "grows", b"x")
+    remote = Slow(memory)
+    vfs = opened(remote)
+    handle = vfs.open(vfs.lookup(ROOT, "grows").id, os.O_WRONLY)
+    clock.now += 3600
+    answered, go_on = remote.stop()
+    listed = in_thread(lambda: names(vfs))
+    assert answered.wait(60)
+    vfs.write(handle, b"much more", 0)
+    vfs.flush(handle)
+    vfs.release(handle)
+    go_on.set()
+    assert listed() == ["grows"]
+    assert vfs.lookup(ROOT, "grows").size == 9
+
+
+def test_listing_that_is_older_than_changed_names_is_not_believed(opened, memory, clock):
+    for name in ("gone", "old"):
+        put(memory, name, b"x")
+    remote = Slow(memory)
+    vfs = opened(remote)
+    first, second = remote.stop(), remote.stop()
+
+    def change():
+        vfs.unlink(ROOT, "gone")  # lists, and then goes on
+        make(vfs, "new")
+        vfs.rename(ROOT, "old", ROOT, "name")
+
+    changed = in_thread(change)
+    assert first[0].wait(60)
+    clock.now += 1
+    listed = in_thread(lambda: names(vfs))
+    assert second[0].wait(60)
+    first[1].set()
+    changed()
+    second[1].set()
+    assert listed() == ["name", "new"]
+    assert names(vfs) == ["name", "new"]
+
+
+def test_time_that_was_shown_before_the_closing_stays(opened):
+    vfs = opened()
+    attr, handle = vfs.create(ROOT, "f", 0o644, os.O_WRONLY)
+    vfs.write(handle, b"x", 0)
+    shown = vfs.getattr(attr.id).mtime_ns
+    vfs.flush(handle)
+    vfs.release(handle)
+    assert opened().lookup(ROOT, "f").mtime_ns == shown
