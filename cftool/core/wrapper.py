@@ -34,6 +34,13 @@ def ask_always(store: Store) -> None:
         layer = getattr(layer, "inner", None)
 
 
+def look(store: Store, path: str) -> Entry:
+    """As `stat`, and never from memory: before something is written over what is there, or removed."""
+    ask = getattr(store, "look", None)
+    found: Entry = store.stat(path) if ask is None else ask(path)
+    return found
+
+
 class Wrapper:
     """Forwards all of Store to `inner`; override what the wrapper is for."""
 

@@ -22,6 +22,7 @@ from cftool.core.errors import (
     Unsupported,
 )
 from cftool.core.types import Entry
+from cftool.core.wrapper import look
 from cftool.wrap.caching.names import conflict_name
 from cftool.wrap.caching.rows import DAMAGED, Pending, State
 
@@ -44,7 +45,7 @@ class Settling:
 
     def _there(self, path: str) -> Entry | None:
         try:
-            return self._store.inner.stat(path)
+            return look(self._store.inner, path)
         except NotFound:
             return None
 
