@@ -145,7 +145,7 @@ class Change:
             self._over.append(replaced.plain)
         elif replaced is not None and replaced.record is not None:
             over = replaced.record.over
-        self._settle(record.path)
+        self.settle(record.path)
         bases = (*(() if replaced is None else replaced.ids), *also)
         return self._put(record._replace(over=over, bases=tuple(dict.fromkeys(bases))), data)
 
@@ -167,15 +167,19 @@ class Change:
             raise NotFound("not found", path=path)
         if found.is_dir and not self.is_empty(path):
             raise DirectoryNotEmpty("is not empty", path=path)
-        self._settle(path)
+        self.settle(path)
         self._dead(found.ids)
         self._planned[path] = None
         return found
 
+    def remove_name(self, path: str) -> None:
+        """A plain file that the caller removed."""
+        self._planned[path] = None
+
     def _dead(self, ids: tuple[str, ...]) -> None:
         self._draft.dead += [(each, self._draft.now_ns) for each in ids]
 
-    def _settle(self, path: str) -> None:
+    def settle(self, path: str) -> None:
         """Files that are shown beside this one become files of these names: theirs must not change with it."""
         if path in self._settled or path in self._planned:
             return
@@ -230,15 +234,15 @@ class Change:
         assert found.record is not None
         return found.record.entry(path)
 
-    @property
-    def size(self) -> int:
-        """Bytes of the pack so far."""
-        return self._draft.size
+    def abandon(self) -> None:
+        """Nothing of it is to be done: only whether it could be was asked."""
+        self._draft = Draft(self._draft.stem, self._draft.host, self._draft.now_ns)
+        self._over.clear()
 
     @property
-    def count(self) -> int:
-        """Records and ends of records so far."""
-        return len(self._draft.records) + len(self._draft.dead)
+    def now_ns(self) -> int:
+        """When it is made."""
+        return self._draft.now_ns
 
 
 def plain_in_conflict(index: Index, plain: Plain, path: str) -> Entry | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from cftool.core.download import VerifiedDownload
-from cftool.core.errors import IntegrityError, NotFound, PreconditionFailed, StoreError
+from cftool.core.errors import IntegrityError, PreconditionFailed, StoreError
 from cftool.core.store import Store
 from cftool.core.types import Download, Entry, ReadItem, Result
 from cftool.wrap.archiving import names
@@ -84,7 +84,7 @@ def read_many(
         for group in _groups(wanted):
             yield from _group(group, span, one)
         for item in single:
-            yield _one(item, one)
+            yield one_result(item, one)
         if plain:
             yield from others(plain)
 
@@ -113,10 +113,10 @@ def _group(
     try:
         data = span(first, end - first.at)
     except StoreError:  # each by itself, to tell each one's error, or to find where it is now
-        yield from (_one(each.item, one) for each in group)
+        yield from (one_result(each.item, one) for each in group)
         return
     for each in group:
-        yield _one(each.item, partial(_cut, data, each.record, each.record.at - first.at))
+        yield one_result(each.item, partial(_cut, data, each.record, each.record.at - first.at))
 
 
 def _cut(data: bytes, record: Record, at: int, item: ReadItem) -> Entry:
@@ -127,7 +127,8 @@ def _cut(data: bytes, record: Record, at: int, item: ReadItem) -> Entry:
     return entry
 
 
-def _one(item: ReadItem, action: Callable[[ReadItem], Entry]) -> Result:
+def one_result(item: ReadItem, action: Callable[[ReadItem], Entry]) -> Result:
+    """One action as a result."""
     try:
         return Result(item.entry.path, entry=action(item), tag=item.tag)
     except StoreError as error:
@@ -165,6 +166,3 @@ def refuse_version(record: Record, path: str, version: str | None) -> None:
     """PreconditionFailed where it is another version now."""
     if version is not None and record.version != version:
         raise PreconditionFailed("is another version now", op="read", path=path)
-
-
-__all__ = ["NotFound", "lost", "read", "read_many", "read_plain", "refuse_version", "save"]
