@@ -105,7 +105,10 @@ class Index:
         """All, in the order of their names."""
         with self._reading() as db:
             found = db.execute("SELECT number, name, size, made_ns, stored_ns, ignored FROM packs ORDER BY name")
-            return [Pack(*row[:5], bool(row[5])) for row in found]
+            return [
+                Pack(number, name, size, made, stored, bool(ignored))
+                for number, name, size, made, stored, ignored in found
+            ]
 
     def lamport(self) -> int:
         """The highest count of any pack."""

@@ -66,9 +66,8 @@ def encode(manifest: Manifest, stem: str) -> bytes:
     """As it is stored in the pack of that stem."""
     entries = [_fields(record, f"{stem}.{place}", manifest.host) for place, record in enumerate(manifest.entries)]
     document: dict[str, object] = {"format": FORMAT, "made_ns": manifest.made_ns, "host": manifest.host}
-    for name, value in (("replaces", manifest.replaces), ("requires", manifest.requires), ("dead", manifest.dead)):
-        if value:
-            document[name] = value
+    optional = {"replaces": manifest.replaces, "requires": manifest.requires, "dead": manifest.dead}
+    document |= {name: value for name, value in optional.items() if value}
     head = json.dumps(document, ensure_ascii=True)
     # One entry a line, for people who look.
     lines = ",\n".join(json.dumps(entry, ensure_ascii=True, separators=(",", ":")) for entry in entries)

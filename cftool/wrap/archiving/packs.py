@@ -73,7 +73,7 @@ class Packs:
         known = {pack.name for pack in self._index.packs()}
         gone = [name for name in sorted(known - listing.packs.keys()) if self._is_gone(name)]
         fresh = [listing.packs[name] for name in sorted(listing.packs.keys() - known)]
-        if len(fresh) < 2:  # noqa: PLR2004 - a thread for one is none for many
+        if len(fresh) < 2:
             for entry in fresh:
                 self._take(entry)
         else:

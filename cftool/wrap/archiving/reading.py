@@ -1,4 +1,4 @@
-"""Reading members: one ranged request for a file, one for many neighbours of a pack; whole ones are verified by hash."""
+"""Reading members: one ranged request for a file, one for many neighbours of a pack; whole files are verified."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

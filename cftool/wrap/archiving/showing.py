@@ -17,10 +17,8 @@ _COUNTING = (
     "FROM records JOIN packs ON packs.number = records.pack WHERE packs.ignored = 0"
     " AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.id = records.id)"
 )
-_HEADS = (
-    f"SELECT records.number, {rows.QUALIFIED} {_COUNTING} AND records.path = ? ORDER BY packs.name"  # noqa: S608
-)
-_LIVE = f"SELECT {rows.QUALIFIED} {_COUNTING} ORDER BY packs.name"  # noqa: S608 - constants
+_HEADS = f"SELECT records.number, {rows.QUALIFIED} {_COUNTING} AND records.path = ? ORDER BY packs.name"
+_LIVE = f"SELECT {rows.QUALIFIED} {_COUNTING} ORDER BY packs.name"
 
 
 class _Row(NamedTuple):

@@ -1,4 +1,4 @@
-"""The conformance suite over the archiving layer: over stores that keep all, that fold case, and that have flat keys."""
+"""The conformance suite over the archiving layer: over stores that keep all, fold case, or have flat keys."""
 
 from dataclasses import replace
 
