@@ -1,10 +1,10 @@
 """An address becomes a store: the one place where wrappers are put together.
 
 Outermost first: Check, Prefix (a remote's `root`), Visiting (where a write-back cache of the remote has something that
-is not uploaded yet), MetadataCaching (where it is asked for; else Noting, for those who have it), Resume, ReadOnly,
-provider. `open_cached` is for mounts, and with `open_visiting` for programs (`cached`). `cli` and programs call
-`open_address`; a transfer works on `rooted` views of what that gives. Whoever opens closes; closing a view closes the
-stack below it.
+is not uploaded yet), MetadataCaching (where it is asked for; else Noting, for those who have it), Archiving (where it
+is asked for, at the remote's root), Resume, ReadOnly, provider. `open_cached` is for mounts, and with `open_visiting`
+for programs (`cached`). `cli` and programs call `open_address`; a transfer works on `rooted` views of what that gives.
+Whoever opens closes; closing a view closes the stack below it.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from cftool.config.file import Config, RemoteConfig, StackOptions, load
 from cftool.config.memory import FileMemory
 from cftool.core import paths
 from cftool.core.errors import ConfigError, InvalidName, StoreError, TemporaryError
-from cftool.core.provider import Context, Memory, NoMemory, Pace, Secret, never
+from cftool.core.provider import Context, Memory, NoMemory, Pace, Provider, Secret, never
 from cftool.core.store import Store
 from cftool.core.types import NameRules
 from cftool.wrap import caches
@@ -134,23 +134,54 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
     provider = registry.provider(remote.type or remote.name)
     layers = values.Layers(context.env, address.overrides, context.flags)
     settings = values.settings(provider, remote, layers, config)
-    _refuse_archive(remote.stack, f"{remote.where()}: ")
-    if provider.name == "local":
+    if provider.name == "local" and not remote.stack.archive:
         confined = settings.values.get("root")
         if confined is None:
             return _open_local(address, "/" + address.path, remote, context, follow=follow)
         return _open_confined(address, str(confined), remote, context)
-    inner = provider.open(settings.values, provider_context(remote.name, provider.name, context))
+    inner, root = _opened(provider, settings, remote, context, archive=bool(remote.stack.archive))
     seconds = _first(context.metadata_cache, remote.stack.metadata_cache)
     store = build(
         inner,
-        root=settings.root.strip("/"),
+        root=root,
         read_only=context.read_only or bool(remote.stack.read_only),
         metadata=_metadata(inner, seconds, settings.values, context),
         visit=_pending_caches(context.state_dir, remote, inner.features.identity),
     )
     path = _canonical(address.path, store.features.names, address)
     return Opened(store, path, address, _key(store.features.identity, path))
+
+
+def _opened(
+    provider: Provider, settings: values.Settings, remote: RemoteConfig, context: OpenContext, *, archive: bool
+) -> tuple[Store, str]:
+    """The provider's store, or the archive of small files over it, and which directory of it the remote is."""
+    root, options = settings.root.strip("/"), settings.values
+    if not archive:
+        return provider.open(options, provider_context(remote.name, provider.name, context)), root
+    if provider.name == "local":
+        root = os.path.realpath(str(options["root"])).strip("/") if options.get("root") else ""
+        options = {"root": "/"}
+    inner = provider.open(options, provider_context(remote.name, provider.name, context))
+    if not root and (inner.features.names.opaque or provider.name == "local"):
+        inner.close()
+        raise ConfigError(f"{remote.where()}: 'archive' needs a root that holds files: set root to a bucket or folder")
+    return archived(inner, root, context, read_only=context.read_only or bool(remote.stack.read_only)), ""
+
+
+def archived(store: Store, root: str, context: OpenContext, *, read_only: bool = False) -> Store:
+    """Small files in tar packs below the directory `root` of a provider's store."""
+    from cftool.wrap.archiving import ArchivingStore  # seldom wanted
+
+    if root:
+        store = PrefixStore(store, root)
+    if read_only:
+        store = ReadOnlyStore(store)
+    if store.features.remote:
+        store = ResumeStore(store)
+    digest = hashlib.sha256(store.features.identity.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    directory = None if context.state_dir is None else os.path.join(context.state_dir, "archive", digest)
+    return ArchivingStore(store, directory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +208,7 @@ def open_cached(
     """
     from cftool.wrap.caching import CacheSettings, CachingStore
 
-    _refuse_archive(flags)
-    provider, path, said, options = _cacheable(address, config, context)
+    provider, path, said, options = _cacheable(address, config, context, flags.archive)
     seconds = _first(flags.metadata_cache, said.metadata_cache, _MOUNT_METADATA)
     read_only = context.read_only or bool(flags.read_only or said.read_only)
     metadata = _metadata(provider, seconds, options, replace(context, fresh=False))
@@ -215,7 +245,7 @@ def open_visiting(
 
     Raises TemporaryError where that one has only just begun, so that there is nothing to look at yet.
     """
-    provider, path, said, options = _cacheable(address, config, context)
+    provider, path, said, options = _cacheable(address, config, context, flags.archive)
     directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id, caches)
     try:
         _require_begun(directory, provider.name)
@@ -242,10 +272,6 @@ def confined(address: Address, config: Config, *, context: OpenContext) -> Addre
     root = paths.join(settings.root.strip("/"), address.path).strip("/")
     return replace(address, path="", overrides={**address.overrides, values.ROOT.name: root}) if root else address
 
-
-def _refuse_archive(said: StackOptions, where: str = "") -> None:
-    if said.archive:
-        raise ConfigError(f"{where}stack option 'archive' is not built yet; remove it or set it to false")
 
 
 def _require_begun(directory: str, name: str) -> None:
@@ -295,24 +321,30 @@ def _cache_of(
 
 
 def _cacheable(
-    address: Address, config: Config, context: OpenContext
+    address: Address, config: Config, context: OpenContext, archive: bool | None = None
 ) -> "tuple[Store, str, StackOptions, Mapping[str, Value]]":
     """The provider's store below a cache, the path of the address in it, what its configuration says, its options."""
-    if address.remote is None or _is_local(address, config):
+    known = None if address.remote is None else config.remote(address.remote)
+    configured = bool(known and known.stack.archive)
+    if address.remote is None or (_is_local(address, config) and not configured):
         opened = open_address(address, config, context=replace(context, state_dir=None))
         assert opened.local_root is not None
         opened.store.close()
         provider = registry.provider("local").open({"root": "/"}, provider_context("local", "local", context))
         if place := opened.local_root.strip("/"):
             provider = PrefixStore(provider, place)  # its identity says which directory
-        known = None if address.remote is None else config.remote(address.remote)
+        if archive:
+            provider = archived(provider, "", context)
         return provider, "", StackOptions() if known is None else known.stack, {}
     remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
-    _refuse_archive(remote.stack, f"{remote.where()}: ")
     kind = registry.provider(remote.type or remote.name)
     settings = values.settings(kind, remote, values.Layers(context.env, address.overrides, context.flags), config)
-    provider = kind.open(settings.values, provider_context(remote.name, kind.name, context))
-    path = paths.join(settings.root.strip("/"), _canonical(address.path, provider.features.names, address)).rstrip("/")
+    if archive and not configured:  # asked for by a program: at the place that it names
+        place = paths.join(settings.root.strip("/"), _canonical(address.path, NameRules(), address)).rstrip("/")
+        provider, _ = _opened(kind, replace(settings, root=place), remote, context, archive=True)
+        return provider, "", remote.stack, settings.values
+    provider, root = _opened(kind, settings, remote, context, archive=configured)
+    path = paths.join(root, _canonical(address.path, provider.features.names, address)).rstrip("/")
     return provider, path, remote.stack, settings.values
 
 

@@ -212,8 +212,14 @@ def test_a_read_only_remote_refuses_every_change(opened):
         store.write("file", BytesSource(b""))
 
 
-def test_what_is_not_built_yet_is_refused_and_not_ignored(opened, tmp_path):
-    with pytest.raises(ConfigError, match=r"config\.toml:\d+: stack option 'archive' is not built yet"):
+def test_an_archive_stands_at_the_root_of_its_remote(opened):
+    there = opened("work:", WORK + 'root = "bucket/dir"\nstack = { archive = true }')
+    assert layers(there.store) == ["Check", "Archiving", "Resume", "Prefix"]
+    assert there.key.endswith("bucket/dir#archive")
+
+
+def test_an_archive_needs_a_root_that_holds_files(opened):
+    with pytest.raises(ConfigError, match="needs a root"):
         opened("work:", WORK + "stack = { archive = true }")
 
 

@@ -69,14 +69,14 @@ class Node:
 
 
 class Pack(NamedTuple):
-    """A pack that the index knows."""
+    """A pack that the index knows; `ignored`: not 0 where another one replaces it."""
 
     number: int
     name: str
     size: int
     made_ns: int
     stored_ns: int | None
-    ignored: bool
+    ignored: int
 
 
 class Index:
@@ -105,10 +105,7 @@ class Index:
         """All, in the order of their names."""
         with self._reading() as db:
             found = db.execute("SELECT number, name, size, made_ns, stored_ns, ignored FROM packs ORDER BY name")
-            return [
-                Pack(number, name, size, made, stored, bool(ignored))
-                for number, name, size, made, stored, ignored in found
-            ]
+            return [Pack(*row) for row in found]
 
     def lamport(self) -> int:
         """The highest count of any pack."""
@@ -157,13 +154,6 @@ class Index:
         """Whether some pack says that it replaces this one."""
         with self._reading() as db:
             return bool(db.execute("SELECT 1 FROM links WHERE kind = 'replaces' AND name = ?", (name,)).fetchone())
-
-    def links(self) -> list[tuple[str, str, str]]:
-        """(pack, "replaces" or "requires", pack named)."""
-        with self._reading() as db:
-            return db.execute(
-                "SELECT packs.name, kind, links.name FROM links JOIN packs ON packs.number = links.pack"
-            ).fetchall()
 
     # ---- what is shown
 
@@ -219,28 +209,6 @@ class Index:
             if len(page) < _PAGE:
                 return
             after = page[-1][1]
-
-    # ---- for compaction and checks
-
-    def live(self) -> list[Record]:
-        """The records that count: of each the copy that is used."""
-        with self._reading() as db:
-            return showing.live(db)
-
-    def dead(self) -> dict[str, int]:
-        """Ids that are superseded, and since when."""
-        with self._reading() as db:
-            return dict(db.execute("SELECT id, min(at_ns) FROM dead GROUP BY id").fetchall())
-
-    def known(self) -> set[str]:
-        """The ids of all records, superseded ones too."""
-        with self._reading() as db:
-            return {each for (each,) in db.execute("SELECT DISTINCT id FROM records")}
-
-    def containers(self) -> set[str]:
-        """What any record, superseded or not, says to hold its bytes."""
-        with self._reading() as db:
-            return {each for (each,) in db.execute("SELECT DISTINCT container FROM records")}
 
     # ---- the database
 

@@ -18,7 +18,6 @@ _COUNTING = (
     " AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.id = records.id)"
 )
 _HEADS = f"SELECT records.number, {rows.QUALIFIED} {_COUNTING} AND records.path = ? ORDER BY packs.name"
-_LIVE = f"SELECT {rows.QUALIFIED} {_COUNTING} ORDER BY packs.name"
 
 
 class _Row(NamedTuple):
@@ -145,9 +144,3 @@ def stands_for(db: sqlite3.Connection, origin: bytes, record: Record) -> tuple[s
             if each.is_dir is record.is_dir and (each.is_dir or each.content == record.content)
         )
     )
-
-
-def live(db: sqlite3.Connection) -> list[Record]:
-    """All live records, of each the copy that counts."""
-    found = {row[0]: rows.record(row) for row in db.execute(_LIVE)}
-    return list(found.values())
