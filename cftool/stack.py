@@ -25,6 +25,7 @@ from cftool.core.errors import ConfigError, InvalidName, StoreError, TemporaryEr
 from cftool.core.provider import Context, Memory, NoMemory, Pace, Provider, Secret, never
 from cftool.core.store import Store
 from cftool.core.types import NameRules
+from cftool.core.wrapper import StatefulWrapper
 from cftool.wrap import caches
 from cftool.wrap.check import CheckStore
 from cftool.wrap.noting import NotingStore
@@ -109,7 +110,7 @@ def below_cache(store: Store, *, read_only: bool, metadata: Metadata) -> Store:
     """The wrappers between a provider's store and the content cache."""
     if read_only:
         store = ReadOnlyStore(store)
-    if store.features.remote:
+    if store.features.remote and not isinstance(store, StatefulWrapper):  # an archive has Resume below it
         store = ResumeStore(store)
     if metadata.seconds:
         from cftool.wrap.metadata.store import MetadataCachingStore  # seldom wanted

@@ -15,6 +15,7 @@ from cftool.core.provider import Option, Provider
 from cftool.core.sources import BytesSource
 from cftool.core.types import NameRules
 from cftool.stack import OpenContext, build, open_address, rooted
+from cftool.wrap.archiving import ArchivingStore
 from cftool.wrap.caching.visiting import VisitingStore
 from cftool.wrap.check import CheckStore
 from cftool.wrap.metadata.store import MetadataCachingStore
@@ -73,7 +74,7 @@ def opened(tmp_path, services):
 
 def layers(store):
     found = []
-    known = CheckStore | PrefixStore | MetadataCachingStore | NotingStore | ResumeStore | ReadOnlyStore
+    known = ArchivingStore | CheckStore | PrefixStore | MetadataCachingStore | NotingStore | ResumeStore | ReadOnlyStore
     while isinstance(store, known):
         found.append(type(store).__name__.removesuffix("Store"))
         store = store.inner
@@ -218,9 +219,13 @@ def test_an_archive_stands_at_the_root_of_its_remote(opened):
     assert there.key.endswith("bucket/dir#archive")
 
 
-def test_an_archive_needs_a_root_that_holds_files(opened):
+def test_an_archive_of_local_files_needs_a_root(opened, tmp_path):
+    local = '[remotes.work]\ntype = "local"\nstack = { archive = true }\n'
     with pytest.raises(ConfigError, match="needs a root"):
-        opened("work:", WORK + "stack = { archive = true }")
+        opened("work:", local)
+    there = opened("work:", local.replace("stack", f'root = "{tmp_path}"\nstack'))
+    assert layers(there.store) == ["Check", "Archiving", "Prefix"]
+    assert there.local_root is None
 
 
 def test_a_remote_is_confined_to_its_root(opened):

@@ -6,6 +6,7 @@ import pytest
 
 from cftool.core.store import Optionals, Store
 from cftool.core.wrapper import StatefulWrapper, Wrapper
+from cftool.wrap.archiving import ArchivingStore
 from cftool.wrap.check import CheckStore
 from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool.wrap.prefix import PrefixStore
@@ -35,7 +36,9 @@ def test_wrapper_has_every_member_itself():
     assert [name for name in MEMBERS if name not in vars(Wrapper)] == []
 
 
-@pytest.mark.parametrize("cls", [CheckStore, ReadOnlyStore, ResumeStore, PrefixStore, MetadataCachingStore])
+@pytest.mark.parametrize(
+    "cls", [CheckStore, ReadOnlyStore, ResumeStore, PrefixStore, MetadataCachingStore, ArchivingStore]
+)
 @pytest.mark.parametrize("name", MEMBERS)
 def test_wrapper_has_each_member_as_the_protocol_says_it(cls, name):
     assert name in members(cls)
@@ -43,7 +46,7 @@ def test_wrapper_has_each_member_as_the_protocol_says_it(cls, name):
         assert signature(cls, name) == signature(Store, name)
 
 
-@pytest.mark.parametrize("cls", [PrefixStore, MetadataCachingStore])
+@pytest.mark.parametrize("cls", [PrefixStore, MetadataCachingStore, ArchivingStore])
 def test_stateful_wrapper_answers_for_each_member_itself(cls):
     assert issubclass(cls, StatefulWrapper)
     own = {name for base in cls.__mro__ if base not in (StatefulWrapper, Optionals, object) for name in vars(base)}

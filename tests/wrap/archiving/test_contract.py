@@ -1,5 +1,6 @@
 """The conformance suite over the archiving layer: over stores that keep all, fold case, or have flat keys."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -37,9 +38,10 @@ MAKERS = {
 @pytest.mark.parametrize("below", MAKERS)
 class TestArchivingStore(StoreContract):
     @pytest.fixture
-    def store(self, below, tmp_path):
-        folder = tmp_path / "below"
-        folder.mkdir()
-        store = CheckStore(ArchivingStore(MAKERS[below](folder), str(tmp_path / "state"), ArchiveSettings(fresh=0)))
+    def store(self, below, cache_directory):
+        folder = os.path.join(cache_directory, "below")
+        os.mkdir(folder)
+        state = os.path.join(cache_directory, "state")
+        store = CheckStore(ArchivingStore(MAKERS[below](folder), state, ArchiveSettings(fresh=0)))
         yield store
         store.close()
