@@ -274,7 +274,6 @@ def confined(address: Address, config: Config, *, context: OpenContext) -> Addre
     return replace(address, path="", overrides={**address.overrides, values.ROOT.name: root}) if root else address
 
 
-
 def _require_begun(directory: str, name: str) -> None:
     import sqlite3
 
