@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -43,8 +43,11 @@ class Settling:
         self._store = store
 
     def _there(self, path: str) -> Entry | None:
+        """What the remote has now: a cache of metadata below is not believed, others may have written since."""
+        inner = self._store.inner
+        ask: Callable[[str], Entry] = getattr(inner, "look", inner.stat)
         try:
-            return self._store.inner.stat(path)
+            return ask(path)
         except NotFound:
             return None
 
