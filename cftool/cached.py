@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _NOBODY = (ConnectionRefusedError, FileNotFoundError)  # owns the cache
 _BEGINNING = 10.0  # seconds that an owner may take to begin a new journal
+_PAUSE = 0.05  # seconds between two tries
 _LONG = 30 * 86_400.0  # seconds: no limit, for the socket
 
 
@@ -73,6 +74,8 @@ class Running:
         problem = None if flags.cache_id is None else paths.component_problem(flags.cache_id)
         if problem is not None:
             raise ConfigError(f"the cache_id {problem}")
+        if flags.archive:
+            address = stack.confined(address, config, context=context)
         self._again = (address, config, context, flags, caches)
         self.store: Store
         self._cache: CachingStore | None = None
@@ -96,7 +99,7 @@ class Running:
             except TemporaryError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(0.05)
+                time.sleep(_PAUSE)
             else:
                 self.store = stack.view(visited.store, visited.path)
                 self.root, self.directory = visited.path, visited.directory
@@ -137,15 +140,27 @@ class Running:
     def _flushed(self, timeout: float | None) -> list[dict[str, Any]]:
         if self._cache is not None:
             return [owner.shown(row) for row in self._cache.flush(self.root, timeout=timeout)]
-        request = {"do": "flush", "path": self.root, "timeout": _LONG if timeout is None else timeout}
-        try:
+        deadline = time.monotonic() + (_LONG if timeout is None else timeout)
+        while True:
+            left = self._flushed_by_owner(deadline)
+            if left is not None:
+                return left
+            try:
+                return self._flushed_alone(timeout)
+            except Locked:  # an owner that ends no longer answers, and has its cache until it has ended
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE)
+
+    def _flushed_by_owner(self, deadline: float) -> list[dict[str, Any]] | None:
+        """What the owner could not upload; None where there is none any more."""
+        request = {"do": "flush", "path": self.root, "timeout": max(0.0, deadline - time.monotonic())}
+        with suppress(*_NOBODY):
             for answer in owner.ask(self.directory, request):
                 if "pending" in answer:
                     rows: list[dict[str, Any]] = answer["pending"]
                     return rows
-        except _NOBODY:
-            return self._flushed_alone(timeout)
-        raise TemporaryError("the process that has the cache open ended meanwhile", op="flush", store=self.store.name)
+        return None
 
     def _flushed_alone(self, timeout: float | None) -> list[dict[str, Any]]:
         """The owner is gone: its cache is ours for as long as that takes."""
@@ -173,7 +188,8 @@ class Running:
         if self._cache is not None:
             return owner.status(self._cache)
         with suppress(*_NOBODY):
-            return next(owner.ask(self.directory, {"do": "status"}))
+            for said in owner.ask(self.directory, {"do": "status"}):
+                return said
         rows, total, clean = care.looked_at(self.directory)
         return {"cache": os.path.basename(self.directory), "bytes": total, "clean_bytes": clean, "count": len(rows)}
 

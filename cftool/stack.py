@@ -134,8 +134,7 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
     provider = registry.provider(remote.type or remote.name)
     layers = values.Layers(context.env, address.overrides, context.flags)
     settings = values.settings(provider, remote, layers, config)
-    if remote.stack.archive:
-        raise ConfigError(f"{remote.where()}: stack option 'archive' is not built yet; remove it or set it to false")
+    _refuse_archive(remote.stack, f"{remote.where()}: ")
     if provider.name == "local":
         confined = settings.values.get("root")
         if confined is None:
@@ -178,6 +177,7 @@ def open_cached(
     """
     from cftool.wrap.caching import CacheSettings, CachingStore
 
+    _refuse_archive(flags)
     provider, path, said, options = _cacheable(address, config, context)
     seconds = _first(flags.metadata_cache, said.metadata_cache, _MOUNT_METADATA)
     read_only = context.read_only or bool(flags.read_only or said.read_only)
@@ -232,6 +232,22 @@ def open_visiting(
         raise
 
 
+def confined(address: Address, config: Config, *, context: OpenContext) -> Address:
+    """The same place as the root of its remote: where archives lie that belong to this address alone."""
+    if address.remote is None or _is_local(address, config):
+        return address  # a local tree begins where it is opened
+    remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
+    kind = registry.provider(remote.type or remote.name)
+    settings = values.settings(kind, remote, values.Layers(context.env, address.overrides, context.flags), config)
+    root = paths.join(settings.root.strip("/"), address.path).strip("/")
+    return replace(address, path="", overrides={**address.overrides, values.ROOT.name: root}) if root else address
+
+
+def _refuse_archive(said: StackOptions, where: str = "") -> None:
+    if said.archive:
+        raise ConfigError(f"{where}stack option 'archive' is not built yet; remove it or set it to false")
+
+
 def _require_begun(directory: str, name: str) -> None:
     import sqlite3
 
@@ -250,6 +266,15 @@ def cache_of(address: Address, config: Config, *, context: OpenContext) -> str:
     provider, _, said, _ = _cacheable(address, config, context)
     provider.close()
     return _cache_of(address, provider, context, said.cache_id)
+
+
+def metadata_of(address: Address, config: Config, *, context: OpenContext) -> str | None:
+    """Where the metadata of the service of an address are cached, whether they are or not; None: in memory."""
+    provider, *_ = _cacheable(address, config, context)
+    try:
+        return _metadata(provider, 0.0, {}, context).directory
+    finally:
+        provider.close()
 
 
 def caches_of(address: Address, config: Config, *, context: OpenContext) -> list[str]:
@@ -283,6 +308,7 @@ def _cacheable(
         known = None if address.remote is None else config.remote(address.remote)
         return provider, "", StackOptions() if known is None else known.stack, {}
     remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
+    _refuse_archive(remote.stack, f"{remote.where()}: ")
     kind = registry.provider(remote.type or remote.name)
     settings = values.settings(kind, remote, values.Layers(context.env, address.overrides, context.flags), config)
     provider = kind.open(settings.values, provider_context(remote.name, kind.name, context))

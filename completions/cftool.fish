@@ -84,7 +84,7 @@ function __cftool_values
         case 'restore'
             printf '%s\n' --at --trash --config --log-file --log-format
         case 'mount'
-            printf '%s\n' --cache --cache-size --hard-cache-size-limit --metadata-cache --cache-id --drain --config --log-file --log-format
+            printf '%s\n' --cache-mode --fsync --cache --cache-size --hard-cache-size-limit --metadata-cache --cache-id --drain --config --log-file --log-format
         case 'umount'
             printf '%s\n' --timeout --config --log-file --log-format
         case 'cache status'
@@ -569,6 +569,9 @@ complete -c cftool -n '__cftool_is "restore" 0' -a '(__cftool_address)'
 complete -c cftool -n '__cftool_is "mount" any' -l foreground -d 'Stay; for service managers'
 complete -c cftool -n '__cftool_is "mount" any' -l read-only -d 'Refuse every change'
 complete -c cftool -n '__cftool_is "mount" any' -l allow-other -d 'Other users may use it too'
+complete -c cftool -n '__cftool_is "mount" any' -l cache-mode -x -d 'full: upload later; read: changes wait for the remote; off: and nothing is kept'
+complete -c cftool -n '__cftool_is "mount" any' -l fsync -x -d 'Close and fsync wait for the journal, or for the remote'
+complete -c cftool -n '__cftool_is "mount" any' -l stats-dir -d 'Statistics, pending files and errors as files in .cftool/, which ls hides'
 complete -c cftool -n '__cftool_is "mount" any' -l cache -x -d 'Upload so long after the last write (60)'
 complete -c cftool -n '__cftool_is "mount" any' -l cache-size -x -d 'Above it clean files leave the cache (5G)'
 complete -c cftool -n '__cftool_is "mount" any' -l hard-cache-size-limit -x -d 'Above it writers wait, then fail (10G)'

@@ -1,4 +1,4 @@
-"""`cftool cache status|flush|clear|fsck`: what the write-back caches hold, and what is not uploaded yet.
+"""`cftool cache status|flush|clear|fsck`: what the caches hold, and what is not uploaded yet.
 
 Each speaks to the process that has the cache open, where one has; else it opens the cache itself.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from cftool.cli import exits, formats
+from cftool.cli import cache_words, exits, formats, metadata_caches
 from cftool.cli.each import each
 from cftool.cli.session import Session
 from cftool.core.errors import CftoolError, ConfigError, NotFound
@@ -24,7 +24,7 @@ Remote = Annotated[str | None, Argument(metavar="[REMOTE:]")]
 
 
 def status(session: Session, remote: Remote = None) -> int:
-    """Show what caches hold, what is not uploaded yet, and why."""
+    """Show what caches hold, what is not uploaded yet, and why; and what is known of remotes without asking."""
 
     def show(directory: str) -> None:
         said = _status(directory)
@@ -34,11 +34,16 @@ def status(session: Session, remote: Remote = None) -> int:
         used = formats.size(said["bytes"])
         owned = "" if said["mounted"] else ", not mounted"
         count = formats.plural(said["count"], "change")
-        session.out.line(f"{session.out.name(said['cache'])}: {used} cached, {count} not uploaded{owned}")
+        dirty = f" ({formats.plural(said['dirty_files'], 'file')}, {formats.size(said['dirty_bytes'])})"
+        dirty = dirty if said["dirty_files"] else ""
+        session.out.line(f"{session.out.name(said['cache'])}: {used} cached, {count} not uploaded{dirty}{owned}")
+        if said["mounted"]:
+            for line in cache_words.statistics(said):
+                session.out.line(f"  {line}")
         for row in said["pending"]:
             session.out.line(f"  {_row(session, row)}")
 
-    return _each(session, remote, show)
+    return _each(session, remote, show, metadata=metadata_caches.show)
 
 
 def flush(
@@ -65,7 +70,7 @@ def clear(
     remote: Remote = None,
     force: Annotated[bool, Option("--force", help="What is not uploaded too: it is lost.")] = False,
 ) -> int:
-    """Drop what is cached and can be fetched again; what is not uploaded stays, but with --force."""
+    """Drop what can be fetched or asked for again; what is not uploaded stays, but with --force."""
 
     def drop(directory: str) -> None:
         count, lost = _cleared(directory, force=force)
@@ -76,7 +81,7 @@ def clear(
             session.messages.warn(f"lost: {_row(session, row)}")
         session.messages.info(f"{name}: {formats.plural(count, 'file')} dropped")
 
-    return _each(session, remote, drop)
+    return _each(session, remote, drop, metadata=metadata_caches.clear)
 
 
 def fsck(session: Session, remote: Remote = None) -> int:
@@ -100,14 +105,30 @@ def fsck(session: Session, remote: Remote = None) -> int:
 # ---- which caches
 
 
-def _each(session: Session, remote: str | None, act: "Callable[[str], int | None]") -> int:
+def _each(
+    session: Session,
+    remote: str | None,
+    act: "Callable[[str], int | None]",
+    *,
+    metadata: "Callable[[Session, str], None] | None" = None,
+) -> int:
+    """`act` on each write-back cache, then `metadata` on each cache of metadata: of all remotes, or of one."""
+    others = metadata_caches.directories(session, remote) if metadata is not None else []
+    code = _each_written(session, remote, act, required=not others)
+    for directory in others:
+        assert metadata is not None
+        metadata(session, directory)
+    return code
+
+
+def _each_written(session: Session, remote: str | None, act: "Callable[[str], int | None]", *, required: bool) -> int:
     from cftool import stack
     from cftool.config import dirs
     from cftool.wrap import caches
 
     if remote is not None:
         found = stack.caches_of(session.parse(remote), session.config, context=session.context())
-        if not found:
+        if not found and required:
             raise NotFound(f"{remote} has no cache", op="cache", path=remote)
         return each(session, found, act)
     return each(session, list(caches.every(dirs.state_dir(session.env))), act)
@@ -142,6 +163,7 @@ def _status(directory: str) -> dict[str, Any]:
         return {
             "cache": os.path.basename(directory), "mounted": False, "bytes": total, "clean_bytes": clean,
             "count": len(rows), "pending": [owner.shown(row) for row in rows[: owner.SHOWN]],
+            **owner.dirty(rows),
         }  # fmt: skip
     return {**said, "mounted": True}
 

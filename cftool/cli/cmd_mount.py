@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from cftool.cli import exits
+from cftool.cli import exits, formats
 from cftool.cli.messages import explain
 from cftool.cli.session import Session
 from cftool.core.errors import CftoolError, ConfigError
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from cftool.stack import Cached
     from cftool.vfs import VfsSettings
 
-_MODES = ("full", "read")
+_MODES = ("full", "read", "off")
+_SHOWN = 100  # changes that are named at the end
+_SYNCS = ("journal", "remote")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,20 @@ class MountFlags:
     foreground: Annotated[bool, Option("--foreground", help="Stay; for service managers.")] = False
     read_only: Annotated[bool, Option("--read-only", help="Refuse every change.")] = False
     allow_other: Annotated[bool, Option("--allow-other", help="Other users may use it too.")] = False
+    cache_mode: Annotated[
+        str,
+        Option(
+            "--cache-mode",
+            metavar="MODE",
+            help="full: upload later; read: changes wait for the remote; off: and nothing is kept.",
+        ),
+    ] = "full"
+    fsync: Annotated[
+        str, Option("--fsync", metavar="WHERE", help="Close and fsync wait for the journal, or for the remote.")
+    ] = "journal"
+    stats_dir: Annotated[
+        bool, Option("--stats-dir", help="Statistics, pending files and errors as files in .cftool/, which ls hides.")
+    ] = False
     cache: Annotated[
         str | None, Option("--cache", metavar="TIME", help="Upload so long after the last write (60).")
     ] = None
@@ -82,7 +98,10 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
             drain=sizes.parse_duration(flags.drain),
             root_path=cached.path,
             passthrough=not flags.no_passthrough,
-            vfs=_vfs_settings(how),
+            binding=session.env.get("CFTOOL_MOUNT_BINDING", "kernel"),
+            vfs=_vfs_settings(how, flags, read_only=cached.read_only),
+            reports=flags.stats_dir,
+            poll=cached.poll,
         )
 
         def ready() -> None:
@@ -97,8 +116,11 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
             raise
         report.send(error=explain(error, address), code=exits.of_error(error))
         return exits.of_error(error)
+    for row in left[:_SHOWN]:
+        session.messages.error(f"not uploaded: {printable(row.path)} {row.error}".rstrip())
     if left:
-        session.messages.error(f"{left} changes are not uploaded yet; they stay in the cache: cftool cache status")
+        count = formats.plural(len(left), "change")
+        session.messages.error(f"{count} not uploaded yet; what is left stays in the cache: cftool cache status")
         return exits.TEMPORARY
     return exits.DONE
 
@@ -120,10 +142,16 @@ def _stack_options(flags: MountFlags) -> "StackOptions":
             raise ConfigError(f"{name}: {error}") from None
 
     seconds("--drain", flags.drain)
+    if flags.cache_mode not in _MODES:
+        raise ConfigError(f"--cache-mode: {flags.cache_mode!r} is none of {', '.join(_MODES)}")
+    if flags.fsync not in _SYNCS:
+        raise ConfigError(f"--fsync: {flags.fsync!r} is none of {', '.join(_SYNCS)}")
+    if flags.cache_mode == "off" and flags.cache_size is not None:
+        raise ConfigError("--cache-size: nothing is kept with --cache-mode off")
     return StackOptions(
         metadata_cache=seconds("--metadata-cache", flags.metadata_cache),
         cache=seconds("--cache", flags.cache),
-        cache_size=size("--cache-size", flags.cache_size),
+        cache_size=0 if flags.cache_mode == "off" else size("--cache-size", flags.cache_size),
         hard_cache_size_limit=size("--hard-cache-size-limit", flags.hard_cache_size_limit),
         cache_id=flags.cache_id,
         read_only=flags.read_only or None,
@@ -138,7 +166,7 @@ def _open(session: Session, how: "StackOptions", address: str) -> "Cached":
     return stack.open_cached(session.parse(address), config, context=session.context(), flags=how)
 
 
-def _vfs_settings(how: "StackOptions") -> "VfsSettings":
+def _vfs_settings(how: "StackOptions", flags: MountFlags, *, read_only: bool) -> "VfsSettings":
     import os
 
     from cftool.vfs import VfsSettings
@@ -151,7 +179,10 @@ def _vfs_settings(how: "StackOptions") -> "VfsSettings":
         uid=os.getuid(),
         gid=os.getgid(),
         ttl=60.0 if how.metadata_cache is None else how.metadata_cache,
-        read_only=bool(how.read_only),
+        read_only=read_only,
+        remote=flags.fsync == "remote" or flags.cache_mode != "full",
+        through=flags.cache_mode != "full",
+        forget=flags.cache_mode == "off",
     )
 
 
@@ -194,9 +225,9 @@ def _drained(session: Session, place: str, timeout: str) -> int:
     left = 0
     try:
         for answer in owner.ask(directory, {"do": "flush", "path": "", "timeout": seconds}):
-            left = int(answer.get("left", answer.get("count", 0)))
-            if "left" in answer:
-                session.messages.info(f"{left} changes to upload")
+            before, left = left, int(answer.get("left", answer.get("count", 0)))
+            if "left" in answer and left != before:
+                session.messages.info(f"{formats.plural(left, 'change')} to upload")
             for row in answer.get("pending", ()):
                 session.messages.error(f"not uploaded: {printable(row['path'])} {row['error']}".rstrip())
     except (ConnectionRefusedError, FileNotFoundError):

@@ -27,7 +27,7 @@ def rm(
     how = Options(dry_run=flags.dry_run, select=select(chosen))
     steps: list[Step] = []
     failed: list[BaseException] = []
-    session.deletes = False  # only what was listed goes, and a directory only when it was seen to be empty
+    session.deletes = False  # what goes is what was named, with what is in it; no lack of a name decides
     for text in paths:
         try:
             steps.append(_step(session.open(text, follow=False), recursive=which.recursive, how=how))

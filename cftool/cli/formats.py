@@ -40,7 +40,7 @@ def plural(count: int, word: str) -> str:
     """`1 file`, `20,001 files`."""
     if count == 1:
         return f"1 {word}"
-    return f"{count:,} {word[:-1] + 'ies' if word.endswith('y') else word + 's'}"
+    return f"{count:,} {word[:-1] + 'ies' if word.endswith('y') else word + ('es' if word.endswith('s') else 's')}"
 
 
 def duration(seconds: float) -> str:

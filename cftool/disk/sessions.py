@@ -7,8 +7,6 @@ uploads and the `leftovers` of providers (`kind` is the directory of one); witho
 """
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -16,9 +14,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-log = logging.getLogger("cftool.disk")
+from cftool.disk.records import Folder, Held
 
-_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+log = logging.getLogger("cftool.disk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,73 +31,47 @@ class Intent:
     started_ns: int
 
 
-class Record:
+class Record(Held):
     """One upload's file, held with its lock until `close` or `remove`."""
 
     def __init__(self, fd: int, name: str, intent: Intent, upload_id: str | None = None) -> None:
-        self._fd = fd
-        self._name = name
+        super().__init__(fd, name)
         self.intent = intent
         self.upload_id = upload_id
 
     def created(self, upload_id: str) -> None:
         """The service made the upload; on disk when this returns."""
         self.upload_id = upload_id
-        _append(self._fd, {"id": upload_id})
-
-    def remove(self) -> None:
-        """The upload is complete or aborted."""
-        with contextlib.suppress(OSError):
-            os.unlink(self._name)
-        self.close()
-
-    def close(self) -> None:
-        """Release the lock; the record stays for a later run."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-
-def _append(fd: int, line: dict[str, object]) -> None:
-    os.lseek(fd, 0, os.SEEK_END)
-    os.write(fd, json.dumps(line).encode() + b"\n")
-    os.fsync(fd)
+        self.append({"id": upload_id})
 
 
 class Sessions:
     """The records of one service. Thread-safe: each call opens its own files."""
 
     def __init__(self, state_dir: str | None, service: str, *, kind: str) -> None:
-        self._directory = None if state_dir is None else os.path.join(state_dir, kind)
-        self._service = service
+        self._folder = Folder(state_dir, kind, service)
 
     def begin(self, path: str, source: str, part_size: int, headers: str) -> Record | None:
         """Write down an intent, locked; None where there is no place for it."""
-        if self._directory is None:
+        folder = self._folder
+        if folder.path is None:
             return None
-        intent = Intent(self._service, path, source, part_size, headers, time.time_ns())
-        stem = self._stem(path)
-        name = os.path.join(self._directory, f"{stem}-{os.getpid()}-{time.monotonic_ns()}.json")
+        intent = Intent(folder.service, path, source, part_size, headers, time.time_ns())
         try:
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            fd = os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _append(fd, asdict(intent))
-            self._sync()
+            return Record(*folder.create(path, asdict(intent)), intent)
         except OSError as error:
             log.warning(
                 "an upload cannot be recorded (%s): it cannot be resumed or cleaned up by itself", error.strerror
             )
             return None
-        return Record(fd, name, intent)
 
     def stale(self, path: str | None = None) -> Iterator[Record]:
         """Records of dead processes, each locked by us now: the caller closes or removes it."""
-        for name in self._names(None if path is None else self._stem(path)):
+        for name in self._folder.names(path):
             record = self._take(name)
             if record is None:
                 continue
-            if record.intent.service == self._service and path in {None, record.intent.path}:
+            if record.intent.service == self._folder.service and path in {None, record.intent.path}:
                 yield record
             else:
                 record.close()
@@ -107,7 +79,7 @@ class Sessions:
     def live(self) -> set[str]:
         """Ids of uploads that some process of this machine is at."""
         found = set()
-        for name in self._names(None):
+        for name in self._folder.names():
             record = self._take(name)
             if record is not None:
                 record.close()
@@ -118,50 +90,18 @@ class Sessions:
                     found.add(upload_id)
         return found
 
-    def _stem(self, path: str) -> str:
-        text = f"{self._service}\0{path}".encode("utf-8", "surrogateescape")
-        return hashlib.sha256(text).hexdigest()[:32]
-
-    def _names(self, stem: str | None) -> list[str]:
-        if self._directory is None:
-            return []
-        try:
-            names = os.listdir(self._directory)
-        except OSError:
-            return []
-        return [
-            os.path.join(self._directory, name)
-            for name in sorted(names)
-            if name.endswith(".json") and (stem is None or name.startswith(stem))
-        ]
-
     def _take(self, name: str) -> Record | None:
         """The record, locked; None where a process holds it, or it is gone, or it is damaged."""
-        try:
-            fd = os.open(name, _FLAGS)
-        except OSError:
+        taken = self._folder.take(name)
+        if taken is None:
             return None
+        fd, data = taken
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_nlink == 0:  # removed while we waited for nothing
-                raise OSError
-            intent, upload_id = _decode(os.pread(fd, 1 << 20, 0))
-        except OSError:
-            os.close(fd)
-            return None
+            return Record(fd, name, *_decode(data))
         except ValueError:
             log.warning("the record %s of an upload is damaged; it is left alone", name)
             os.close(fd)
             return None
-        return Record(fd, name, intent, upload_id)
-
-    def _sync(self) -> None:
-        assert self._directory is not None
-        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _decode(data: bytes) -> tuple[Intent, str | None]:
@@ -178,14 +118,3 @@ def _decode(data: bytes) -> tuple[Intent, str | None]:
     if not all(isinstance(text, str) for text in texts) or not isinstance(intent.part_size, int):
         raise ValueError
     return intent, upload_id
-
-
-def fingerprint(local_path: str | None) -> str:
-    """What tells a local file from any other and from any change of itself; "" where it cannot be told."""
-    if local_path is None:
-        return ""
-    try:
-        status = os.stat(local_path)
-    except OSError:
-        return ""
-    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"

@@ -158,7 +158,7 @@ class Handle:
             setopt(pycurl.PROXY, proxy)
             self._proxy = proxy
         # libcurl repeats a request by itself where a kept connection turns out dead, a POST as well.
-        fresh = not request.idempotent
+        fresh = not (request.idempotent or request.replayable)
         if fresh != self._fresh:
             setopt(pycurl.FRESH_CONNECT, int(fresh))
             self._fresh = fresh

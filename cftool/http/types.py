@@ -56,7 +56,8 @@ class Request:
 
     `op` names the provider's call in counts and logs (`PutObject`). `idempotent`: may be sent again although an earlier
     attempt may have arrived; where False the transport uses a fresh connection, because libcurl replays silently on a
-    stale one, and the client repeats only what certainly did not arrive. `tag` is the caller's own.
+    stale one, and the client repeats only what certainly did not arrive. `replayable`: it may travel on a kept
+    connection all the same, for the caller can tell what a silent replay leaves. `tag` is the caller's own.
     `max_body` bounds what is collected in memory, in bytes; more is a ProtocolError.
     """
 
@@ -71,6 +72,7 @@ class Request:
     max_body: int = 64 * 1024 * 1024
     payload_hash: str | None = None  # for SigV4: hex sha256 of the body, or UNSIGNED-PAYLOAD; None: the signer decides
     encoded: bool = False  # a Content-Encoding of the answer belongs to the object (S3): take the bytes as they are
+    replayable: bool = False
 
 
 class Response:

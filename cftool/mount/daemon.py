@@ -15,28 +15,33 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from cftool.core.errors import ConfigError, StoreError
+from cftool.core.errors import CftoolError, ConfigError, StoreError
 from cftool.core.paths import printable
 from cftool.disk.atomic import write_file
 from cftool.mount import device
-from cftool.mount.server import Server
+from cftool.mount.binding import Binding, Place, bound
+from cftool.mount.reports import reports
 from cftool.vfs import Attributes, Vfs, VfsSettings
 from cftool.wrap.caching.owner import Owner
+from cftool.wrap.caching.rows import Pending
 from cftool.wrap.caching.store import CachingStore
 
 _log = logging.getLogger("cftool.mount")
-_CHECK = 10.0  # seconds for the first answer
+_POLL = 10.0  # seconds between two questions for what others changed
+_CHECK = 60.0  # seconds for the first answer
 
 
 @dataclass(frozen=True, slots=True)
 class MountSettings:
     """`drain`: seconds for uploads at the end. `name`: what /proc/mounts shows.
 
-    `passthrough`: whether the kernel may read cached files by itself.
+    `passthrough`: whether the kernel may read cached files by itself. `binding`: see there. `reports`: `.cftool/`.
+    `poll`: gives what others have changed at the remote.
     """
 
     name: str
@@ -44,6 +49,9 @@ class MountSettings:
     drain: float = 60.0
     root_path: str = ""
     passthrough: bool = True
+    binding: str = "kernel"
+    reports: bool = False
+    poll: Callable[[], frozenset[str]] | None = None
     vfs: VfsSettings = field(default_factory=VfsSettings)
 
 
@@ -63,29 +71,41 @@ def prepare(place: str) -> str:
 
 def serve(
     store: CachingStore, place: str, settings: MountSettings, *, state_dir: str, ready: Callable[[], None]
-) -> int:
-    """Mount and answer until the end; the number of changes that are still pending then. `ready` is called once."""
+) -> list[Pending]:
+    """Mount and answer until the end; the changes that are still pending then. `ready` is called once."""
     attributes = Attributes(os.path.join(store.directory, "attributes.sqlite"))
-    vfs = Vfs(store, settings.vfs, attributes=attributes, root_path=settings.root_path)
-    fd = device.mount(place, settings.name, allow_other=settings.allow_other, read_only=settings.vfs.read_only)
-    server = Server(vfs, fd, ttl=max(1, int(settings.vfs.ttl)), may_pass=settings.passthrough)
-    loop = threading.Thread(target=server.run, name="cftool-mount", daemon=True)
+    vfs = Vfs(
+        store,
+        settings.vfs,
+        attributes=attributes,
+        root_path=settings.root_path,
+        reports=reports(store) if settings.reports else None,
+    )
+    where = Place(
+        place, settings.name, allow_other=settings.allow_other, read_only=settings.vfs.read_only,
+        passthrough=settings.passthrough,
+    )  # fmt: skip
+    binding = bound(settings.binding, vfs, where)
+    loop = threading.Thread(target=binding.run, name="cftool-mount", daemon=True)
     owner = Owner(store)
+    over = threading.Event()
     try:
         loop.start()
-        _answers(place, server)
+        _answers(place, binding, loop)
         store.start()
         _remember(state_dir, place, store.directory)
+        if settings.poll is not None:
+            threading.Thread(target=_watch, args=(vfs, settings.poll, over), name="cftool-watch", daemon=True).start()
         _notify("READY=1")
         ready()
         _wait(loop, place)
     finally:
+        over.set()
         _notify("STOPPING=1")
         with contextlib.suppress(OSError):
             device.unmount(place, lazy=True)
         loop.join(_CHECK)
-        with contextlib.suppress(OSError):
-            os.close(fd)
+        binding.close()
         vfs.close()
         left = store.flush(timeout=settings.drain)
         owner.close()
@@ -93,13 +113,25 @@ def serve(
         store.close()
     for row in left:
         _log.warning("not uploaded yet: %s %s %s", row.what.value, printable(row.path), row.error)
-    return len(left)
+    return left
 
 
-def _answers(place: str, server: Server) -> None:
+def _watch(vfs: Vfs, poll: Callable[[], frozenset[str]], over: threading.Event) -> None:
+    """Hear of what others change, until it is over. After a failure names are asked for anew in their time."""
+    while not over.is_set():
+        try:
+            vfs.others_changed(poll())
+        except CftoolError as error:
+            _log.info("what others changed cannot be had: %s", error)
+        over.wait(_POLL)
+
+
+def _answers(place: str, binding: Binding, loop: threading.Thread) -> None:
     """Wait for the kernel's greeting, and for one answer over the mount."""
-    if not server.ready.wait(_CHECK):
-        raise StoreError("the kernel did not greet the mount", op="mount")
+    deadline = time.monotonic() + _CHECK
+    while not binding.ready.wait(0.1):
+        if not loop.is_alive() or time.monotonic() > deadline:
+            raise StoreError("the mount was not made: the kernel did not greet it", op="mount")
     os.stat(place)
 
 

@@ -64,6 +64,7 @@ class Server:
             Op.BATCH_FORGET: self._batch_forget, Op.DESTROY: self._destroy, Op.INIT: self._init, Op.LSEEK: self._lseek,
         }  # fmt: skip
         vfs.on_change = self._changed
+        vfs.on_stale = self._stale
 
     # ---- the loop
 
@@ -80,11 +81,11 @@ class Server:
         if op == Op.READ:
             handle, offset, size = fuse.READ_IN.unpack_from(request.data)[:3]
             found = self.vfs.handles.get(handle)
-            return found is None or found.file.ready(offset, offset + size)
+            return found is None or (found.file.ready(offset, offset + size) and found.file.is_free)
         if op == Op.WRITE:
             handle, offset, size = fuse.READ_IN.unpack_from(request.data)[:3]
             found = self.vfs.handles.get(handle)
-            return found is None or found.file.has_room(offset + size)
+            return found is None or (found.file.has_room(offset + size) and found.file.is_free)
         if op in {Op.LOOKUP, Op.OPENDIR}:
             return self._listed(request.node)
         if op == Op.CREATE:
@@ -108,9 +109,7 @@ class Server:
 
     def _listed(self, number: int) -> bool:
         node = self.vfs.nodes.get(number)
-        if node is None or node.children is None:
-            return node is None
-        return time.monotonic() - node.loaded < self.vfs.settings.ttl
+        return node is None or self.vfs.is_listed(node)
 
     def _answer(self, request: Request) -> None:
         try:
@@ -175,11 +174,19 @@ class Server:
         parent, name, number = node.parent, node.name, node.id
         self._notices.submit(self._notify, number, parent.id if parent is not None else None, name)
 
+    def _stale(self, node: Node) -> None:
+        """Others may have changed it: the kernel asks for the name again. Its content goes when that shows a change."""
+        if node.parent is not None:
+            self._notices.submit(self._forget_name, node.parent.id, node.name)
+
+    def _forget_name(self, parent: int, name: str) -> None:
+        raw = os.fsencode(name)
+        self._notice(fuse.NOTIFY_INVAL_ENTRY, struct.pack("<QII", parent, len(raw), 0) + raw + b"\0")
+
     def _notify(self, number: int, parent: int | None, name: str) -> None:
         self._notice(fuse.NOTIFY_INVAL_INODE, struct.pack("<Qqq", number, 0, 0))
         if parent is not None:
-            raw = os.fsencode(name)
-            self._notice(fuse.NOTIFY_INVAL_ENTRY, struct.pack("<QII", parent, len(raw), 0) + raw + b"\0")
+            self._forget_name(parent, name)
 
     def _notice(self, code: int, body: bytes) -> None:
         try:
@@ -295,6 +302,8 @@ class Server:
         if backing is not None:
             file.on_close = self._passthrough.take_back
             return fuse.OPEN_OUT.pack(number, fuse.FOPEN_PASSTHROUGH, backing)
+        if self.vfs.is_report(node.id):  # of a size that the kernel cannot know
+            return fuse.OPEN_OUT.pack(number, fuse.FOPEN_DIRECT_IO, 0)
         return fuse.OPEN_OUT.pack(number, fuse.FOPEN_KEEP_CACHE if self.vfs.unchanged(node) else 0, 0)
 
     def _create(self, request: Request) -> bytes:

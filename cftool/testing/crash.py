@@ -50,6 +50,36 @@ def every_death(reset: Callable[[], object], action: Callable[[], object]) -> It
             return
 
 
+def every_death_at_a_call(reset: Callable[[], object], action: Callable[[], object]) -> Iterator[Death]:
+    """As `every_death`, for an action that changes nothing between two calls: right after one is right before the next.
+
+    So each call needs one run, writes two; the last state is that of the action that got through.
+    """
+    for number in itertools.count(1):
+        reset()
+        outcome, is_write = _run_and_tell(action, number)
+        if outcome != "died":
+            yield Death(number - 1, "after")
+            return
+        yield Death(number, "before")
+        if is_write:
+            reset()
+            assert run_and_die(action, number, "middle") == "died"
+            yield Death(number, "middle")
+
+
+def _run_and_tell(action: Callable[[], object], number: int) -> tuple[str, bool]:
+    """Die before that call: how it ended, and whether it is one that writes."""
+    reading, writing = os.pipe()
+    write = os.write
+    try:
+        outcome = run_and_die(action, number, "before", last_word=lambda name: write(writing, name.encode()))
+    finally:
+        os.close(writing)
+    with os.fdopen(reading, "rb") as told:
+        return outcome, told.read().decode() in _WRITES
+
+
 def every_traced_death(reset: Callable[[], object], action: Callable[[], object], *, step: int = 1) -> Iterator[Death]:
     """As `every_death`, but at every entry to and return from the kernel. OSError where processes may not be traced.
 
@@ -110,11 +140,16 @@ def _fork() -> int:
         return os.fork()
 
 
-def run_and_die(action: Callable[[], object], number: int, when: str) -> str:
-    """Run `action` in a child that dies at that call: "died", "through" (it has fewer calls) or "other" (no write)."""
+def run_and_die(
+    action: Callable[[], object], number: int, when: str, *, last_word: Callable[[str], object] = len
+) -> str:
+    """Run `action` in a child that dies at that call: "died", "through" (it has fewer calls) or "other" (no write).
+
+    `last_word` hears the call's name in the child.
+    """
     child = _fork()
     if child == 0:
-        _child(action, number, when)
+        _child(action, number, when, last_word)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         return "died"
@@ -124,13 +159,13 @@ def run_and_die(action: Callable[[], object], number: int, when: str) -> str:
     return "through" if code == 0 else "other"
 
 
-def _child(action: Callable[[], object], number: int, when: str) -> None:
+def _child(action: Callable[[], object], number: int, when: str, last_word: Callable[[str], object]) -> None:
     code = _BROKEN
     try:
         counter = itertools.count(1)
         for name in CALLS:
-            _wrap(os, name, counter, number, when)
-        _wrap(fcntl, "flock", counter, number, when)
+            _wrap(os, name, counter, (number, when, last_word))
+        _wrap(fcntl, "flock", counter, (number, when, last_word))
         action()
         code = 0
     except BaseException:
@@ -140,8 +175,10 @@ def _child(action: Callable[[], object], number: int, when: str) -> None:
         os._exit(code)
 
 
-def _wrap(module: Any, name: str, counter: Iterator[int], number: int, when: str) -> None:
+def _wrap(module: Any, name: str, counter: Iterator[int], death: tuple[int, str, Callable[[str], object]]) -> None:
     real = getattr(module, name)
+    kill = os.kill
+    number, when, last_word = death
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if next(counter) != number:
@@ -154,7 +191,8 @@ def _wrap(module: Any, name: str, counter: Iterator[int], number: int, when: str
             # A refusal must not be seen by the action: it is dead.
             with contextlib.suppress(OSError):
                 real(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
+        last_word(name)
+        kill(os.getpid(), signal.SIGKILL)
         return None
 
     setattr(module, name, call)

@@ -102,6 +102,14 @@ class OpenFile:
         """Whether nothing of it was fetched that is to be kept at the end."""
         return self.handle is None or self.handle.fetching is None
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody is at it who may take his time, as far as one can know: it is being committed, or copied."""
+        free = self.lock.acquire(blocking=False)
+        if free:
+            self.lock.release()
+        return free
+
     def ready(self, start: int, end: int) -> bool:
         """Whether a read needs no network."""
         return self.draft is not None or self.handle is None or self.handle.has(start, end)
@@ -208,7 +216,32 @@ class OpenFile:
             self.version = None if row is None else row.entry().version
             self._dirty = False
             self._seen = (size, -1 if fresh else changed_ns)
+            if self.backing is not None:
+                self.draft.reserve(0)  # the kernel may write on without a word
             return modified_ns
+
+    def upload(self, path: str, *, timeout: float) -> None:
+        """What was written is at the remote when this returns; raises what `CachingStore.upload` raises.
+
+        The lock is not held meanwhile: reads and writes go on.
+        """
+        with self.lock:
+            draft, changed = self.draft, self.dirty
+            if self.removed:
+                return
+            if draft is not None and changed:
+                self._size, modified_ns = self.times()
+                self._dirty = False
+                self._seen = (self._size, modified_ns)
+        if draft is None or not changed:
+            self._store.upload(path, timeout=timeout)
+            return
+        try:
+            draft.upload(modified_ns, timeout=timeout)
+        except BaseException:
+            with self.lock:
+                self._dirty = True
+            raise
 
     def settled(self) -> None:
         """What it holds is what the remote has: nothing is to be published."""

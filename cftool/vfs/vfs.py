@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from cftool.core import paths
@@ -20,6 +20,8 @@ from cftool.core.types import Cap, Entry
 from cftool.vfs.attributes import Attributes, Owned
 from cftool.vfs.nodes import LINK_SUFFIX, ROOT, Attr, Node, attr_of, check_name
 from cftool.vfs.openfile import OpenFile
+from cftool.vfs.reports import NAME, ReportNodes, Reports
+from cftool.wrap.caching import files as data_files
 from cftool.wrap.caching.rows import State
 from cftool.wrap.caching.store import CachingStore
 
@@ -30,7 +32,12 @@ _log = logging.getLogger("cftool.vfs")
 
 @dataclass(frozen=True, slots=True)
 class VfsSettings:
-    """Modes without type bits; `ttl` in seconds: how long a listing counts."""
+    """Modes without type bits; `ttl` in seconds: how long a listing counts.
+
+    `remote`: close and fsync return when the remote has what was written, and fail where it refuses it. `through`:
+    removing, renaming and making directories wait as well. `patience`: so many seconds at most. `forget`: what was read
+    is not kept.
+    """
 
     file_mode: int = 0o644
     dir_mode: int = 0o755
@@ -38,6 +45,10 @@ class VfsSettings:
     gid: int = 0
     ttl: float = 60.0
     read_only: bool = False
+    remote: bool = False
+    through: bool = False
+    forget: bool = False
+    patience: float = 3600.0
 
 
 @dataclass(slots=True)
@@ -76,6 +87,7 @@ class Vfs:
         attributes: Attributes | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
+        reports: Reports | None = None,
     ) -> None:
         self.store = store
         self.settings = settings or VfsSettings()
@@ -93,6 +105,15 @@ class Vfs:
         self._listings: dict[int, list[tuple[str, Node]]] = {}
         self._next_handle = 1
         self.on_change: Callable[[Node], None] = _ignore
+        self.on_stale: Callable[[Node], None] = _ignore  # its name and attributes are to be asked for again
+        self.reports: ReportNodes | None = None
+        if reports is not None:
+            self.reports = ReportNodes(root, reports, self._number, wall_ns())
+            self.nodes |= {node.id: node for node in self.reports.nodes()}
+
+    def _number(self) -> int:
+        self._next += 1
+        return self._next - 1
 
     def close(self) -> None:
         """Commit what is open, and let go of it."""
@@ -115,12 +136,52 @@ class Vfs:
             raise _error(errno.ENOTDIR)
         return node
 
+    def is_listed(self, node: Node) -> bool:
+        """Whether what is known of a directory's names counts still."""
+        if node.children is None or node.loaded < node.changed:
+            return False
+        return self._clock() - node.loaded < self.settings.ttl
+
+    def others_changed(self, changed: Iterable[str]) -> None:
+        """What others have changed at the remote, each with all below it, "" for everything: asked for anew."""
+        now = self._clock()
+        with self.lock:
+            root = self.nodes[ROOT]
+            for path in changed:
+                if paths.is_within(path, root.path):
+                    self._forget_below(self._known(path[len(root.path) :].strip("/")), now)
+                elif paths.is_within(root.path, path):
+                    self._forget_below(root, now)
+
+    def _known(self, path: str) -> Node:
+        """Under the lock: the node of a path below the root, or of the nearest directory above it that is known."""
+        node = self.nodes[ROOT]
+        for name in path.split("/"):
+            child = (node.children or {}).get(name) or (node.children or {}).get(name.removesuffix(LINK_SUFFIX))
+            if child is None:
+                break
+            node = child
+        return node
+
+    def _forget_below(self, node: Node, now: float) -> None:
+        """Under the lock: its directory, and all directories below it; the kernel forgets the names."""
+        if node.parent is not None:
+            node.parent.changed = now
+        todo = [node]
+        while todo:
+            node = todo.pop()
+            if node.lookups > 0 and node.parent is not None:
+                self.on_stale(node)
+            if node.is_dir and not self.is_report(node.id):
+                node.changed = now
+                todo += (node.children or {}).values()
+
     def children(self, node: Node) -> dict[str, Node]:
         """Of a directory: listed where that was never done, or too long ago."""
         for _attempt in range(_LISTINGS):
             with self.lock:
                 known = node.children
-                if known is not None and self._clock() - node.loaded < self.settings.ttl:
+                if known is not None and self.is_listed(node):
                     return known
                 if node.gone:
                     return known or {}
@@ -199,8 +260,7 @@ class Vfs:
 
     def _made(self, parent: Node, name: str, mode: int) -> Node:
         """Under the lock."""
-        node = Node(self._next, parent, name, mode)
-        self._next += 1
+        node = Node(self._number(), parent, name, mode)
         node.uid, node.gid = self.settings.uid, self.settings.gid
         node.atime_ns = node.mtime_ns = node.ctime_ns = self._wall_ns()
         self.nodes[node.id] = node
@@ -230,6 +290,8 @@ class Vfs:
 
     def child(self, parent: Node, name: str) -> Node | None:
         """By name, or None."""
+        if name == NAME and self.reports is not None and parent.id == ROOT:
+            return self.reports.directory
         return self.children(parent).get(name)
 
     def _existing(self, parent: Node, name: str) -> Node:
@@ -243,9 +305,14 @@ class Vfs:
         if node.lookups <= 0 and node.open is None and node.gone:
             self.nodes.pop(node.id, None)
 
-    def _changeable(self) -> None:
-        if self.settings.read_only:
+    def _changeable(self, *numbers: int) -> None:
+        """EROFS, also of what is not the remote's."""
+        if self.settings.read_only or self.is_report(*numbers):
             raise _error(errno.EROFS)
+
+    def is_report(self, *numbers: int) -> bool:
+        """Whether one of these is no file of the remote, but made here."""
+        return self.reports is not None and any(number in self.reports for number in numbers)
 
     def _may_be_called(self, directory: Node, name: str) -> None:
         """ENAMETOOLONG, EINVAL where the store cannot hold the name."""
@@ -280,7 +347,7 @@ class Vfs:
             else:
                 node = self._existing(directory, name)
             node.lookups += 1
-            return attr_of(node)
+        return self.getattr(node.id)
 
     def forget(self, number: int, count: int) -> None:
         """The kernel has dropped `count` references."""
@@ -293,6 +360,8 @@ class Vfs:
     def getattr(self, number: int) -> Attr:
         """As stat."""
         node = self.node(number)
+        if self.reports is not None and (content := self.reports.content(node)) is not None:
+            node.size = len(content)
         with self.lock:
             return attr_of(node)
 
@@ -349,13 +418,14 @@ class Vfs:
 
     def mkdir(self, parent: int, name: str, mode: int, *, uid: int | None = None, gid: int | None = None) -> Attr:
         """EEXIST."""
-        self._changeable()
+        self._changeable(parent)
         directory = self._directory(parent)
         self._may_be_called(directory, name)
         if self.child(directory, name) is not None:
             raise _error(errno.EEXIST)
         path = paths.join(directory.path, name)
         self.store.mkdir(path)
+        self._arrived(path)
         with self.lock:
             node = self._attached(directory, name, stat.S_IFDIR | stat.S_IMODE(mode), uid, gid)
             node.children, node.loaded = {}, self._clock()
@@ -396,7 +466,7 @@ class Vfs:
         self, parent: int, name: str, mode: int, rdev: int, *, uid: int | None = None, gid: int | None = None
     ) -> Attr:
         """A FIFO, a socket or a device, on this machine only. EEXIST."""
-        self._changeable()
+        self._changeable(parent)
         directory = self._directory(parent)
         self._may_be_called(directory, name)
         if self.child(directory, name) is not None:
@@ -408,9 +478,10 @@ class Vfs:
 
     def rmdir(self, parent: int, name: str) -> None:
         """ENOTEMPTY, ENOTDIR."""
-        self._changeable()
+        self._changeable(parent)
         directory = self._directory(parent)
         node = self._existing(directory, name)
+        self._changeable(node.id)
         if not node.is_dir:
             raise _error(errno.ENOTDIR)
         if self.children(node):
@@ -420,7 +491,9 @@ class Vfs:
         except NotFound:
             if Cap.IMPLICIT_DIRS not in self.store.features.caps:
                 raise
+        place = node.place
         self._detach(directory, node)
+        self._arrived(place)
 
     def _detach(self, directory: Node, node: Node) -> None:
         with self.lock:
@@ -437,13 +510,16 @@ class Vfs:
 
     def unlink(self, parent: int, name: str) -> None:
         """The name goes; who has the file open goes on using it. EISDIR."""
-        self._changeable()
+        self._changeable(parent)
         directory = self._directory(parent)
         node = self._existing(directory, name)
+        self._changeable(node.id)
         if node.is_dir:
             raise _error(errno.EISDIR)
         self._unlink(node)
+        place = node.place
         self._detach(directory, node)
+        self._arrived(place)
 
     def _unlink(self, node: Node) -> None:
         """At the store. A file that was never committed is not there."""
@@ -462,13 +538,14 @@ class Vfs:
         """Kept at the store as a small file, as rclone keeps links."""
         from cftool.core.sources import BytesSource
 
-        self._changeable()
+        self._changeable(parent)
         directory = self._directory(parent)
         self._may_be_called(directory, name)
         if self.child(directory, name) is not None:
             raise _error(errno.EEXIST)
         stored = name + LINK_SUFFIX
         entry = self.store.write(paths.join(directory.path, stored), BytesSource(os.fsencode(target)))
+        self._arrived(paths.join(directory.path, stored))
         with self.lock:
             node = self._attached(directory, name, stat.S_IFLNK | 0o777, uid, gid)
             node.stored, node.target, node.size = stored, target, len(os.fsencode(target))
@@ -478,13 +555,14 @@ class Vfs:
 
     def rename(self, parent: int, name: str, new_parent: int, new_name: str, *, flags: int = 0) -> None:
         """Of anything, over a file or an empty directory as POSIX has it. `flags`: RENAME_NOREPLACE."""
-        self._changeable()
+        self._changeable(parent, new_parent)
         if flags & ~_RENAME_NOREPLACE:
             raise _error(errno.EINVAL)
         source, target = self._directory(parent), self._directory(new_parent)
         self._may_be_called(target, new_name)
         node = self._existing(source, name)
         there = self.child(target, new_name)
+        self._changeable(node.id, *([] if there is None else [there.id]))
         if there is node:
             return
         if there is not None and flags & _RENAME_NOREPLACE:
@@ -514,6 +592,7 @@ class Vfs:
                 target.children[new_name] = node
             self._touched(source)
             self._touched(target)
+        self._arrived(old, node.place)
 
     def _publish_before_rename(self, node: Node) -> None:
         """A new file that is still open gets into the journal under its old name first, so that it can be moved."""
@@ -543,7 +622,7 @@ class Vfs:
         self, parent: int, name: str, mode: int, flags: int, *, uid: int | None = None, gid: int | None = None
     ) -> tuple[Attr, int]:
         """Make and open. EEXIST with O_EXCL."""
-        self._changeable()
+        self._changeable(parent)
         directory = self._directory(parent)
         self._may_be_called(directory, name)
         found = self.child(directory, name)
@@ -577,7 +656,7 @@ class Vfs:
             raise _error(errno.EISDIR)
         writing = flags & os.O_ACCMODE != os.O_RDONLY
         if writing or flags & os.O_TRUNC:
-            self._changeable()
+            self._changeable(number)
         with self.lock:
             file = node.open
             if file is not None:
@@ -593,7 +672,9 @@ class Vfs:
 
     def _opened(self, node: Node, *, truncate: bool) -> OpenFile:
         """Open the content; two who do so at once share one."""
-        if truncate:
+        if self.reports is not None and (content := self.reports.content(node)) is not None:
+            file = self._made_here(content)
+        elif truncate:
             file = OpenFile(self.store, None, self.store.edit(node.place, truncate=True, create=True), 0)
         else:
             handle = self.store.open(node.place)
@@ -613,6 +694,13 @@ class Vfs:
             other.users += 1
         file.close()
         return other
+
+    def _made_here(self, content: bytes) -> OpenFile:
+        draft = self.store.orphan(None)
+        data_files.write_at(draft.fd, content, 0)
+        file = OpenFile(self.store, None, draft, len(content))
+        file.settled()
+        return file
 
     def _unsized(self, node: Node) -> OpenFile:
         """A file whose size shows only when it is read (an exported document): read it whole, once."""
@@ -672,7 +760,20 @@ class Vfs:
         handle = self.handle(number)
         self._commit(handle.node, handle.file)
 
+    def _arrived(self, *places: str) -> None:
+        """Where changes do not wait: the remote has what is pending for these."""
+        if self.settings.through:
+            for place in places:
+                self.store.upload(place, timeout=self.settings.patience)
+
     def _commit(self, node: Node, file: OpenFile) -> None:
+        if self.settings.remote and not node.gone and not self.is_report(node.id):
+            try:
+                file.upload(node.place, timeout=self.settings.patience)
+            finally:
+                with self.lock:
+                    node.size = file.size
+                    node.rewritten = True
         when = file.commit(node.mtime_ns)  # the time that is shown: programs remember it
         if when is not None:
             with self.lock:
@@ -703,6 +804,8 @@ class Vfs:
                     self._let_go(node)
             if last:
                 file.close()
+                if self.settings.forget and not node.gone:
+                    self.store.clear(node.place)
 
     def setattr(
         self,
@@ -716,7 +819,7 @@ class Vfs:
         mtime_ns: int | None = None,
     ) -> Attr:
         """chmod, chown, truncate, utimens."""
-        self._changeable()
+        self._changeable(number)
         node = self.node(number)
         if size is not None:
             self._truncate(node, size)
@@ -803,7 +906,7 @@ class Vfs:
     def xattrs(self, number: int) -> dict[str, bytes]:
         """`user.cftool.state`, `.version` and `.hash.NAME` of a file."""
         node = self.node(number)
-        if node.is_dir or node.gone or node.is_special:
+        if node.is_dir or node.gone or node.is_special or self.is_report(number):
             return {}
         found = {"user.cftool.state": self._state(node).value.encode()}
         if node.version:

@@ -1,11 +1,13 @@
 """Every provider with a service behind it, as the command line meets it: a remote, its content, and its answers.
 
 `served(kind)` gives a Service: the address of an empty directory that exists, the environment that leads there, what is
-stored in it past the command, and `change`, which every answer goes through on its way. Without `sockets` the answers
-come through `responses`; with them over the loopback (TLS and a proxy where the host name is fixed), to libcurl.
+stored in it past the command; `before` is what every request goes through on its way, `change` every answer. Without
+`sockets` the answers come through `responses`; with them over the loopback (TLS and a proxy where the host name is
+fixed), to libcurl.
 """
 
 import contextlib
+import hashlib
 import itertools
 import os
 import re
@@ -45,6 +47,7 @@ class Service:
     path: str
     env: dict[str, str]
     fake: object = None
+    before: Callable[[FakeRequest], FakeRequest] = lambda request: request
     change: Change = lambda request, answer: answer
     requests: list[FakeRequest] = field(default_factory=list)
 
@@ -56,7 +59,7 @@ class Service:
     def handle(self, request: FakeRequest) -> FakeResponse:
         """One request, and what happens to its answer on the way."""
         self.requests.append(request)
-        return self.change(request, self.fake.handle(request))
+        return self.change(request, self.fake.handle(self.before(request)))
 
     def put(self, name: str, data: bytes) -> None:
         """A file in the directory, past the command and past all checks of the service."""
@@ -66,6 +69,9 @@ class Service:
             self.fake.make(bucket, [key], data)
         elif self.kind == "gdrive":
             self.fake.add(path, data)
+        elif self.kind == "nextcloud":
+            self.fake.put(path, data)
+            self.fake.nodes[path].checksums = f"SHA1:{hashlib.sha1(data).hexdigest()}"
         elif self.fake is not None:
             self.fake.put(path, data)
         elif self.kind == "local":

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cftool.testing import fake_dropbox, fake_gs, fake_s3, fake_sugarsync
 from cftool.testing.fake_gdrive_files import ok
 from cftool.testing.http_fake import Authority, FakeRequest, FakeResponse
 from tests.adversarial.services import WIRED, Service, served, without_waiting
@@ -40,7 +41,7 @@ TREES = {
     "sugarsync": ("one", "two", "three", "sub/x"),
 }
 # What leaves the listing right: JSON may come in UTF-16, which its first bytes give away.
-_ANY = {"UTF-16 without a word of it"}
+_ANY = {"UTF-16 without a word of it", "UTF-16 without a word of it (second page)"}
 HARMLESS: dict[str, set[str]] = {"gs": _ANY, "dropbox": _ANY, "gdrive": _ANY}
 
 
@@ -214,3 +215,89 @@ def test_no_listing_that_is_cut_on_the_wire_deletes_anything(kind, home, authori
         installs = {name: (lambda m=mutation: faults.install(m)) for name, mutation in WIRE.items()}
         judge(service, home, installs, faults)
     record_property("wrong answers on the wire", len(installs))
+
+
+# ---- several pages
+
+PAGES = {
+    "s3": fake_s3.Habits(page=2),
+    "gs": fake_gs.Habits(page=2),
+    "gs-xml": fake_gs.Habits(page=2),
+    "dropbox": fake_dropbox.Habits(page=2),
+    "sugarsync": fake_sugarsync.Habits(page=3),
+}
+
+
+class Paged(Faults):
+    """Faults of the pages behind the first; `pages` are those of a listing without faults."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service)
+        self.pages: list[FakeResponse] = []
+
+    def record(self) -> None:
+        """Keep the pages of one listing."""
+
+        def change(request: FakeRequest, answer: FakeResponse) -> FakeResponse:
+            if is_listing(self.service, request):
+                self.pages.append(answer)
+            return answer
+
+        self.service.change = change
+        run("ls", "-R", self.service.place, code=0)
+        self.service.change = lambda _, answer: answer
+        assert len(self.pages) > 2
+
+    def on_the_second(self, mutation: Mutation) -> Install:
+        """The first page of each listing is right, the others are not."""
+
+        def change(request: FakeRequest, answer: FakeResponse) -> FakeResponse:
+            if not is_listing(self.service, request) or is_first(self.service, request):
+                return answer
+            self.applied += 1
+            return mutation(answer)
+
+        return lambda: setattr(self.service, "change", change)
+
+    def other(self, first: int, later: int) -> Install:
+        """The first page is that of one number, each later one that of another."""
+
+        def change(request: FakeRequest, answer: FakeResponse) -> FakeResponse:
+            if not is_listing(self.service, request):
+                return answer
+            self.applied += 1
+            return self.pages[first if is_first(self.service, request) else later]
+
+        return lambda: setattr(self.service, "change", change)
+
+    def installs(self) -> dict[str, Install]:
+        """All of them."""
+        found = {f"{name} (second page)": self.on_the_second(mutation) for name, mutation in GENERIC.items()}
+        return found | {
+            "the first page again and again": self.other(0, 0),
+            "the second page again and again": self.other(0, 1),
+            "the pages exchanged": self.other(1, 0),
+            "the second page first, and then for ever": self.other(1, 1),
+        }
+
+
+def is_first(service: Service, request: FakeRequest) -> bool:
+    """Whether this asks for the first page."""
+    if service.kind == "dropbox":
+        return not request.path.endswith("/continue")
+    names = {"continuation-token", "pageToken", "start-after"}
+    return not names & request.params.keys() and request.params.get("start", "0") == "0"
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_no_wrong_page_behind_a_right_one_deletes_anything(kind, home, monkeypatch, record_property):
+    without_waiting(monkeypatch)
+    with served(kind, home) as service:
+        service.fake.habits = PAGES[kind]
+        for number in range(7):
+            service.put(f"f{number}", b"x")
+        faults = Paged(service)
+        faults.record()
+        installs = faults.installs()
+        judge(service, home, installs, faults)
+    record_property("wrong pages", len(installs))

@@ -30,7 +30,9 @@ S3_NOTE = (
 WEBDAV_NOTE = (
     "rclone runs with 32 transfers and without its pause of 10 ms before each call; with it, as is its default, it",
     "needs several times the CPU and the wall time. It writes under the final name; cftool under a temporary one,",
-    "looks at what arrived, and moves it.",
+    "looks at what arrived, and moves it: two requests a file, because this server shows a stump where a PUT is cut.",
+    "A tree goes in one request with both (`rm -r`, `purge`): what is left is the start of the program. One by one,",
+    "which is what a sync does, cftool asks before each lot whether they are still files.",
 )
 MOUNT_NOTE = (
     "Rates are of the program that uses the mount, CPU seconds (in brackets) of the process behind it; medians.",

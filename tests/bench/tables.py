@@ -354,13 +354,8 @@ class Bench:
         )
         title = f"sync of {FILES:,} with nothing to do"
         self.compare(title, lab, "no-op", clients, local=root, prepare=synced, bars=(Bar("rss", 80),))
-        self.compare(
-            f"delete {FILES:,}",
-            lab,
-            "delete",
-            clients,
-            local=Path(),
-            prepare=synced,
-            check=gone,
-            bars=half,
-        )
+        title = f"delete {FILES:,} one by one"
+        work = "delete one by one"
+        self.compare(title, lab, work, clients, local=Path(), prepare=synced, check=gone, bars=half)
+        title = f"delete a tree of {FILES:,}"
+        self.compare(title, lab, "delete", clients, local=Path(), prepare=synced, check=gone, bars=half)

@@ -86,6 +86,35 @@ def test_status_says_what_is_not_uploaded(run, request, mounted):
     ]  # fmt: skip
 
 
+def test_status_of_a_mount_has_statistics_and_errors(run, owned):
+    owned.stats.error("permission_denied", "no")
+    owned.stats.conflict()
+    assert owned.flush() == []
+    assert ops.read_bytes(owned, "two") == b"two"
+    [event] = events(run("cache", "status", "--json"))
+    assert {"count": 1, "last": event["errors"]["permission_denied"]["last"], "text": "no"} == (
+        event["errors"]["permission_denied"]
+    )
+    keys = ("dirty_files", "dirty_bytes", "hits", "misses", "conflicts", "uploaded", "soft_limit")
+    assert [event[key] for key in keys] == [0, 0, 1, 0, 1, 8, 5_000_000_000]
+    assert event["upload_rate"] > 0
+    text = run("cache", "status").out.decode()
+    for words in (
+        "1 hit, 0 misses: 100 % from the cache",
+        "uploaded 0.00 MB at",
+        "1 conflict: both versions were kept",
+        "1 error of kind permission_denied, the last at ",
+        "limits: 4.7 GiB, at most 9.3 GiB",
+    ):
+        assert words in text
+
+
+def test_status_counts_what_is_dirty(run, alone):
+    [event] = events(run("cache", "status", "--json"))
+    assert (event["dirty_files"], event["dirty_bytes"]) == (2, 8)
+    assert "3 changes not uploaded (2 files, 8 B), not mounted" in run("cache", "status").out.decode()
+
+
 def test_flush_asks_the_owner(run, owned, cache):
     run("cache", "flush")
     assert cache.remote() == ["a", "two"]

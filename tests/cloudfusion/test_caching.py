@@ -1,20 +1,26 @@
 """The caching stores: what is pending, what is told about it, who has the cache, and what a restart finds."""
 
+import inspect
 import io
 import os
 import subprocess
 import sys
 import threading
+import time
+import types
 
 import pytest
 
+from cftool import cached
 from cftool.cached import dirty_files
 from cftool.cloudfusion import (
+    ChunkMultiprocessingCachingStore,
     InvalidPathValueError,
     MetadataCachingStore,
     MultiprocessingCachingStore,
     NotSynchronizedError,
     StoreAccessError,
+    TransparentChunkMultiprocessingCachingStore,
     TransparentMultiprocessingCachingStore,
     open_store,
 )
@@ -47,7 +53,9 @@ def opened(user):
         address: str = "s3:bucket", kind=TransparentMultiprocessingCachingStore, **options: object
     ) -> TransparentMultiprocessingCachingStore:
         plain = open_store(address, env=user.environment())
-        stores.append(kind(MetadataCachingStore(plain), **{"cache_id": "session", **options}))
+        stores.append(
+            kind(MetadataCachingStore(plain), **{"cache_id": "session", "cache_expiration_time": 3600, **options})
+        )
         return stores[-1]
 
     yield make
@@ -153,7 +161,7 @@ def test_the_statistics_count_in_millions_of_bytes(opened):
     assert 2 <= other.get_downloaded() < 2.1
     assert other.get_download_rate() > 0
     assert other.get_configuration()["cache_id"] == "other"
-    assert other.get_cache_expiration_time() == 60
+    assert other.get_cache_expiration_time() == 3600
 
 
 def test_sync_names_what_it_could_not_bring_there(opened, fake):
@@ -331,3 +339,64 @@ def test_an_owner_that_never_begins_is_told(opened, user, monkeypatch):
     with pytest.raises(StoreAccessError, match="cannot be looked at"):
         opened()
     lock.release()
+
+
+def test_the_signatures_of_the_documents_hold():
+    common = ["store", "cache_expiration_time", "cache_size_in_mb"]
+    hard = "hard_cache_size_limit_in_mb"
+    expected = {
+        MultiprocessingCachingStore: [*common, "cache_id", "cache_dir"],
+        TransparentMultiprocessingCachingStore: [*common, hard, "cache_id", "cache_dir"],
+        ChunkMultiprocessingCachingStore: [*common, "cache_id", "max_archive_size_in_mb", "cache_dir"],
+        TransparentChunkMultiprocessingCachingStore: [
+            *common, hard, "cache_id", "max_archive_size_in_mb", "cache_dir",
+        ],
+        MetadataCachingStore: ["store", "cache_expiration_time"],
+    }  # fmt: skip
+    assert {kind: list(inspect.signature(kind).parameters) for kind in expected} == expected
+
+
+def test_a_program_that_ends_without_closing_loses_nothing(opened, user, fake):
+    script = """
+import io
+from cftool.cloudfusion import MetadataCachingStore, TransparentMultiprocessingCachingStore, open_store
+
+store = TransparentMultiprocessingCachingStore(MetadataCachingStore(open_store("s3:bucket")), cache_id="session")
+store.store_fileobject(io.BytesIO(b"content"), "/file")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=user.environment(), capture_output=True, text=True, timeout=200, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    client = opened()
+    assert client.get_dirty_files() == ["/file"]
+    client.sync()
+    assert stored(fake) == {"file": b"content"}
+
+
+def test_a_sync_waits_for_an_owner_that_is_just_ending(opened, fake, monkeypatch):
+    first = opened()
+    put(first, "/file")
+    second = opened()
+    first._running._owner.close()  # it answers no more, but has the cache still
+    first._running._owner = None
+    waiting = threading.Event()
+
+    def pause(_seconds):
+        waiting.set()
+        first.close()
+
+    monkeypatch.setattr(cached, "time", types.SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+    second.sync()
+    assert waiting.is_set()
+    assert stored(fake) == {"file": b"content"}
+
+
+def test_a_sync_ends_in_time_where_the_owner_does_not(opened, fake):
+    first = opened()
+    put(first, "/file")
+    second = opened()
+    first._running._owner.close()
+    first._running._owner = None
+    with pytest.raises(StoreAccessError, match="another process has the cache"):
+        second.sync(timeout=0)

@@ -25,6 +25,10 @@ from cftool.cloudfusion import (
 )
 from cftool.cloudfusion.errors import translated
 from cftool.core import errors
+from cftool.testing.fake_s3 import ACCESS_KEY, SECRET_KEY, FakeS3
+from cftool.testing.http_fake import FakeServer
+from tests.cloudfusion import services
+from tests.servers import S3Server
 
 
 @pytest.fixture
@@ -41,8 +45,18 @@ def there(tmp_path):
     return place
 
 
-@pytest.fixture(params=["plain", "metadata", "caching"])
+@pytest.fixture(params=["plain", "metadata", "caching", "objects"])
 def client(request, env, there) -> Iterator[Store]:
+    """A directory under each wrapper, and a bucket, whose service has no directories and renames nothing."""
+    if request.param == "objects":
+        fake = FakeS3()
+        fake.make("bucket", [])
+        with (
+            FakeServer(fake.handle) as server,
+            open_store("s3:bucket", env=env | of_s3_environment(server.url)) as store,
+        ):
+            yield store
+        return
     store = open_store(str(there), env=env)
     if request.param != "plain":
         store = MetadataCachingStore(store)
@@ -50,6 +64,10 @@ def client(request, env, there) -> Iterator[Store]:
         store = TransparentMultiprocessingCachingStore(store, cache_id="session")
     with store:
         yield store
+
+
+def of_s3_environment(url: str) -> dict[str, str]:
+    return S3Server("fake", url, None, ACCESS_KEY, SECRET_KEY).cftool_environment("s3")
 
 
 def put(client: Store, **files: str) -> None:
@@ -121,7 +139,12 @@ def test_a_path_that_is_not_absolute_is_refused(client, path):
 
 
 @pytest.mark.parametrize("path", ["/../file", "/dir/../../file", "//file", "/a\0b"])
-def test_a_path_that_leads_out_is_refused(client, path):
+def test_a_path_that_leads_out_is_refused_or_is_a_key_like_any_other(client, path):
+    if client.get_name() == "Amazon S3" and "\0" not in path:
+        client.store_fileobject(io.BytesIO(b"x"), path)
+        assert client.get_file(path) == b"x"
+        assert client.get_used_space() == 1  # in this bucket
+        return
     with pytest.raises(InvalidPathValueError):
         client.store_fileobject(io.BytesIO(b""), path)
     with pytest.raises(ValueError, match="no valid path"):
@@ -281,11 +304,11 @@ def test_an_upload_that_is_interrupted_stores_nothing(client, tmp_path):
 def test_space_and_account(client):
     assert client.get_overall_space() >= client.get_used_space() >= 0
     assert client.get_free_space() >= 0
-    assert client.get_name() == "Local drive"
-    assert client.account_info().startswith("Local drive, ")
-    assert client.get_max_filesize() == UNLIMITED
+    assert client.get_name() in {"Local drive", "Amazon S3"}
+    assert client.account_info().startswith(client.get_name() + ", ")
+    assert client.get_max_filesize() >= 5 << 40
     assert client.get_logging_handler() == "cftool"
-    assert client.get_configuration()["name"] == "Local drive"
+    assert client.get_configuration()["name"] == client.get_name()
     client.reconnect()
 
 
@@ -296,6 +319,15 @@ def test_where_the_service_tells_no_space_the_files_count(env):
         assert client.get_used_space() == 5
         assert client.get_overall_space() == UNLIMITED
         assert client.get_free_space() == UNLIMITED
+
+
+def test_where_nothing_was_ever_stored_nothing_is_used(env):
+    with (
+        FakeServer(FakeS3().handle) as server,
+        open_store("s3:never", env=env | of_s3_environment(server.url)) as client,
+    ):
+        assert client.get_used_space() == 0
+        assert not client.exists("/")
 
 
 def test_an_address_that_is_not_usable_is_told(env):
@@ -334,3 +366,19 @@ def test_a_wrapper_closes_what_it_wraps_and_wraps_no_cache(env, there):
 )
 def test_each_error_of_cftool_has_its_exception(error, ours):
     assert type(translated(error("why"), "/path")) is ours
+
+
+def test_a_service_that_removes_whole_directories_is_asked_once(env, tmp_path, authority):
+    with (
+        services.sugarsync(tmp_path, authority) as service,
+        open_store(service.address, env=env | service.env) as client,
+    ):
+        put(client, a__x="1", a__sub__y="2", b__x="3", b__old="4", file="5")
+        client.move("/a", "/b")
+        assert tree(client) == {"/b": None, "/b/x": b"1", "/b/sub": None, "/b/sub/y": b"2", "/file": b"5"}
+        client.delete("/b", is_dir=True)
+        with pytest.raises(StoreAccessError):
+            client.delete("/file", is_dir=True)
+        assert tree(client) == {"/file": b"5"}
+        assert client.get_overall_space() >= client.get_used_space() > 0
+        assert client.get_free_space() > 0

@@ -26,11 +26,16 @@ def tight(store):
 class Together(Wrapper):
     """Two stores over one, which share a cache on the disk; each call is the other one's, as of two processes."""
 
-    def __init__(self, store, ttl=1e9):
+    def __init__(self, store, ttl=1e9, tick=0.0):
         self.directory = tempfile.TemporaryDirectory(prefix="cftool-metadata-")
         clock = FakeClock()
+
+        def ticking():
+            clock.advance(tick)
+            return clock()
+
         self.stores = cycle(
-            [MetadataCachingStore(store, ttl=ttl, directory=self.directory.name, clock=clock) for _ in range(2)]
+            [MetadataCachingStore(store, ttl=ttl, directory=self.directory.name, clock=ticking) for _ in range(2)]
         )
         self.name = store.name
 
@@ -78,6 +83,8 @@ STACKS = {
     "metadata_caching": cached,
     "metadata_caching_tight": tight,
     "metadata_caching_together": Together,
+    # Everything is too old, and confirmed by the feed of changes, whenever it is looked at.
+    "metadata_caching_feed": lambda store: Together(store, ttl=0.5, tick=1.0),
     "resume": ResumeStore,
     "readonly_reading": ReadingThrough,
     "all": lambda store: CheckStore(PrefixStore(cached(ResumeStore(store)), "a/root")),

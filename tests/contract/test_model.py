@@ -17,6 +17,7 @@ from cftool.testing.faulty import Fault, FaultyStore
 from cftool.testing.targets import MemoryTarget
 from cftool_providers.memory import MemoryStore
 from tests.contract.stacks import STACKS
+from tests.sizes import FULL
 
 PATHS = st.sampled_from(["a", "b", "a/x", "a/y", "a/x/1", "a/x/2", "b/z", "c/d/e", "c/d", "c", "a-", "a.b", "é"])
 LOOKED_AT = ("a", "a/x/1", "b/x", "b/x/1", "c", "c/d", "c/d/x", "c/x", "c/x/2", "a-/z", "é", "é/x/2", "nothing")
@@ -272,6 +273,8 @@ class Machine(RuleBasedStateMachine):
             assert {e.path for e in walked} == {*self.model.files, *self.model.dirs}
 
 
+# The others have a database, and take several times as long.
+QUICK = {"check", "prefix", "resume"}
 CHOSEN = {**{name: STACKS[name] for name in STACKS if name != "readonly_reading"}}
 
 
@@ -281,7 +284,7 @@ def test_any_program_of_calls_gives_what_the_model_gives(stack):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=100,
+            max_examples=100 if FULL or stack in QUICK else 25,
             stateful_step_count=50,
             deadline=None,
             derandomize=True,

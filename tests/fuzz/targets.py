@@ -15,8 +15,17 @@ from pathlib import Path
 
 from cftool.config import address, file, memory, sizes
 from cftool.core import paths
-from cftool.core.errors import ConfigError, ListingError, LoginRequired, NotADirectory, ProtocolError, StoreError
+from cftool.core.errors import (
+    ConfigError,
+    ListingError,
+    LoginRequired,
+    NotADirectory,
+    NotFound,
+    ProtocolError,
+    StoreError,
+)
 from cftool.core.provider import Context, Secret
+from cftool.core.sources import BytesSource
 from cftool.core.types import Entry, Kind
 from cftool.disk import partial, sessions
 from cftool.http import dates, messages, oauth, redact, retry, urls
@@ -25,8 +34,11 @@ from cftool.testing import fake_sugarsync, fake_webdav
 from cftool.testing.http_fake import FakeRequest
 from cftool.transfer.spool import Sorter, Spool
 from cftool.transfer.state import PairState
+from cftool.wrap.metadata import place as metadata_place
+from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool_providers.dropbox import _sessions as dropbox_sessions
 from cftool_providers.gdrive import _sessions as gdrive_sessions
+from cftool_providers.memory import MemoryStore
 from cftool_providers.s3 import _errors as s3_errors
 from cftool_providers.s3 import _objects as s3_objects
 from cftool_providers.s3 import _pages as s3_pages
@@ -364,6 +376,60 @@ def _database() -> bytes:
     return path.read_bytes()
 
 
+def metadata_database(data: bytes) -> None:
+    """Whatever it says, the store works, and what is changed through it is known after it."""
+    directory = SCRATCH / "metadata"
+    try:
+        _written(os.path.relpath(_metadata_path(), SCRATCH), data)
+        store, _ = _metadata_store()
+        try:
+            for entry in (*store.scan(""), *store.scan("dir"), *store.walk("")):
+                assert isinstance(entry, Entry)
+            for path in ("dir", "dir/a", "none"):
+                with contextlib.suppress(NotFound):
+                    assert isinstance(store.stat(path), Entry)
+            store.poll()
+            entry = store.write("dir/new", BytesSource(b"new"))
+            assert store.stat("dir/new") == entry
+            assert entry in list(store.scan("dir"))
+            store.delete("dir/new")
+            assert "dir/new" not in [entry.path for entry in store.scan("dir")]
+        finally:
+            store.close()
+    finally:
+        for left in directory.iterdir():
+            left.unlink()
+
+
+def _metadata_path() -> str:
+    return metadata_place.Place(str(SCRATCH / "metadata")).current()
+
+
+def _metadata_store() -> tuple[MetadataCachingStore, MemoryStore]:
+    memory = MemoryStore()
+    for path in ("dir/a", "dir/sub/b", "top"):
+        memory.write(path, BytesSource(b"x"))
+    return MetadataCachingStore(memory, ttl=1e9, directory=str(SCRATCH / "metadata")), memory
+
+
+def _metadata() -> bytes:
+    path = _metadata_path()
+    store, _ = _metadata_store()
+    list(store.walk(""))
+    with contextlib.suppress(NotFound):
+        store.stat("none")
+    store.write("dir/c", BytesSource(b"x"))
+    store._cache.begin("top")
+    store.close()
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA journal_mode = DELETE")
+    database.close()
+    found = Path(path).read_bytes()
+    for left in (SCRATCH / "metadata").iterdir():
+        left.unlink()
+    return found
+
+
 def token_file(data: bytes) -> None:
     tokens = oauth.TokenFile(str(SCRATCH), "fuzz", "remote")
     _written(os.path.relpath(tokens.path, SCRATCH), data)
@@ -481,6 +547,7 @@ TARGETS = (
         (b"s3:bucket/a/../key", b"work,region=eu,endpoint_url='http://h:1/x':/p", b"./a:b"),
     ),
     Target("sizes and durations", sizes_and_durations, (), (b"10M", b"1.5 GiB", b"1h30m", b"7d")),
+    Target("metadata database", metadata_database, (), (_metadata(),)),
     Target("state database", state_database, (StoreError, sqlite3.Error), (_database(),)),
     Target("token file", token_file, (), (_SAVED,)),
     Target(

@@ -90,7 +90,10 @@ ENVIRONMENT = (
 )
 FILES = (
     ("$XDG_CONFIG_HOME/cftool/config.toml", "the remotes; by default in ~/.config"),
-    ("$XDG_STATE_HOME/cftool", "records of what was equal, sessions, locks and tokens; by default in ~/.local/state"),
+    (
+        "$XDG_STATE_HOME/cftool",
+        "records of what was equal, known metadata, sessions, locks, tokens; by default in ~/.local/state",
+    ),
     ("$XDG_CACHE_HOME/cftool", "caches of mounts; by default in ~/.cache"),
 )
 
@@ -132,6 +135,15 @@ DESCRIPTIONS = {
     "rm": "Directories need `-r`.",
     "put": "Of any length: it is sent as it comes.",
     "hash": "Lines are those of `sha256sum`(1). What the service knows is not downloaded.",
+    "cache": (
+        'Besides the files of mounts, entries and listings of a remote may be cached: `metadata_cache = "10m"` in the'
+        " table `[remotes.NAME.stack]` lets `ls`, `tree`, `du`, `stat` and completion answer without a request, from"
+        " what any run heard in the last ten minutes (0: never, which is the default; mounts: one minute). What is"
+        " changed"
+        " with cftool on this machine shows at once; what others change, after that time. Where the service has a feed"
+        " of changes (Dropbox, Google Drive) one request then confirms all that is known. Commands that copy, compare"
+        " or remove always ask the remote."
+    ),
     "mount": MOUNT,
     "config": (
         "`cftool config login NAME` opens the browser and waits for its answer on this machine; with `--no-browser` it"

@@ -71,7 +71,10 @@ COME_ALONG = {"botocore": "boto3", "certifi": "requests", "cryptography": "trust
 def test_what_is_imported_is_declared():
     optional = PROJECT["optional-dependencies"]
     # `cftool.testing` needs the extra `test`, as everybody does who runs it.
-    groups = [PROJECT["dependencies"], *(optional[name] for name in ("s3", "fast", "google", "keyring", "test"))]
+    groups = [
+        PROJECT["dependencies"],
+        *(optional[name] for name in ("s3", "fast", "google", "keyring", "fuse", "test")),
+    ]
     assert imported() - declared(*groups) - set(COME_ALONG) == set()
 
 

@@ -30,6 +30,8 @@ HARNESSES = {
     "power cuts": "tests/adversarial/test_power_cuts.py",
     "names": "tests/adversarial/test_names.py",
     "kills of a mount": "tests/mount/test_kills.py",
+    "wrong answers to listings": "tests/adversarial/test_listing_faults.py",
+    "wrong bodies": "tests/adversarial/test_body_faults.py",
     "kills of the write-back cache": "tests/wrap/caching/test_kills.py",
     "model of the write-back cache": "tests/wrap/caching/test_model.py",
     "power cuts of the write-back cache": "tests/adversarial/test_cache_power_cuts.py",

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests import trees
 from tests.command import Cftool
 from tests.mount.fsx import Fsx
-from tests.mount.mounted import Mount, missing_fuse, mounted
+from tests.mount.mounted import PATIENCE, Mount, missing_fuse, mounted
 from tests.servers import boto3_client, new_bucket
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(missing_fuse() is not None, reason=str(missing_fuse()))]
@@ -237,3 +238,25 @@ def test_edits_of_others_show_after_the_metadata_time(env, tmp_path, rclone_serv
             deadline -= 1
             assert deadline, "the edit does not show"
             os.listdir(mount.place)
+
+
+def test_what_another_run_changes_shows_long_before_the_metadata_time(env, tmp_path, rclone_server):
+    bucket = new_bucket(rclone_server, create=True)
+    client = boto3_client(rclone_server)
+    for name in ("d/f", "d/gone"):
+        client.put_object(Bucket=bucket, Key=name, Body=b"one")
+    with mounted(f"lab:{bucket}", tmp_path / "mnt", env, "--metadata-cache", "1h") as mount:
+        folder = mount.place / "d"
+        assert ((folder / "f").read_bytes(), sorted(os.listdir(folder))) == (b"one", ["f", "gone"])
+        with pytest.raises(FileNotFoundError):
+            (folder / "new").stat()
+        (tmp_path / "three").write_bytes(b"three")
+        for words in (("cp", tmp_path / "three", f"lab:{bucket}/d/f"), ("rm", f"lab:{bucket}/d/gone"),
+                      ("cp", tmp_path / "three", f"lab:{bucket}/d/new")):  # fmt: skip
+            done = mount.command(*words)
+            assert done.returncode == 0, done.stderr.decode()
+        deadline = time.monotonic() + PATIENCE
+        while sorted(os.listdir(folder)) != ["f", "new"]:
+            assert time.monotonic() < deadline, os.listdir(folder)
+            time.sleep(0.1)
+        assert ((folder / "f").read_bytes(), (folder / "new").read_bytes()) == (b"three", b"three")

@@ -35,7 +35,7 @@ def mount(request, tmp_path):
         yield found
 
 
-def _read_while_stopped(mount: Mount, fd: int, place: int) -> str:
+def _read_while_stopped(mount: Mount, fd: int, place: int, *, patience: float = 30) -> str:
     """What a reader gets while the process of the mount stands still; nothing where it has to wait for it."""
     [pid] = mount.pids()
     os.kill(pid, signal.SIGSTOP)
@@ -44,7 +44,7 @@ def _read_while_stopped(mount: Mount, fd: int, place: int) -> str:
             [sys.executable, "-c", READS, str(fd), str(place)], pass_fds=[fd], stdout=subprocess.PIPE
         )
         assert reader.stdout is not None
-        ready, _, _ = select.select([reader.stdout], [], [], 30)
+        ready, _, _ = select.select([reader.stdout], [], [], patience)
         return reader.stdout.readline().decode().strip() if ready else ""
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -56,6 +56,15 @@ def test_the_kernel_reads_a_cached_file_without_asking(mount):
     fd = os.open(mount.place / "f", os.O_RDONLY)
     try:
         assert _read_while_stopped(mount, fd, SIZE - 5) == "xxxxx"
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("mount", ["--no-passthrough"], indirect=True)
+def test_an_option_keeps_the_kernel_from_it(mount):
+    fd = os.open(mount.place / "f", os.O_RDONLY)
+    try:
+        assert _read_while_stopped(mount, fd, SIZE - 5, patience=3) == ""
     finally:
         os.close(fd)
 

@@ -417,3 +417,23 @@ def test_remote_shows_what_all_of_its_caches_hold_whatever_their_names(tmp_path)
     opened.store.delete("many/two")
     assert list(opened.store.scan("many")) == []
     opened.store.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "root"),
+    [
+        ("s3:bucket/dir", {}, "bucket/dir"),
+        ("s3:bucket", {"CFTOOL_S3_ROOT": "/above/"}, "above/bucket"),
+        ("s3:", {"CFTOOL_S3_ROOT": "above"}, "above"),
+        ("s3,root=over:x", {"CFTOOL_S3_ROOT": "above"}, "over/x"),
+    ],
+)
+def test_an_address_as_the_root_of_its_remote(text, env, root):
+    address = stack.confined(parse(text, remotes={"s3"}), Config("", env), context=OpenContext(env))
+    assert (address.path, address.overrides) == ("", {"root": root})
+
+
+def test_what_needs_no_root_stays_as_it_is():
+    for text in ("s3:", "/a/b", "local:a"):
+        address = parse(text, remotes={"s3", "local"})
+        assert stack.confined(address, Config("", {}), context=OpenContext({})) == address

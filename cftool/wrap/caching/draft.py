@@ -40,10 +40,10 @@ class Draft:
     def reserve(self, end: int) -> None:
         """Before bytes are written up to `end`, or the file is cut there: ask for room. Raises QuotaExceeded."""
         if end > self._reserved:
-            more = end - os.fstat(self.fd).st_size
-            self._store.make_disk_room(more)
-            self._store.make_room(end - self._reserved + _STEP if end - self._reserved < _STEP else end)
-            self._reserved = end + min(_STEP, self._store.spare() // 4)  # others write at the same time
+            step = min(_STEP, self._store.settings.hard // 16)
+            self._store.make_disk_room(end - os.fstat(self.fd).st_size)
+            self._store.make_room(end - self._reserved + step if end - self._reserved < step else end)
+            self._reserved = end + min(step, self._store.spare() // 4)  # others write at the same time
         self._copied = None
         if self._row is not None and not self._marked:
             with self._store.lock:
@@ -55,7 +55,7 @@ class Draft:
 
     def has_room(self, end: int) -> bool:
         """Whether `reserve` would have nothing to ask."""
-        return end <= self._reserved
+        return end <= self._reserved and (self._row is None or self._marked)
 
     @property
     def size(self) -> int:

@@ -3,7 +3,6 @@
 See DESIGN.md, "On the disk" and "Crash points". Used by the store under its lock; the descriptors are their users' own.
 """
 
-import contextlib
 import errno
 import logging
 import os
@@ -41,8 +40,11 @@ class DataFiles:
         """Ids of all files, and whether one is being made."""
         for name in os.listdir(self._fd):
             stem = name.removesuffix(_NEW)
-            with contextlib.suppress(ValueError):
-                yield int(stem, 16), stem != name
+            try:
+                number = int(stem, 16)
+            except ValueError:
+                continue
+            yield number, stem != name
 
     # ---- making
 

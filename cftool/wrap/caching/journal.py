@@ -4,6 +4,8 @@ Every public method that changes something is one transaction, on the disk when 
 owner opens it for writing, a visitor to look. Tables and crash points are in DESIGN.md. The lock is its user's.
 """
 
+import contextlib
+import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -12,10 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 from cftool.core.errors import StoreError
+from cftool.core.paths import printable
 from cftool.core.types import Entry
 from cftool.disk import sqlite
 from cftool.wrap.caching.rows import Content, LocalChange, Pending, State, What, decode_hashes, encode_hashes
 
+_log = logging.getLogger("cftool.cache")
 FORMAT = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -174,29 +178,20 @@ class Journal:
     def is_sound(cls, path: str) -> bool:
         """Whether SQLite finds the file at `path` whole; it is not set aside where not."""
         try:
-            db = cls._visit(path)
+            with contextlib.closing(cls._visit(path)) as db:
+                return bool(db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
         except sqlite3.Error:
             return False
-        try:
-            return bool(db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
-        except sqlite3.DatabaseError:
-            return False
-        finally:
-            db.close()
 
     @classmethod
     def has_pending(cls, path: str) -> bool:
         """Whether the journal at `path` has a pending row; a damaged one, or none, has not."""
         try:
-            db = cls._visit(path)
-        except sqlite3.Error:
+            with contextlib.closing(cls._visit(path)) as db:
+                return db.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is not None
+        except sqlite3.Error as error:
+            _log.warning("%s cannot be read, so that what it holds is not shown: %s", printable(path), error)
             return False
-        try:
-            return db.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is not None
-        except sqlite3.Error:
-            return False
-        finally:
-            db.close()
 
     def local(self) -> list[str]:
         """The directories that are only here."""

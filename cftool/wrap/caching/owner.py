@@ -14,11 +14,11 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from cftool.core.errors import CftoolError, TemporaryError
-from cftool.wrap.caching.rows import Pending
+from cftool.wrap.caching.rows import Pending, State, What
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
@@ -96,13 +96,24 @@ class _Handler(socketserver.StreamRequestHandler):
     @staticmethod
     def _flush(store: "CachingStore", path: str, timeout: float) -> Iterator[dict[str, Any]]:
         deadline = time.monotonic() + timeout
+        before = {row.seq: row.attempts for row in store.pending()}
+        count = len(before)
         while True:
+            with store.lock:
+                seen = store.waiting.count
             left = store.flush(path, timeout=min(_SLICE, max(0.0, deadline - time.monotonic())))
-            stuck = any(row.error_kind for row in left)
+            with store.lock:
+                edited = any(store.being_edited(row) for row in left)
+            # Something failed now, not only before somebody asked, or is in use, and nothing else goes on.
+            failed = any(row.state is State.FAILED or row.attempts > before.get(row.seq, 0) for row in left)
+            busy = any(row.state is State.UPLOADING for row in left)
+            stuck = (failed or edited) and len(left) >= count and not busy
+            count = len(left)
             if not left or stuck or time.monotonic() >= deadline:
                 yield {"pending": [shown(row) for row in left[:SHOWN]], "count": len(left)}
                 return
             yield {"left": len(left)}
+            store.waiting.wait(min(_SLICE, deadline - time.monotonic()), seen)
 
 
 def shown(row: Pending) -> dict[str, Any]:
@@ -112,6 +123,12 @@ def shown(row: Pending) -> dict[str, Any]:
         "since": row.created, "due": row.due, "attempts": row.attempts, "next_try": row.next_try,
         "error_kind": row.error_kind, "error": row.error,
     }  # fmt: skip
+
+
+def dirty(rows: Iterable[Pending]) -> dict[str, int]:
+    """How many files are not uploaded, and their bytes."""
+    sizes = [row.size or 0 for row in rows if row.what is What.UPLOAD]
+    return {"dirty_files": len(sizes), "dirty_bytes": sum(sizes)}
 
 
 def status(store: "CachingStore") -> dict[str, Any]:
@@ -128,9 +145,9 @@ def status(store: "CachingStore") -> dict[str, Any]:
         "uploaded": stats.up.bytes, "upload_rate": stats.up.rate,
         "downloaded": stats.down.bytes, "download_rate": stats.down.rate,
         "errors": {
-            kind: {"count": one.count, "last": one.last, "text": one.text} for kind, one in stats.errors.items()
+            kind: {"count": one.count, "last": one.last, "text": one.text} for kind, one in stats.by_kind().items()
         },
-        "problems": store.problems,
+        "problems": store.problems, **dirty(rows),
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ not counted twice: as CloudFusion defined them.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(slots=True)
@@ -88,6 +88,11 @@ class Stats:
             found.count += 1
             found.last = self._wall()
             found.text = text
+
+    def by_kind(self) -> dict[str, ErrorCount]:
+        """The errors so far, as they are now."""
+        with self._lock:
+            return {kind: replace(one) for kind, one in self.errors.items()}
 
     @contextmanager
     def moving(self, busy: Busy) -> Iterator[Callable[[int], None]]:

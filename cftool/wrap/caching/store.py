@@ -28,16 +28,23 @@ _PASSED = Cap.USAGE | Cap.EMPTY_DIRS | Cap.IMPLICIT_DIRS | Cap.LINK | Cap.LEFTOV
 class CachingStore(Naming):
     """See the module. `directory` is the cache's own; Locked where another process owns it."""
 
+    _features: tuple[Features, Features] | None = None  # the inner store's, and ours of them
+
     @property
     def features(self) -> Features:
         """The inner store's, with what the cache adds and takes away."""
         inner = self.inner.features
+        known = self._features
+        if known is not None and known[0] is inner:  # asked for at every new name
+            return known[1]
         caps = (inner.caps & _PASSED) | _OWN
         if self.implicit:
             caps |= Cap.EMPTY_DIRS  # here, where nowhere else
         if inner.time_precision_ns is not None:
             caps |= Cap.SET_MODIFIED
-        return replace(inner, caps=caps)
+        made = replace(inner, caps=caps)
+        self._features = (inner, made)
+        return made
 
     def edit(self, path: str, *, truncate: bool = False, create: bool = False, absent: bool = False) -> Draft:
         """A draft of new content of `path` for writes at any place; nothing of it counts before `Draft.commit`.

@@ -18,6 +18,7 @@ from cftool.wrap.metadata.tables import START, Listing, Row, Tables
 
 _T = TypeVar("_T")
 _MANY = 5000  # changed paths of one answer, above which everything is forgotten at once
+SORTED = 20_000  # entries of one directory that a walk may have in memory
 LIMIT = 256 * 1024 * 1024
 MEMORY_LIMIT = 64 * 1024 * 1024  # where there is no file
 
@@ -88,6 +89,7 @@ class Cache:
         self.limit = default if limit is None else limit
         self._seen: tuple[int, int] | None = None  # up to which mark `others_changed` has told: database and number
         self._features = features
+        self._stored: bool | None = None  # whether the service tells when it stored a file, where that was seen
 
     def close(self) -> None:
         """Idempotent."""
@@ -130,11 +132,19 @@ class Cache:
             return None if self.tables.keys.folds else Answer(known=True)
         if len(listed) > 1:
             return None
-        if rows.is_whole(listed[0], self._features):
+        stored = self._tells_stored(db, paths.parent(path))
+        if rows.is_whole(listed[0], self._features, stored=stored):
             return Answer(known=True, entry=listed[0])
         if entry is not None and entry[1] is not None and rows.agree(entry[1], listed[0]):
             return Answer(known=True, entry=entry[1])
         return None
+
+    def _tells_stored(self, db: sqlite3.Connection, directory: str) -> bool:
+        """Whether a stat tells when the service stored a file; where nobody has seen one, it may."""
+        if self._stored is None:
+            listing = self.tables.listing(db, directory)
+            self._stored = None if listing is None else self.tables.tells_stored(db, listing.source, directory)
+        return self._stored is not False
 
     def scan(self, path: str) -> Pages:
         """Where the listing of a directory is to be had."""
@@ -150,6 +160,31 @@ class Cache:
             return Pages(gone=True)
         stale = listing is not None and self._covered(listing.asked, feed)
         return Pages(asked=self._asked(db), stale=stale)
+
+    def walk(self, path: str) -> Pages:
+        """Whether the listings of a directory and of all below it are known: then `source` is that of the top."""
+        return self._look(lambda db: self._walk(db, path), Pages())
+
+    def _walk(self, db: sqlite3.Connection, path: str) -> Pages:
+        feed = self._feed(db)
+        top: int | None = None
+        stale = False
+        todo = [path]
+        while todo:
+            directory = todo.pop()
+            listing = self.tables.listing(db, directory)
+            if listing is None:
+                return Pages()
+            if not self._fresh(listing.asked, feed):
+                if not self._covered(listing.asked, feed):
+                    return Pages()
+                stale = True
+            count, below = self.tables.below(db, listing.source, directory)
+            if count > SORTED:
+                return Pages()
+            top = listing.source if top is None else top
+            todo += below
+        return Pages(stale=True) if stale else Pages(top)
 
     def page(self, path: str, source: int, after: Row = START) -> tuple[list[Entry], Row | None] | None:
         """Some entries of a listing (see Tables.page); None where it is not that listing any more."""
@@ -174,13 +209,12 @@ class Cache:
             self._check_dead(db)
             return work(db)
 
-        for _ in range(2):
+        while True:
             try:
                 return self.database.look(looked, otherwise)
             except _Dead as found:
                 owners = found.owners
-                self.database.change(lambda db, dead=owners: self._bury(db, dead), None)  # type: ignore[misc]
-        return otherwise
+            self.database.change(lambda db, dead=owners: self._bury(db, dead), None)  # type: ignore[misc]
 
     def _fresh(self, asked: float, feed: FeedState | None) -> bool:
         since = asked
@@ -203,6 +237,8 @@ class Cache:
             assert asked is not None
             if entry is None or not entry.is_dir:
                 self.tables.forget_listing(db, path)
+            if entry is not None and not entry.is_dir:
+                self._stored = entry.stored_ns is not None
             listing = self.tables.listing(db, paths.parent(path)) if path else None
             try:
                 self.tables.keep_entry(db, path, entry, asked.when)
@@ -363,7 +399,7 @@ class Cache:
         else:
             self.tables.forget_tree(db, path)
         try:
-            if entry.stored_ns is not None or entry.is_dir:
+            if entry.is_dir or entry.stored_ns is not None or not self._tells_stored(db, paths.parent(path)):
                 self.tables.keep_entry(db, path, entry, asked)
             if path:
                 self.tables.relist(db, path, entry)

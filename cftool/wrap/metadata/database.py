@@ -23,7 +23,8 @@ from cftool.wrap.metadata.rows import Damaged
 _T = TypeVar("_T")
 _log = logging.getLogger("cftool.metadata")
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
-_ERRORS = (sqlite3.Error, OSError, CftoolError, Damaged)
+# SQLite says with bytes of a damaged file what is wrong with it.
+_ERRORS = (sqlite3.Error, OSError, CftoolError, Damaged, UnicodeDecodeError)
 
 _MEMORY = "memory"
 _ENTRY = "kind INTEGER, size INTEGER, modified INTEGER, stored INTEGER, version TEXT, id TEXT, hashes TEXT"
@@ -127,6 +128,17 @@ class Database:
     def used(self, connection: sqlite3.Connection) -> int:
         """Bytes that rows take."""
         return (_pages(connection) - self._empty) * int(connection.execute("PRAGMA page_size").fetchone()[0])
+
+    @staticmethod
+    def size(connection: sqlite3.Connection) -> int:
+        """Bytes of the file."""
+        count, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+        return int(count * page)
+
+    def compact(self) -> None:
+        """Give the disk back what nothing is in, where nobody else is using it just now."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._ready().execute("VACUUM")
 
     def drop(self, error: Exception) -> None:
         """What is in it is wrong: give it up, and begin a new one."""

@@ -57,7 +57,11 @@ def mark_of(row: tuple[object, ...]) -> Mark:
 def newest(db: sqlite3.Connection) -> int:
     """The number of the last mark that was ever made."""
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'mark'").fetchone()
-    return 0 if row is None else int(row[0])
+    if row is None:
+        return 0
+    if type(row[0]) is not int:
+        raise Damaged("a number is none")
+    return row[0]
 
 
 def begin(db: sqlite3.Connection, mark: Mark, owner: str) -> Mark:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from cftool.core import paths
 from cftool.core.types import NO_HASHES, Entry, Features, Kind, NameRules
 
 COLUMNS = "kind, size, modified, stored, version, id, hashes"
@@ -65,6 +66,14 @@ class Keys:
 def within(key: bytes, directory: bytes) -> bool:
     """Whether a key is that of `directory`, or of something below it."""
     return not directory or key == directory or key.startswith(directory + b"/")
+
+
+def order(entry: Entry) -> bytes:
+    """The order of the merge; names that no file can have somewhere in it."""
+    try:
+        return paths.entry_key(entry)
+    except UnicodeEncodeError:
+        return blob(entry.path)
 
 
 def encode(entry: Entry | None) -> tuple[Any, ...]:
@@ -133,16 +142,16 @@ def _decode_hashes(words: str) -> Mapping[str, str]:
     return found
 
 
-def is_whole(entry: Entry, features: Features) -> bool:
-    """Whether an entry of a listing tells all that a stat of it would."""
+def is_whole(entry: Entry, features: Features, *, stored: bool) -> bool:
+    """Whether an entry of a listing tells all that a stat would. `stored`: whether the service tells that time."""
     if entry.is_dir:
         return True
     return (
         entry.size is not None
         and entry.version is not None
-        and entry.stored_ns is not None
-        and (features.time_precision_ns is None or entry.modified_ns is not None)
+        and (features.time_precision_ns is None or (features.listed_time and entry.modified_ns is not None))
         and (not features.hashes or bool(entry.hashes))
+        and (not stored or entry.stored_ns is not None)
     )
 
 

@@ -31,7 +31,7 @@ from cftool.core.types import (
     WriteItem,
 )
 from cftool.core.wrapper import StatefulWrapper
-from cftool.wrap.metadata import place
+from cftool.wrap.metadata import place, rows
 from cftool.wrap.metadata.cache import Cache
 from cftool.wrap.metadata.feed import Feed
 from cftool.wrap.metadata.gather import Gathering
@@ -150,7 +150,14 @@ class MetadataCachingStore(StatefulWrapper):
         gathering.finish()
 
     def walk(self, path: str) -> Iterator[Entry]:
-        """Always asked; what it says of each directory is kept once it has ended."""
+        """From listings, where those of all directories are known, else asked; kept once it has ended."""
+        if self._answers:
+            found = self._cache.walk(path)
+            if found.stale and self._feed.confirm():
+                found = self._cache.walk(path)
+            if found.source is not None:
+                yield from self._walk_known(path)
+                return
         self._feed.begin()
         gathering = Gathering(self._cache, path, self._cache.asked(), walk=True)
         try:
@@ -161,6 +168,21 @@ class MetadataCachingStore(StatefulWrapper):
             gathering.abandon()
             raise
         gathering.finish()
+
+    def _walk_known(self, path: str) -> Iterator[Entry]:
+        """Directory by directory in the order of the merge; what is forgotten meanwhile is asked for."""
+        levels = [iter(sorted(self.scan(path), key=rows.order))]
+        while levels:
+            entry = next(levels[-1], None)
+            if entry is None:
+                levels.pop()
+                continue
+            yield entry
+            if entry.is_dir:
+                try:
+                    levels.append(iter(sorted(self.scan(entry.path), key=rows.order)))
+                except NotFound:  # removed meanwhile, with all that was below it
+                    continue
 
     def prefetch(self, path: str, *, limit: int = _PREFETCH) -> bool:
         """List a directory, so that its names are known; False where it has more than `limit`, and is not kept."""

@@ -142,10 +142,26 @@ class Tables:
         )
         return [_listed(directory, row[0], row[1:]) for row in found]
 
+    def below(self, db: sqlite3.Connection, source: int, directory: str) -> tuple[int, list[str]]:
+        """How many entries a listing has, and the paths of its directories."""
+        which = (source, blob(directory))
+        count = db.execute("SELECT count(*) FROM listed WHERE source = ? AND dir = ?", which).fetchone()[0]
+        found = db.execute("SELECT name FROM listed WHERE source = ? AND dir = ? AND kind = 2", which)
+        return int(count), [paths.join(directory, rows.text(row[0])) for row in found]
+
     def is_empty(self, db: sqlite3.Connection, source: int, directory: str) -> bool:
         """Whether a listing has nothing."""
         found = db.execute("SELECT 1 FROM listed WHERE source = ? AND dir = ? LIMIT 1", (source, blob(directory)))
         return found.fetchone() is None
+
+    def tells_stored(self, db: sqlite3.Connection, source: int, directory: str) -> bool | None:
+        """Whether the service tells when it stored a file, by some of a listing; None where it has no file."""
+        found = db.execute(
+            "SELECT count(*), count(stored) FROM"
+            " (SELECT stored FROM listed WHERE source = ? AND dir = ? AND kind = 1 LIMIT 20)",
+            (source, blob(directory)),
+        ).fetchone()
+        return bool(found[1]) if found[0] else None
 
     def place_of(self, entry: Entry) -> Row:
         """Where an entry stands in the order of `page`."""

@@ -1,4 +1,4 @@
-"""delete, rmdir and delete_many. The service deletes a folder with all in it: that a directory is empty is looked at.
+"""delete, rmdir, delete_dir, delete_many. The service deletes a folder with all in it: rmdir looks whether it is empty.
 
 Files are deleted on the condition of their revision, where the caller knows it. Directories of a batch are looked at
 together: one recursive listing of what holds them all, as long as that takes no more pages than there are directories.
@@ -49,6 +49,16 @@ class Deleter:
             raise InvalidName("is the root; it cannot be removed", op="rmdir", path=path)
         self._lister.require_empty(path)
         self._service_delete({"path": api_path(path)}, path)
+
+    def whole(self, path: str) -> None:
+        """See Store.delete_dir. As a batch of one: the service may take its time for a large folder."""
+        if not path:
+            raise InvalidName("is the root; it cannot be removed", op="delete_dir", path=path)
+        if not self._lister.stat(path).is_dir:
+            raise NotADirectory("is a file", op="delete_dir", path=path)
+        [error] = self._batch([{"path": api_path(path)}])
+        if error is not None:
+            raise error
 
     def one(self, entry: Entry) -> None:
         """Delete one file of a known revision."""

@@ -54,7 +54,7 @@ _KINDS: Mapping[str, tuple[type[StoreError], str]] = {
     "operation_suppressed": (PermissionDenied, "is not allowed at this path"),
     "insufficient_space": (QuotaExceeded, "the Dropbox is full"),
     "insufficient_quota": (QuotaExceeded, "the Dropbox is full"),
-    "too_many_files": (StoreError, "has more files than Dropbox takes in one operation"),
+    "too_many_files": (Unsupported, "has more files than Dropbox takes in one operation"),
     "too_large": (TooLarge, "is larger than Dropbox takes"),
     "payload_too_large": (TooLarge, "is larger than Dropbox takes in one request"),
     "content_hash_mismatch": (IntegrityError, "Dropbox received other bytes than were sent"),

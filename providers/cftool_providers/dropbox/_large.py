@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from cftool.core.errors import Interrupted, ProtocolError, SourceChanged, TemporaryError, TooLarge
 from cftool.core.types import Entry, WriteItem
+from cftool.disk.records import fingerprint
 from cftool.http.types import Body
 from cftool_providers.dropbox import _errors
 from cftool_providers.dropbox._api import Service, answer
 from cftool_providers.dropbox._commit import Committer, Pending, SessionLost
 from cftool_providers.dropbox._reader import Reader, blocks_of, joined
-from cftool_providers.dropbox._sessions import Record, Sessions, fingerprint
+from cftool_providers.dropbox._sessions import Record, Sessions
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor

@@ -6,17 +6,16 @@ forgotten by now are removed. Without a state directory nothing is kept.
 """
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import logging
 import os
 import time
 from dataclasses import asdict, dataclass
 
+from cftool.disk.records import Folder, Held
+
 log = logging.getLogger("cftool.dropbox")
 
-_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _LIFE_NS = 6 * 24 * 3600 * 1_000_000_000  # a day less than the service keeps a session
 _LARGEST = 64 * 1024 * 1024
 
@@ -32,12 +31,11 @@ class Intent:
     started_ns: int
 
 
-class Record:
+class Record(Held):
     """One upload's file, held with its lock until `close` or `remove`."""
 
     def __init__(self, fd: int, name: str, intent: Intent) -> None:
-        self._fd = fd
-        self._name = name
+        super().__init__(fd, name)
         self.intent = intent
         self.session: str | None = None
         self.parts: dict[int, str] = {}  # offset: hash
@@ -45,18 +43,16 @@ class Record:
     def began(self, session: str) -> None:
         """The service made the session; parts of an earlier one do not count."""
         self.session, self.parts = session, {}
-        self._append({"id": session})
+        self._note({"id": session})
 
     def stored(self, offset: int, digest: str) -> None:
         """The service has acknowledged a part."""
         self.parts[offset] = digest
-        self._append({"at": offset, "hash": digest})
+        self._note({"at": offset, "hash": digest})
 
-    def _append(self, line: dict[str, object]) -> None:
+    def _note(self, line: dict[str, object]) -> None:
         try:
-            os.lseek(self._fd, 0, os.SEEK_END)
-            os.write(self._fd, json.dumps(line).encode() + b"\n")
-            os.fsync(self._fd)
+            self.append(line)
         except OSError as error:  # the upload itself goes on
             log.warning("the progress of an upload cannot be recorded: %s", error.strerror)
 
@@ -72,101 +68,54 @@ class Record:
             except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 return
 
-    def remove(self) -> None:
-        """The upload is complete, or can never be."""
-        with contextlib.suppress(OSError):
-            os.unlink(self._name)
-        self.close()
-
-    def close(self) -> None:
-        """Release the lock; the record stays for a later run."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
 
 class Sessions:
     """The records of one account. Thread-safe: each call opens its own files."""
 
     def __init__(self, state_dir: str | None, service: str) -> None:
-        self._directory = None if state_dir is None else os.path.join(state_dir, "dropbox-uploads")
-        self._service = service
+        self._folder = Folder(state_dir, "dropbox-uploads", service)
 
     def open(self, path: str, source: str, part_size: int) -> Record | None:
         """The record of a dead process for the same file, or a new one, locked; None where there is no place for it."""
-        if self._directory is None or not source:
+        folder = self._folder
+        if folder.path is None or not source:
             return None
-        stem = hashlib.sha256(f"{self._service}\0{path}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        self._sweep()
+        for name in folder.names(path):
+            record = self._take(name)
+            if record is None:
+                continue
+            young = record.intent.started_ns > time.time_ns() - _LIFE_NS
+            if young and (record.intent.source, record.intent.part_size) == (source, part_size):
+                return record
+            record.remove()  # of another version of the source, or forgotten by the service
+        intent = Intent(folder.service, path, source, part_size, time.time_ns())
         try:
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            self._sweep()
-            for name in sorted(os.listdir(self._directory)):
-                if name.startswith(stem):
-                    record = self._take(os.path.join(self._directory, name))
-                    if record is None:
-                        continue
-                    young = record.intent.started_ns > time.time_ns() - _LIFE_NS
-                    if young and (record.intent.source, record.intent.part_size) == (source, part_size):
-                        return record
-                    record.remove()  # of another version of the source, or forgotten by the service
-            return self._new(stem, Intent(self._service, path, source, part_size, time.time_ns()))
+            return Record(*folder.create(path, asdict(intent)), intent)
         except OSError as error:
             log.warning("an upload cannot be recorded (%s): it cannot be resumed", error.strerror)
             return None
 
-    def _new(self, stem: str, intent: Intent) -> Record:
-        assert self._directory is not None
-        name = os.path.join(self._directory, f"{stem}-{os.getpid()}-{time.monotonic_ns()}.json")
-        fd = os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(fd, json.dumps(asdict(intent)).encode() + b"\n")
-            os.fsync(fd)
-            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except BaseException:
-            os.close(fd)
-            raise
-        return Record(fd, name, intent)
-
     def _take(self, name: str) -> Record | None:
         """The record, locked; None where a process holds it, or it is gone, damaged or somebody else's."""
-        try:
-            fd = os.open(name, _FLAGS)
-        except OSError:
+        taken = self._folder.take(name, _LARGEST)
+        if taken is None:
             return None
+        fd, data = taken
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            data = os.pread(fd, _LARGEST, 0)
             record = Record(fd, name, Intent(**json.loads(data.split(b"\n")[0])))
-            if os.fstat(fd).st_nlink == 0 or record.intent.service != self._service:
+            if record.intent.service != self._folder.service:
                 raise ValueError
             record.load(data)
-        except (OSError, ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, RecursionError):
             os.close(fd)
             return None
         return record
 
     def _sweep(self) -> None:
         """Remove records of sessions that the service has forgotten."""
-        assert self._directory is not None
         limit = time.time_ns() - _LIFE_NS
-        for name in os.listdir(self._directory):
-            path = os.path.join(self._directory, name)
+        for name in self._folder.names():
             with contextlib.suppress(OSError):
-                if name.endswith(".json") and os.stat(path).st_ctime_ns < limit:
-                    os.unlink(path)
-
-
-def fingerprint(local_path: str | None) -> str:
-    """What tells a local file from any other and from any change of itself; "" where it cannot be told."""
-    if local_path is None:
-        return ""
-    try:
-        status = os.stat(local_path)
-    except OSError:
-        return ""
-    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
+                if os.stat(name).st_ctime_ns < limit:
+                    os.unlink(name)

@@ -37,7 +37,7 @@ from cftool_providers.dropbox._upload import Uploader
 
 _CAPS = (
     Cap.WALK | Cap.COPY | Cap.MOVE | Cap.MOVE_DIR | Cap.IF_VERSION | Cap.IF_ABSENT | Cap.WRITE_MANY | Cap.READ_MANY
-    | Cap.DELETE_MANY | Cap.CHANGES | Cap.USAGE | Cap.EMPTY_DIRS | Cap.RANGES | Cap.LINK
+    | Cap.DELETE_DIR | Cap.DELETE_MANY | Cap.CHANGES | Cap.USAGE | Cap.EMPTY_DIRS | Cap.RANGES | Cap.LINK
 )  # fmt: skip
 
 
@@ -154,6 +154,10 @@ class DropboxStore(Optionals):
     def read_many(self, items: Iterable[ReadItem]) -> Iterator[Result]:
         """Parallel requests."""
         return self._downloader.run(items)
+
+    def delete_dir(self, path: str) -> None:
+        """get_metadata, and a delete_batch of the folder."""
+        self._deleter.whole(path)
 
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """delete_batch by the thousand."""

@@ -1,4 +1,4 @@
-"""delete, rmdir and delete_many: into the trash by default, a hundred calls in one batch.
+"""delete, rmdir, delete_dir and delete_many: into the trash by default, a hundred calls in one batch.
 
 A file that a listing saw is put into the trash by its id, and the answer says where it was: one that had been moved or
 renamed meanwhile is taken out again. What is deleted for good is looked at before. A folder goes only when it was seen
@@ -19,6 +19,7 @@ from cftool.core.errors import (
     NotADirectory,
     NotFound,
     StoreError,
+    Unsupported,
 )
 from cftool.core.types import Entry, Result
 from cftool_providers.gdrive import _errors, _files
@@ -76,6 +77,18 @@ class Deleter:
             items, _ = self._tree.children(found.id, pages=1)
         if items:
             raise DirectoryNotEmpty("is not empty", op="rmdir", path=path)
+        self._tree.forget(path)
+        self._require(self._service.batch([self._gone(found.id)])[0], path)
+
+    def whole(self, path: str) -> None:
+        """See Store.delete_dir: into the trash."""
+        if not path:
+            raise InvalidName("is the root; it cannot be removed", op="delete_dir", path=path)
+        if not self._service.settings.trash:
+            raise Unsupported("without the trash a folder goes entry by entry", op="delete_dir", path=path)
+        found = self._tree.find(path, "delete_dir")
+        if not found.is_folder:
+            raise NotADirectory("is a file", op="delete_dir", path=path)
         self._tree.forget(path)
         self._require(self._service.batch([self._gone(found.id)])[0], path)
 

@@ -21,6 +21,7 @@ from cftool.core.errors import (
     TemporaryError,
 )
 from cftool.core.types import WriteItem
+from cftool.disk.records import fingerprint
 from cftool.http.retry import Operation
 from cftool.http.types import Body, Header, Request, Response
 from cftool.http.urls import split
@@ -28,7 +29,7 @@ from cftool_providers.gdrive import _files
 from cftool_providers.gdrive._files import FIELDS, Item
 from cftool_providers.gdrive._reader import Counted, Reader
 from cftool_providers.gdrive._service import Service, file_path
-from cftool_providers.gdrive._sessions import Intent, Record, Sessions, fingerprint
+from cftool_providers.gdrive._sessions import Intent, Record, Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

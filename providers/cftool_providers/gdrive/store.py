@@ -77,6 +77,8 @@ class GDriveStore(Optionals):
         self._uploader = Uploader(self._tree, self._sessions, self._deleter.remove)
         self._feed = Feed(self._tree)
         caps = _CAPS
+        if service.settings.trash:
+            caps |= Cap.DELETE_DIR  # deleting for good would leave what others own in it without a place
         if service.settings.drive is None:
             caps |= Cap.USAGE  # a shared drive has no quota of its own
         if service.context.state_dir is not None:
@@ -295,6 +297,10 @@ class GDriveStore(Optionals):
     def read_many(self, items: Iterable[ReadItem]) -> Iterator[Result]:
         """Many downloads in parallel; what they are is asked a hundred at a time."""
         return self._downloader.run(items)
+
+    def delete_dir(self, path: str) -> None:
+        """The folder goes into the trash with all that is in it."""
+        self._deleter.whole(path)
 
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """Batches of a hundred."""

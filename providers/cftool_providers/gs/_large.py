@@ -26,7 +26,8 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Entry, WriteItem
 from cftool.disk.reader import Reader
-from cftool.disk.sessions import Record, fingerprint
+from cftool.disk.records import fingerprint
+from cftool.disk.sessions import Record
 from cftool.http.flat import Expected
 from cftool.http.types import Request
 from cftool_providers.gs._api import NewObject

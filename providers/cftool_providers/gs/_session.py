@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from cftool.core import hashing
 from cftool.core.errors import IntegrityError, ProtocolError, SourceChanged, StoreError, TemporaryError, TooLarge
 from cftool.disk.reader import Reader
-from cftool.disk.sessions import Record, fingerprint
+from cftool.disk.records import fingerprint
+from cftool.disk.sessions import Record
 from cftool.http.types import Body, Completion, Header, Request, Response
 from cftool.http.urls import split
 from cftool_providers.gs._api import NewObject

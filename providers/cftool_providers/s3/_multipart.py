@@ -28,7 +28,8 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Entry, WriteItem
 from cftool.disk.reader import Counted, Reader
-from cftool.disk.sessions import Record, fingerprint
+from cftool.disk.records import fingerprint
+from cftool.disk.sessions import Record
 from cftool.http.types import Body, Completion, Header, Request, Response
 from cftool.http.urls import quote_query
 from cftool_providers.s3 import _objects

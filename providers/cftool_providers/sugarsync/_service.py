@@ -126,7 +126,10 @@ class Service:
     def content(self, ref: str, size: int) -> Response:
         """The whole content of a small file; an error page may be larger than it."""
         most = max(size, 64 * 1024) + 1
-        return self._ok(self.client.send(Request("GET", f"{ref}/data", op="GET data", max_body=most)))
+        response = self._ok(self.client.send(Request("GET", f"{ref}/data", op="GET data", max_body=most)))
+        if response.status != 200 or response.header("content-range") is not None:
+            raise ProtocolError("the whole file was asked for; a part of it came", op="read")
+        return response
 
     # ---- writing
 

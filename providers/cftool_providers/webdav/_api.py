@@ -35,6 +35,7 @@ QUOTA = (_multistatus.QUOTA_FREE, _multistatus.QUOTA_USED)
 _PROPERTIES = (_multistatus.RESOURCETYPE, _multistatus.LENGTH, _multistatus.MODIFIED, _multistatus.ETAG)
 _HASHES = {"MD5": ("md5", 32), "SHA1": ("sha1", 40), "SHA256": ("sha256", 64)}
 CONTENDED = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, while others are at the same file or directory
+FRESH = 5.0  # seconds for which it counts what a listing said of a name
 _LATE = (0.3, 0.6, 1.2)  # seconds between looks for what was written a moment ago
 _LOOKS = frozenset({"OPTIONS", "PROPFIND"})  # only these may turn out to be about a directory
 _LOCK_ATTEMPTS = 8
@@ -167,6 +168,7 @@ class Api:
         sink: Sink | None = None,
         max_body: int = 1 << 20,
         encoded: bool = False,
+        replayable: bool = False,
     ) -> Request:
         """A request for a path below the top."""
         return Request(
@@ -181,6 +183,7 @@ class Api:
             max_body,
             None,
             encoded,
+            replayable,
         )
 
     def send(self, request: Request) -> Response:

@@ -17,10 +17,11 @@ from cftool.core.errors import (
     TemporaryError,
 )
 from cftool.core.types import Entry, WriteItem
+from cftool.disk.records import fingerprint
 from cftool.http.types import Header, Request, Response
 from cftool_providers.webdav import _multistatus
 from cftool_providers.webdav._api import XML, Api
-from cftool_providers.webdav._journal import Journal, Upload, fingerprint
+from cftool_providers.webdav._journal import Journal, Upload
 from cftool_providers.webdav._names import Collection
 from cftool_providers.webdav._reader import Reader
 

@@ -64,7 +64,8 @@ class Downloader:
             stream.close()
             return self._nothing(path, start, if_version)
         try:
-            entry, skip = self._opened(stream, path, start, end, ranged=ranged)
+            known = if_version is not None  # then the caller knows the size, too
+            entry, skip = self._opened(stream, path, start, end, ranged=ranged, known=known)
             _require_version(entry, if_version)
         except BaseException:
             stream.close()
@@ -107,32 +108,29 @@ class Downloader:
             raise error
         return entry
 
-    def _opened(self, stream: Stream, path: str, start: int, end: int | None, *, ranged: bool) -> tuple[Entry, int]:
+    def _opened(
+        self, stream: Stream, path: str, start: int, end: int | None, *, ranged: bool, known: bool
+    ) -> tuple[Entry, int]:
         """The entry, and how many bytes of the body come before what was asked for, plus one; 0: none to cut."""
         headers = stream.headers
         if stream.status == 206:
             if not ranged:
                 raise ProtocolError("the whole file was asked for; a part of it came", path=path)
             size = _checked_range(headers, start, end, path)
-            return self._entry(path, headers, size), 0
+            return self._entry(path, headers, size, known=known), 0
         length = headers.get("content-length")
-        entry = self._entry(path, headers, int(length) if length is not None and length.isdigit() else None)
+        size = int(length) if length is not None and length.isdigit() else None
+        entry = self._entry(path, headers, size, known=known)
         return entry, (start + 1 if ranged else 0)  # the server knows no ranges: the whole file comes
 
-    def _entry(self, path: str, headers: "dict[str, str] | Any", size: int | None) -> Entry:
+    def _entry(self, path: str, headers: "dict[str, str] | Any", size: int | None, *, known: bool) -> Entry:
         version = opaque(headers.get("etag"))
-        if version is None or size is None:
-            entry = self.api.find(path)
-            if entry.is_dir:
-                raise IsADirectory("is a directory", op="read", path=path)
-            if size is not None and entry.size is not None and size != entry.size:
-                raise IntegrityError(f"{size} bytes were offered; the file has {entry.size}", op="read", path=path)
-            if version is not None and entry.version not in {None, version}:
-                raise PreconditionFailed("it changed while it was opened", op="read", path=path)
-            return entry
-        when = modified_of(headers)
         profile = self.api.profile
         checksums = headers.get("oc-checksum") if profile.checksums else None
+        # Without a checksum nothing but a look beside it tells whether this is all of the file.
+        if version is None or size is None or not (known or checksums):
+            return self._require_same(Entry(path, Kind.FILE, size, version=version))
+        when = modified_of(headers)
         return Entry(
             path,
             Kind.FILE,
@@ -143,6 +141,18 @@ class Downloader:
             None,
             hashes(checksums) if checksums else NO_HASHES,
         )
+
+    def _require_same(self, offered: Entry) -> Entry:
+        """What is there by the properties, which must be what a GET offered."""
+        path, size, version = offered.path, offered.size, offered.version
+        entry = self.api.find(path)
+        if entry.is_dir:
+            raise IsADirectory("is a directory", op="read", path=path)
+        if size is not None and entry.size is not None and size != entry.size:
+            raise IntegrityError(f"{size} bytes were offered; the file has {entry.size}", op="read", path=path)
+        if version is not None and entry.version not in {None, version}:
+            raise PreconditionFailed("it changed while it was opened", op="read", path=path)
+        return entry
 
     def _nothing(self, path: str, start: int, if_version: str | None) -> VerifiedDownload:
         """An empty range: of a file that must be there all the same."""

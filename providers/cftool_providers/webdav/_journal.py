@@ -256,14 +256,3 @@ def _decode(run: str, data: bytes, service: str) -> Record | None:
             log.warning("the record %s of a run is damaged at line %d; it is left alone", run, number + 1)
             return None
     return record if data else None
-
-
-def fingerprint(local_path: str | None) -> str:
-    """What tells a local file from any other and from any change of itself; "" where it cannot be told."""
-    if local_path is None:
-        return ""
-    try:
-        status = os.stat(local_path)
-    except OSError:
-        return ""
-    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"

@@ -34,12 +34,12 @@ from cftool.core.paths import join, parent
 from cftool.core.types import NO_HASHES, Entry, Kind, Result, WriteItem
 from cftool.http.types import Body, Header, Request, Response
 from cftool_providers.webdav import _errors, _probe
-from cftool_providers.webdav._api import CONTENDED, XML, Api, opaque
+from cftool_providers.webdav._api import CONTENDED, FRESH, XML, Api, opaque
 from cftool_providers.webdav._chunks import CHUNKED_FROM, Chunks
 from cftool_providers.webdav._flows import Flow, Flows, Gate, Job, Step, run_one
 from cftool_providers.webdav._journal import Journal
 from cftool_providers.webdav._reader import Reader
-from cftool_providers.webdav._staged import Staging
+from cftool_providers.webdav._staged import Batch, Staging
 from cftool_providers.webdav._vendor import NEXTCLOUD, OWNCLOUD, Profile
 
 log = logging.getLogger("cftool.webdav")
@@ -298,16 +298,28 @@ class _Loop:
             condition = (("if-match", tag),) if profile.if_version == "if-match" else (("if", f"([{tag}])"),)
         # Sent twice, a conditional write would be refused by what its first copy wrote.
         request = api.request("PUT", path, headers=headers + condition, body=body, idempotent=not condition)
-        response: Response = yield from api.patiently(request)
-        if response.status in _MISSING_DIRECTORY and not place.known:
-            yield from self._make(parent(path), place)
-            response = yield from api.patiently(request)
-        if response.status not in _DONE:
-            raise (yield Job(lambda: self._refused(item, response)))
-        place.known = True
-        entry = self._trusted(item, response, headers, digest, body)
-        if entry is None:
-            entry = yield from self._look(path)
+        staging = place.staging
+        staging.under_way += 1
+        try:
+            response: Response = yield from api.patiently(request)
+            if response.status in _MISSING_DIRECTORY and not place.known:
+                yield from self._make(parent(path), place)
+                response = yield from api.patiently(request)
+            if response.status not in _DONE:
+                raise (yield Job(lambda: self._refused(item, response)))
+            if not place.known:
+                self._settle(place, known=True)
+            entry = self._trusted(item, response, headers, digest, body)
+        except Exception:  # not GeneratorExit: nobody goes on then
+            staging.left()
+            raise
+        if entry is not None:
+            staging.left()
+        else:
+            batch = staging.arrived(path, path)
+            if batch is not None:
+                yield batch.gate
+            entry = (batch and batch.found.get(path)) or (yield from self._look(path))
             if entry.is_dir or (entry.size is not None and entry.size != _length(body)):
                 # Either it was not stored as it was sent, or somebody else wrote it just after: this way tells.
                 return (yield from self._put_and_move(item, place, body, headers, None))
@@ -361,15 +373,16 @@ class _Loop:
                 patch = _probe.patch_time_body(profile.patch_time, seconds)
                 yield api.request("PROPPATCH", temp, headers=(XML,), body=patch)  # its effect shows at the end
             under_way = False
-            batch = staging.arrived(temp)
+            batch = staging.arrived(temp, path)
             if batch is not None:
                 yield batch.gate
             staged: Entry = (batch and batch.found.get(temp)) or (yield from self._look(temp))
             _require_size(staged, body, path)
-            entry = yield from self._publish(item, temp, staged)
+            replaces = batch is not None and self._is_file_now(batch, path)
+            entry = yield from self._publish(item, temp, staged, replaces=replaces)
         except Exception:  # not GeneratorExit: `_sweep` sees to the temporary files of a loop that is given up
             if under_way:
-                staging.failed()
+                staging.left()
             if not gone:
                 gone = yield from self._drop(temp)
             self._temp_ended(temp, gone=gone)
@@ -381,12 +394,22 @@ class _Loop:
         self._temps.discard(temp)
         self._journal.temp_ended(gone=gone)
 
-    def _publish(self, item: WriteItem, temp: str, staged: Entry) -> Part:
-        """From the temporary name, once it was seen to be whole, to its own."""
+    def _is_file_now(self, batch: Batch, path: str) -> bool:
+        """Whether a file was seen under the final name so short a time ago that it need not be looked at again."""
+        there = batch.found.get(path)
+        return there is not None and not there.is_dir and self._api.client.clock.monotonic() - batch.seen < FRESH
+
+    def _publish(self, item: WriteItem, temp: str, staged: Entry, *, replaces: bool) -> Part:
+        """From the temporary name, once it was seen to be whole, to its own. `replaces`: where a file is."""
         api, path = self._api, item.path
         done = False
-        if item.if_version is None and api.profile.refuses_overwrite:
-            response: Response = yield from self._move(temp, path, overwrite=False)
+        if replaces and not item.if_absent and item.if_version is None:
+            response: Response = yield from self._move(temp, path, overwrite=True)
+            done = response.status in _DONE
+            if not done:
+                raise (yield Job(lambda: self._refused(item, response)))
+        elif item.if_version is None and api.profile.refuses_overwrite:
+            response = yield from self._move(temp, path, overwrite=False)
             done = response.status in _DONE
             if response.status == 412 and item.if_absent:
                 raise AlreadyExists("something is there already", op="write", path=path)
@@ -422,7 +445,9 @@ class _Loop:
         """MOVE; where its answer got lost, what is there tells whether it was done."""
         api = self._api
         every = api.transport_headers(path, directory=False, overwrite=overwrite) + headers
-        request = api.request("MOVE", temp, headers=every, idempotent=False)
+        # A second copy of one that replaces would destroy what the first put there. Of one that does not, the second
+        # is refused, so that it may travel on a kept connection: a handshake less for each file.
+        request = api.request("MOVE", temp, headers=every, idempotent=False, replayable=not overwrite)
         clock = api.client.clock
         contended = {409} if headers else {404, 409}  # with a condition, 404 says that it is not met
         failures = 0
@@ -432,6 +457,8 @@ class _Loop:
                 response = yield from api.patiently(request)
                 # Apache says so too where somebody else replaces the same file just now, done or not.
                 if response.status not in contended:
+                    if not overwrite and response.status not in _DONE and (yield from self._is_gone(temp)):
+                        return Response(201, {})
                     return response
             except TemporaryError:
                 failures += 1
@@ -446,6 +473,11 @@ class _Loop:
             if delay is not None:
                 yield Job(partial(clock.sleep, delay * (0.5 + clock.random() / 2)))
         return response
+
+    def _is_gone(self, temp: str) -> Part:
+        """Whether a MOVE that was refused was done before: the refusal was of a second copy of it."""
+        response: Response = yield self._api.find_request(temp)
+        return response.status in {404, 410} and (yield Job(lambda: self._api.exists(temp))) is None
 
     def _drop(self, temp: str) -> Part:
         """Remove a temporary file; whether it is gone."""

@@ -51,7 +51,7 @@ log = logging.getLogger("cftool.webdav")
 
 _CAPS = (
     Cap.WALK | Cap.COPY | Cap.MOVE | Cap.MOVE_DIR | Cap.WRITE_MANY | Cap.READ_MANY | Cap.DELETE_MANY
-    | Cap.EMPTY_DIRS | Cap.RANGES | Cap.LEFTOVERS
+    | Cap.DELETE_DIR | Cap.EMPTY_DIRS | Cap.RANGES | Cap.LEFTOVERS
 )  # fmt: skip
 _DONE = frozenset({200, 201, 204})
 _COMPONENT_BYTES = 255  # of the file systems behind nearly all of them
@@ -280,6 +280,10 @@ class WebDavStore(Optionals):
     def read_many(self, items: Iterable[ReadItem]) -> Iterator[Result]:
         """Parallel requests in one loop."""
         return self._downloader.run(items)
+
+    def delete_dir(self, path: str) -> None:
+        """PROPFIND and one DELETE, where the host can."""
+        self._late(lambda: self._deleter.tree(path))
 
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """Parallel requests in one loop."""

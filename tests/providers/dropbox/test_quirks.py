@@ -337,6 +337,30 @@ def test_nested_directories_go_from_the_top(quick):
     assert set(quick.fake.nodes) == {"/x", "/x/y", "/x/y/file"}
 
 
+def test_a_folder_with_all_in_it_goes_in_two_requests(quick):
+    store = quick.open()
+    for number in range(20):
+        put(store, f"dir/sub{number}/file")
+    quick.fake.requests.clear()
+    store.delete_dir("dir")
+    assert quick.fake.files() == {}
+    assert {route: n for route, n in quick.fake.requests.items() if not route.endswith("check")} == {
+        "files/get_metadata": 1,
+        "files/delete_batch": 1,
+    }
+
+
+def test_a_folder_of_more_files_than_go_at_once_is_left_to_smaller_steps(quick):
+    store = quick.open()
+    put(store, "dir/file")
+    refused = {".tag": "complete", "entries": [{".tag": "failure", "failure": {".tag": "too_many_files"}}]}
+    headers = (("Content-Type", "application/json"),)
+    quick.fake.plan("files/delete_batch", FakeResponse(200, headers, json.dumps(refused).encode()))
+    with pytest.raises(Unsupported):
+        store.delete_dir("dir")
+    assert quick.fake.files().keys() == {"dir/file"}
+
+
 def test_a_file_that_changed_since_it_was_listed_is_not_deleted(quick):
     store = quick.open()
     put(store, "file")

@@ -283,6 +283,25 @@ def test_what_is_deleted_is_in_the_trash(quick):
     assert {file.name for file in quick.fake.files.values() if file.explicitly_trashed} == {"a", "f"}
 
 
+def test_a_folder_goes_into_the_trash_with_all_in_it(quick):
+    store = quick.open()
+    for name in ("dir/a/f", "dir/b/f", "kept"):
+        store.write(name, BytesSource(b"x"))
+    store.delete_dir("dir")
+    assert quick.fake.tree() == {"kept": b"x"}
+    assert [file.name for file in quick.fake.files.values() if file.explicitly_trashed] == ["dir"]
+
+
+def test_without_the_trash_no_folder_goes_in_one_step(quick):
+    """What others own in it would be left without a place."""
+    store = quick.open(use_trash=False)
+    store.write("dir/f", BytesSource(b"x"))
+    assert Cap.DELETE_DIR not in store.features.caps
+    with pytest.raises(Unsupported):
+        store.delete_dir("dir")
+    assert quick.fake.tree() == {"dir": None, "dir/f": b"x"}
+
+
 def test_without_the_trash_it_is_gone(quick):
     store = quick.open(use_trash=False)
     for name in "abc":

@@ -15,7 +15,8 @@ import pytest
 from cftool.core.errors import IntegrityError, TemporaryError
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, Leftover
-from cftool.disk.sessions import Sessions, fingerprint
+from cftool.disk.records import fingerprint
+from cftool.disk.sessions import Sessions
 from cftool.disk.source import LocalSource
 from cftool.testing.fake_s3 import ACCESS_KEY, SECRET_KEY, Habits
 from cftool.testing.http_fake import Fault, Wire

@@ -13,6 +13,7 @@ from cftool.core.errors import (
     NotFound,
     PermissionDenied,
     StoreError,
+    Unsupported,
 )
 from cftool.core.types import Entry, Kind
 from cftool.testing.http_fake import FakeResponse, Fault, Wire
@@ -124,6 +125,68 @@ class TestDelete:
         any_lab.fake.rule("DELETE", "a", times=9, instead=FakeResponse(207, (), b"<x/>"))
         with pytest.raises(StoreError, match="could not remove"):
             store.delete("a")
+
+    def test_kinds_are_asked_for_together(self, any_lab):
+        names = [f"d/{number}" for number in range(20)]
+        store = ready(any_lab, *names, "e/1", "e/2")
+        any_lab.forget()
+        results = list(store.delete_many([Entry(name, Kind.FILE) for name in (*names, "e/1", "e/2")]))
+        assert not any(result.error for result in results)
+        assert tree(any_lab) == {"d": None, "e": None}
+        assert (any_lab.fake.requests["DELETE"], any_lab.fake.requests["PROPFIND"]) == (22, 3)
+
+    def test_where_that_listing_fails_each_is_asked_for(self, any_lab):
+        names = [f"d/{number}" for number in range(5)]
+        store = ready(any_lab, *names)
+        any_lab.fake.rule("PROPFIND", "d", times=9, instead=FakeResponse(207, (("Content-Type", "text/xml"),), b""))
+        assert not any(result.error for result in store.delete_many([Entry(name, Kind.FILE) for name in names]))
+        assert tree(any_lab) == {"d": None}
+
+    def test_what_a_listing_said_long_ago_does_not_count(self, new_lab):
+        lab = new_lab()
+        store = ready(lab, "a", "b", "c")
+        now = iter(range(0, 10**6, 10))
+        clock = store._api.client.clock
+        store._api.client.clock = replace(clock, monotonic=lambda: float(next(now)))
+        lab.forget()
+        assert not any(one.error for one in store.delete_many([Entry(name, Kind.FILE) for name in "abc"]))
+        assert (tree(lab), lab.fake.requests["PROPFIND"]) == ({}, 4)
+
+
+class TestDeleteDir:
+    def test_costs_a_look_and_one_request(self, any_lab):
+        store = ready(any_lab, *(f"d/{number}/f" for number in range(20)))
+        any_lab.forget()
+        store.delete_dir("d")
+        assert tree(any_lab) == {}
+        looks = 2 if any_lab.fake.habits.vendor == "apache" else 1  # which asks for the slash first
+        assert (any_lab.fake.requests["DELETE"], any_lab.fake.requests["PROPFIND"]) == (1, looks)
+
+    @pytest.mark.parametrize("status", [403, 405, 409])
+    def test_a_server_that_keeps_what_is_not_empty_is_no_error(self, any_lab, status):
+        store = ready(any_lab, "d/f")
+        any_lab.fake.rule("DELETE", "d", times=9, instead=FakeResponse(status))
+        with pytest.raises(Unsupported):
+            store.delete_dir("d")
+        assert tree(any_lab) == {"d": None, "d/f": b"d/f"}
+
+    def test_what_takes_the_server_too_long_goes_in_pieces(self, new_lab):
+        lab = new_lab()
+        store = ready(lab, "d/a/1", "d/a/2", "d/b")
+        attempts = store._api.client.policy.attempts
+        lab.fake.rule("DELETE", "d", times=attempts, instead=FakeResponse(504))
+        store.delete_dir("d")
+        assert tree(lab) == {}
+
+    def test_what_stayed_is_named(self, any_lab):
+        store = ready(any_lab, "d/f")
+        body = (
+            b'<d:multistatus xmlns:d="DAV:"><d:response><d:href>/dav/d/f</d:href>'
+            b"<d:status>HTTP/1.1 423 Locked</d:status></d:response></d:multistatus>"
+        )
+        any_lab.fake.rule("DELETE", "d", times=9, instead=FakeResponse(207, (), body))
+        with pytest.raises(StoreError, match=r"/dav/d/f \(423\)"):
+            store.delete_dir("d")
 
 
 class TestMkdir:

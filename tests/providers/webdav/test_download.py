@@ -50,10 +50,20 @@ class TestRead:
             assert b"".join(download) == DATA[start:end]
             assert download.entry.size == len(DATA)
 
-    def test_is_one_request(self, lab):
+    def test_is_one_request_of_a_known_version(self, lab):
+        store = ready(lab)
+        version = store.stat("d/f").version
+        lab.forget()
+        assert store.read("d/f", if_version=version).read() == DATA
+        assert lab.fake.requests == {"GET": 1}
+
+    def test_of_an_unknown_one_its_length_is_looked_up(self, lab):
         store = ready(lab)
         assert store.read("d/f").read() == DATA
-        assert lab.fake.requests == {"GET": 1}
+        assert lab.fake.requests == {"GET": 1, "PROPFIND": 1}
+        lab.fake.rule("GET", act=lambda _, answer: replace(answer, body=DATA[:-1]))
+        with pytest.raises(IntegrityError, match="the file has"):
+            store.read("d/f")
 
     def test_the_entry_is_what_stat_says(self, new_lab):
         for vendor in ("plain", "nextcloud", "apache"):

@@ -8,7 +8,8 @@ import pytest
 
 from cftool.core.errors import StoreError
 from cftool.core.types import Leftover
-from cftool_providers.webdav._journal import Journal, Upload, fingerprint
+from cftool.disk.records import fingerprint
+from cftool_providers.webdav._journal import Journal, Upload
 
 UPLOAD = Upload("cftool-1", "d/f", "1:2:3:4:5", 100, 10, 7)
 

@@ -85,12 +85,37 @@ class TestBesideAndMoved:
         store.write("a", BytesSource(b"x"))
         assert lab.fake.requests == {"PUT": 1, "PROPFIND": 1, "MOVE": 1}
 
-    def test_a_replaced_one_costs_two_more(self, lab):
+    def test_a_replaced_one_costs_three_more(self, lab):
         store = probed(lab)
         store.write("a", BytesSource(b"x"))
         lab.forget()
         store.write("a", BytesSource(b"y"))
-        assert lab.fake.requests == {"PUT": 1, "PROPFIND": 2, "MOVE": 2}
+        assert lab.fake.requests == {"PUT": 1, "PROPFIND": 3, "MOVE": 2}
+
+    @pytest.mark.parametrize("status", [412, 403])
+    def test_a_move_that_was_done_before_its_second_copy_was_refused_is_done(self, new_lab, status):
+        """libcurl sends again, without a word, what was lost with a kept connection."""
+        lab = new_lab()
+        store = probed(lab)
+        lab.fake.rule("MOVE", act=lambda request, answer: FakeResponse(status))
+        entry = store.write("a", BytesSource(b"x"))
+        assert (lab.fake.files(), entry.size, lab.fake.requests["MOVE"]) == ({"a": b"x"}, 1, 1)
+
+    def test_only_a_move_that_replaces_nothing_travels_on_a_kept_connection(self, lab, monkeypatch):
+        store = probed(lab)
+        made, api = [], store._api
+        usual = api.request
+
+        def request(method, path, **options):
+            one = usual(method, path, **options)
+            if method == "MOVE":
+                made.append((dict(one.headers)["overwrite"], one.replayable, one.idempotent))
+            return one
+
+        monkeypatch.setattr(api, "request", request)
+        store.write("a", BytesSource(b"x"))
+        store.write("a", BytesSource(b"y"))
+        assert made == [("F", True, False), ("F", True, False), ("T", False, False)]
 
     @pytest.mark.parametrize("wire", [Wire.RESET, Wire.CLOSE])
     def test_a_put_whose_answer_is_lost_is_sent_again(self, new_lab, wire):
@@ -105,7 +130,17 @@ class TestBesideAndMoved:
         store = probed(lab)
         lab.fake.rule("MOVE", act=lambda request, answer: replace(answer, fault=Fault(Wire.CLOSE)))
         entry = store.write("a", BytesSource(b"x"))
-        assert (lab.fake.files(), entry.size, lab.fake.requests["MOVE"]) == ({"a": b"x"}, 1, 1)
+        assert (lab.fake.files(), entry.size) == ({"a": b"x"}, 1)
+
+    def test_a_move_that_replaces_is_never_sent_twice_behind_our_back(self, new_lab):
+        lab = new_lab()
+        store = probed(lab)
+        store.write("a", BytesSource(b"old"))
+        lab.forget()
+        lab.fake.rule("MOVE", act=lambda request, answer: answer)  # the one that is refused, for something is there
+        lab.fake.rule("MOVE", act=lambda request, answer: replace(answer, fault=Fault(Wire.CLOSE)))
+        store.write("a", BytesSource(b"new"))
+        assert (lab.fake.files(), lab.fake.requests["MOVE"]) == ({"a": b"new"}, 2)
 
     def test_a_move_that_got_lost_before_it_was_done_is_done_again(self, new_lab):
         lab = new_lab()
@@ -388,6 +423,34 @@ class TestLookedAtTogether:
         assert (lab.fake.requests["PUT"], lab.fake.requests["MOVE"]) == (self.COUNT, self.COUNT)
         assert lab.fake.requests["PROPFIND"] <= 6
         assert {one.path: one.entry for one in results.values()} == {entry.path: entry for entry in store.scan("d")}
+
+    def test_where_a_put_is_atomic_it_costs_one_request_a_file_and_a_few_listings(self, new_lab):
+        lab = new_lab(vendor="apache", infinity="refused")
+        lab.fake.mkdir("d")
+        store = probed(lab)
+        results = self.write(lab, store=store)
+        assert lab.fake.files() == self.expected()
+        assert (lab.fake.requests["PUT"], lab.fake.requests["MOVE"]) == (self.COUNT, 0)
+        assert lab.fake.requests["PROPFIND"] <= 6
+        assert {one.path: one.entry for one in results.values()} == {entry.path: entry for entry in store.scan("d")}
+
+    def test_replacing_costs_no_request_more(self, lab):
+        lab.fake.mkdir("d")
+        store = probed(lab)
+        for number in range(self.COUNT):
+            lab.fake.put(f"d/{number}", b"old")
+        assert not any(one.error for one in self.write(lab, store=store).values())
+        assert lab.fake.files() == self.expected()
+        assert (lab.fake.requests["PUT"], lab.fake.requests["MOVE"]) == (self.COUNT, self.COUNT)
+        assert lab.fake.requests["PROPFIND"] <= 6
+
+    def test_a_directory_of_that_name_is_not_replaced(self, lab):
+        store = probed(lab)
+        for number in range(4):
+            lab.fake.put(f"d/{number}/kept")
+        results = self.write(lab, count=4, store=store)
+        assert {type(one.error) for one in results.values()} == {IsADirectory}
+        assert lab.fake.files() == {f"d/{number}/kept": b"content" for number in range(4)}
 
     @pytest.mark.parametrize("transport", ["curl", "requests"])
     def test_times_are_those_that_were_set(self, new_lab, transport):

@@ -1,7 +1,8 @@
 """Death at every call of every operation of the cache: what DESIGN.md, "Crash points", promises is checked after each.
 
-The remote is a real directory, so that deaths in the middle of an upload are among them. A commit of SQLite counts as
-one call: that a death inside of it leaves the old or the new state is SQLite's promise.
+The remote is a real directory, so that deaths in the middle of an upload are among them. A commit of SQLite, and the
+opening of its file, count as one call each: that a death inside of it leaves the old or the new state is SQLite's
+promise. With those there is nothing that changes a file between two calls.
 """
 
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cftool.core import ops
-from cftool.testing.crash import every_death
+from cftool.testing.crash import every_death_at_a_call
 from cftool.wrap.caching import CacheSettings, CachingStore
 from cftool.wrap.caching.journal import Journal
 from tests.wrap.caching.owning import remote
@@ -45,7 +46,7 @@ class World:
 
     def act(self, action, **more):
         """In the child: commits are calls like others."""
-        real = Journal._transaction
+        real, begin = Journal._transaction, Journal.__init__
 
         @contextmanager
         def counted(journal):
@@ -54,7 +55,12 @@ class World:
                 yield db
             os.chmod(self.base, 0o700)
 
-        Journal._transaction = counted
+        def opened(journal, *args, **how):
+            os.chmod(self.base, 0o700)
+            begin(journal, *args, **how)
+            os.chmod(self.base, 0o700)
+
+        Journal._transaction, Journal.__init__ = counted, opened
         store = self.open(**more)
         action(store)
         os.close(os.open(self.mark, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -76,7 +82,7 @@ def world(cache_directory):
 def deaths(world, prepare, action, look, **more):
     """Look after each death, as the next process sees it; how many there were."""
     count = 0
-    for death in every_death(lambda: world.reset(prepare), lambda: world.act(action, **more)):
+    for death in every_death_at_a_call(lambda: world.reset(prepare), lambda: world.act(action, **more)):
         count += 1
         try:
             store = world.open()
@@ -149,6 +155,41 @@ def test_file_that_is_edited_in_place(world):
     assert deaths(world, uploaded, edit, look) > 30
 
 
+def test_file_that_grows_after_its_commit(world):
+    def grow(store):
+        draft = store.edit("f", create=True)
+        draft.reserve(3)
+        os.pwrite(draft.fd, b"one", 0)
+        draft.commit()
+        draft.reserve(7)
+        os.pwrite(draft.fd, b"more", 3)
+        draft.close()
+
+    def look(store):
+        now = tree(store)
+        assert now in ([{"f": b"onemore"}] if world.acknowledged else [{}, *({"f": b"onemore"[:n]} for n in (3, 5, 7))])
+        assert store.flush() == []
+        assert store.stats.conflicts == 0
+        assert world.there() == now
+
+    assert deaths(world, lambda store: None, grow, look) > 30
+
+
+def test_file_that_is_uploaded_while_it_is_open(world):
+    def send(store):
+        draft = store.edit("f", truncate=True)
+        draft.reserve(3)
+        os.pwrite(draft.fd, b"NEW", 0)
+        draft.upload(timeout=60.0)
+        assert world.there() == {"f": b"NEW"}
+        draft.discard()
+
+    def prepare(store):
+        ops.write_bytes(store, "f", OLD)
+
+    assert deaths(world, prepare, send, old_or_new(world, {"f": OLD}, {"f": b"NEW"})) > 30
+
+
 def test_deleted_file(world):
     look = old_or_new(world, {"d/f": OLD}, {})
     assert deaths(world, uploaded, lambda store: store.delete("d/f"), look) > 20
@@ -186,7 +227,7 @@ def test_flush(world):
     def flush(store):
         assert store.flush() == []
 
-    assert deaths(world, changes, flush, look) > 100
+    assert deaths(world, changes, flush, look) > 60
 
 
 def test_evict(world):
@@ -219,7 +260,7 @@ def test_open_of_a_damaged_journal_keeps_what_it_knew(world):
         return found
 
     count = 0
-    for death in every_death(reset, lambda: world.act(lambda store: None)):
+    for death in every_death_at_a_call(reset, lambda: world.act(lambda store: None)):
         count += 1
         world.open().close()
         assert kept() == {NEW}, death

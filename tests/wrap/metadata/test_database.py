@@ -143,7 +143,7 @@ def in_memory(world):
     assert names(one) == ["dir", "new", "top"]
     assert world.asked() == {"put": 1}
     assert names(other) == ["dir", "top"]
-    assert one.poll() == frozenset()
+    assert [one.poll(), one.poll()] == [frozenset(), frozenset()]
     one._cache.database.drop(sqlite3.DatabaseError("on purpose"))
     assert names(one) == ["dir", "new", "top"]
 
@@ -186,6 +186,34 @@ def test_where_no_database_can_be_made_it_is_in_memory(world, monkeypatch):
 
     monkeypatch.setattr(sqlite, "open_unsynced", full)
     in_memory(world)
+
+
+def test_where_no_change_can_be_noted_at_all_it_is_in_memory(world):
+    """The disk is full when signs of life are to be made, and later too."""
+    store, reader = world.open(), world.open()
+    names(reader)
+
+    def full(directory):
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cftool.wrap.metadata.database.Owner", full)
+        put(store, "new")
+    assert names(reader) == ["dir", "new", "top"]
+    assert store._cache.database.directory is None
+    assert names(store) == ["dir", "new", "top"]
+
+
+def test_a_directory_that_cannot_be_listed_is_none(world, monkeypatch):
+    store = world.open()
+
+    def refused(place):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(place.Place, "current", refused)
+    assert names(store) == names(store) == ["dir", "top"]
+    assert world.asked() == {"list": 1}
+    assert store._cache.database.directory is None
 
 
 def test_what_cannot_be_renamed_is_left_alone(world, monkeypatch):
@@ -344,11 +372,12 @@ def test_a_row_that_is_none_is_not_believed(world, table, column, value):
         "UPDATE listing SET asked = 'x'",
         "UPDATE listing SET source = 'x'",
         "UPDATE listed SET name = x'ff'",
-        "UPDATE listed SET name = name || x'2f78' WHERE name = x'61'",
+        "UPDATE listed SET name = x'612f78' WHERE name = x'61'",
+        "UPDATE listed SET kind=0, size=NULL, modified=NULL, stored=NULL, version=NULL, id=NULL, hashes=NULL",
         "UPDATE listed SET name = 'x' WHERE name = x'61'",
         "INSERT INTO mark (path, key, reach, tree, owner, open, until) VALUES (x'', 'x', x'', 0, 'x', 1, 0)",
         "INSERT INTO mark (path, key, reach, tree, owner, open, until) VALUES (x'', x'', x'', 9, 'x', 1, 0)",
-        "INSERT INTO feed VALUES ('', 5, 0.0, 0.0)",
+        "INSERT INTO feed VALUES ('', x'00', 0.0, 0.0)",
     ],
 )
 def test_a_database_that_says_nonsense_is_not_believed(world, statement):

@@ -1,5 +1,7 @@
 """Feeds of changes: one request instead of new listings, and nothing that they told of is served."""
 
+import threading
+
 import pytest
 
 from cftool.core.errors import ConnectionFailed, Interrupted, PermissionDenied
@@ -41,6 +43,19 @@ def test_it_does_so_for_the_next_run_too(world):
     world.clock.advance(100_000)
     assert all_of_it(world.open()) == [["dir", "top"], ["a", "b"], 3, True]
     assert world.asked() == {"changes": 1}
+
+
+def test_one_request_confirms_a_whole_tree(world):
+    store = world.open()
+    expected = [entry.path for entry in store.walk("")]
+    world.clock.advance(61)
+    world.asked()
+    assert [entry.path for entry in store.walk("")] == expected
+    assert world.asked() == {"changes": 1}
+    world.behind("dir/c")
+    world.clock.advance(61)
+    assert "dir/c" in [entry.path for entry in store.walk("")]
+    assert world.asked() == {"changes": 1, "list": 1}
 
 
 def test_what_changed_is_asked_for_and_nothing_else(world):
@@ -160,8 +175,6 @@ def test_an_interrupt_goes_through(world, known):
 
 
 def test_of_many_who_wait_one_asks(world):
-    import threading
-
     store = warmed(world)
     world.clock.advance(61)
     works = world.memory.changes
@@ -183,6 +196,40 @@ def test_of_many_who_wait_one_asks(world):
         thread.start()
     for thread in threads:
         thread.join()
+    assert world.asked() == {"changes": 1}
+
+
+def test_who_waited_for_a_first_cursor_does_not_ask_for_another(world):
+    store = world.open()
+    lock = store._feed._lock
+
+    class Late:
+        def __enter__(self):
+            lock.acquire()
+            store._cache.feed_begun("1")
+
+        def __exit__(self, *exc):
+            lock.release()
+
+    store._feed._lock = Late()
+    names(store)
+    assert world.asked() == {"list": 1}
+
+
+def test_what_a_cursor_that_is_gone_covered_is_asked_for(world):
+    store = warmed(world)
+    store._cache.feed_ended()
+    assert not store._feed.confirm()
+    world.clock.advance(61)
+    names(store)
+    assert world.asked() == {"changes": 1, "list": 1}
+
+
+def test_who_waited_for_the_answer_of_another_does_not_ask_again(world):
+    store = warmed(world)
+    world.clock.advance(61)
+    assert store._feed.confirm()
+    assert store._feed.confirm()
     assert world.asked() == {"changes": 1}
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cftool.core.errors import ConnectionFailed, NotFound, PreconditionFailed
+from cftool.core.errors import ConnectionFailed, Interrupted, NotADirectory, NotFound, PreconditionFailed
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, ChangeSet, Entry, Kind, Leftover, NameRules, ReadItem, Result, WriteItem
 from cftool.testing.clock import FakeClock
@@ -17,6 +17,8 @@ from cftool_providers.memory import MemoryStore
 class Setup:
     def __init__(self, faults=None, *, limit=None, directory=None):
         self.memory = MemoryStore()
+        features = self.memory.features
+        self.memory._features = replace(features, caps=features.caps & ~Cap.CHANGES)
         for path in ("dir/a", "dir/b", "top"):
             self.memory.write(path, BytesSource(path.encode()))
         self.inner = FaultyStore(self.memory, faults or {})
@@ -98,9 +100,36 @@ def test_a_listing_answers_for_files_where_it_tells_all_that_a_stat_would(setup)
     assert setup.calls == {"scan": 1}
 
 
-@pytest.mark.parametrize(
-    "lacks", [{"modified_ns": None}, {"hashes": {}}, {"size": None}, {"version": None}, {"stored_ns": None}]
-)
+def test_where_no_listing_tells_when_a_file_was_stored_the_first_stat_says_whether_a_stat_does(setup):
+    listing = setup.memory.scan
+    setup.memory.scan = lambda path: (e if e.is_dir else e._replace(stored_ns=None) for e in listing(path))
+    setup.names("dir")
+    setup.store.look("top")
+    for _ in range(2):
+        for name in ("dir/a", "dir/b"):
+            assert setup.store.stat(name) == setup.memory.stat(name)
+    assert setup.calls == {"scan": 1, "stat": 3}
+
+
+def test_where_nothing_tells_when_a_file_was_stored_uploads_and_listings_are_whole(setup):
+    for op in ("write", "stat", "scan"):
+        real = getattr(setup.memory, op)
+        setattr(setup.memory, op, lambda *args, real=real, **more: _unstored(real(*args, **more)))
+    setup.names("dir")
+    setup.put("dir/new")
+    setup.put("top")
+    for path in ("dir/a", "dir/new", "top"):
+        assert setup.store.stat(path) == setup.memory.stat(path)
+    assert setup.calls == {"scan": 1, "write": 2}
+
+
+def _unstored(answer):
+    if isinstance(answer, Entry):
+        return answer._replace(stored_ns=None)
+    return (entry._replace(stored_ns=None) for entry in answer)
+
+
+@pytest.mark.parametrize("lacks", [{"modified_ns": None}, {"hashes": {}}, {"size": None}, {"version": None}])
 def test_a_listing_does_not_answer_for_files_where_a_stat_would_know_more(setup, lacks):
     listing = setup.memory.scan
     setup.memory.scan = lambda path: (e if e.is_dir else e._replace(**lacks) for e in listing(path))
@@ -117,10 +146,55 @@ def test_a_walk_answers_for_every_directory_of_it(setup):
     assert setup.calls == {"walk": 1}
 
 
-def test_a_walk_always_asks(setup):
-    list(setup.store.walk(""))
+def walked(setup, path=""):
+    return [e.path for e in setup.store.walk(path)]
+
+
+def test_a_walk_of_which_all_is_known_asks_nothing(setup):
+    setup.memory.mkdir("dir.d/empty")
+    expected = [e.path for e in setup.memory.walk("")]
+    for _ in range(3):
+        assert walked(setup) == expected
+    assert setup.calls == {"walk": 1}
+    assert walked(setup, "dir") == ["dir/a", "dir/b"]
+    setup.put("dir/c")
+    setup.store.delete("top")
+    assert walked(setup) == [e.path for e in setup.memory.walk("")]
+    assert setup.calls == {"walk": 1, "write": 1, "delete": 1}
     setup.memory.write("behind", BytesSource(b""))
-    assert "behind" in [e.path for e in setup.store.walk("")]
+    setup.clock.advance(61)
+    assert "behind" in walked(setup)
+
+
+def test_a_walk_of_which_something_is_not_known_is_asked_for(setup):
+    setup.names()
+    assert walked(setup) == ["dir", "dir/a", "dir/b", "top"]
+    assert setup.calls == {"scan": 1, "walk": 1}
+    setup.store._cache.forget("dir/a")
+    assert walked(setup, "dir") == ["dir/a", "dir/b"]
+    assert setup.calls == {"scan": 1, "walk": 2}
+
+
+def test_a_walk_goes_on_where_something_is_forgotten_on_its_way(setup):
+    setup.memory.mkdir("gone/sub")
+    walked(setup)
+    walk = setup.store.walk("")
+    assert next(walk).path == "dir"
+    setup.store._cache.clear()
+    setup.memory.rmdir("gone/sub")
+    setup.memory.rmdir("gone")
+    assert [e.path for e in walk] == ["dir/a", "dir/b", "gone", "top"]
+    assert setup.calls == {"walk": 1, "scan": 2}
+
+
+def test_a_walk_of_very_large_directories_is_asked_for(setup, monkeypatch):
+    monkeypatch.setattr("cftool.wrap.metadata.cache.SORTED", 3)
+    walked(setup)
+    assert walked(setup) == ["dir", "dir/a", "dir/b", "top"]
+    setup.put("dir/c")
+    setup.put("dir/d")
+    walked(setup)
+    assert setup.calls == {"walk": 2, "write": 2}
 
 
 def test_a_walk_of_a_subtree_answers_for_it_alone(setup):
@@ -475,8 +549,145 @@ def test_what_was_thrown_away_is_removed(setup):
     assert used(setup) <= 8192
 
 
+# ---- directories that are listed for their names
+
+
+def test_a_second_name_of_a_directory_lists_it(setup):
+    fill(setup, 30)
+    for n in range(30):
+        assert setup.store.stat(f"many/{n:05}").size == 0
+    assert setup.missing("many/none")
+    assert setup.calls == {"stat": 1, "scan": 1}
+
+
+def test_the_same_name_again_does_not(setup):
+    setup.missing("dir/x")
+    setup.clock.advance(61)
+    setup.missing("dir/x")
+    assert setup.calls == {"stat": 2}
+
+
+def test_one_with_too_many_names_is_not_listed_again(setup):
+    fill(setup, 2500)
+    for n in range(5):
+        assert setup.store.stat(f"many/{n:05}").size == 0
+    assert setup.calls == {"stat": 5, "scan": 1}
+    assert not setup.store.prefetch("many", limit=10)
+    assert setup.store.prefetch("many", limit=2500)
+
+
+def test_where_a_listing_tells_less_it_is_not_listed(setup):
+    setup.memory._features = replace(setup.memory.features, listed_time=False)
+    for name in ("dir/a", "dir/b", "top"):
+        setup.store.stat(name)
+    assert setup.calls == {"stat": 3}
+
+
+def test_a_listing_that_fails_leaves_the_question_to_be_asked():
+    setup = Setup({"scan": [Fault()]})
+    for name in ("dir/a", "dir/b", "dir/x"):
+        assert setup.missing(name) == (name == "dir/x")
+    assert setup.calls == {"stat": 3, "scan": 1}
+
+
+def test_an_interrupt_while_a_directory_is_listed_goes_through():
+    setup = Setup({"scan": [Fault(error=lambda: Interrupted("the run is to end"))]})
+    setup.store.stat("dir/a")
+    with pytest.raises(Interrupted):
+        setup.store.stat("dir/b")
+
+
+def test_of_many_directories_it_is_not_remembered_for_ever(setup):
+    for n in range(1100):
+        assert setup.missing(f"d{n}/x")
+    assert len(setup.store._missed) == 1000
+
+
+# ---- corners
+
+
+def test_a_later_listing_that_knows_less_confirms_what_a_stat_said(setup):
+    setup.memory._features = replace(setup.memory.features, listed_time=False)
+    setup.store = MetadataCachingStore(setup.inner, ttl=60, clock=setup.clock)
+    for change in (False, True):
+        setup.clock.advance(61)
+        before = setup.store.look("top")
+        setup.clock.advance(1)
+        if change:
+            setup.memory.write("top", BytesSource(b"another"))
+        setup.names()
+        setup.inner.calls.clear()
+        assert (setup.store.stat("top") == before) is not change
+        assert setup.calls == ({"stat": 1} if change else {})
+
+
+def test_what_a_stat_said_is_old_after_its_time(setup):
+    setup.store.look("top")
+    setup.clock.advance(61)
+    setup.store.stat("top")
+    assert setup.calls == {"stat": 2}
+
+
+def test_a_walk_of_which_something_is_old_is_asked_for(setup):
+    assert walked(setup) == walked(setup)
+    setup.clock.advance(61)
+    walked(setup)
+    assert setup.calls == {"walk": 2}
+
+
+def test_a_walk_of_very_many_directories(setup):
+    for n in range(2100):
+        setup.memory.mkdir(f"d{n:04}/e")
+    walked(setup)
+    expected = [e.path for e in setup.memory.walk("")]
+    assert walked(setup) == expected
+    assert setup.calls == {"walk": 1}
+
+
+def test_the_root_stays_and_what_is_moved_to_itself_too(setup):
+    setup.memory.rmdir = lambda path: None
+    setup.store.rmdir("")
+    assert setup.names() == ["dir", "top"]
+    setup.memory.move = lambda src, dst: setup.memory.stat(src)
+    setup.store.move("top", "top")
+    assert setup.store.stat("top").size == 3
+
+
+def test_a_directory_that_is_removed_whole_is_gone(setup):
+    assert walked(setup)
+    setup.memory.delete_dir = lambda path: [
+        *map(setup.memory.delete, ("dir/a", "dir/b")),
+        setup.memory.rmdir("dir"),
+    ]
+    setup.store.delete_dir("dir")
+    assert setup.missing("dir")
+    assert setup.missing("dir/a")
+    assert walked(setup) == ["top"]
+    assert setup.calls == {"walk": 1, "stat": 1}
+
+
+def test_a_file_in_the_place_of_a_directory_is_no_directory(setup):
+    """Others made a directory of it and removed it; what was known below must not stand."""
+    setup.memory.mkdir("x")
+    assert setup.names("x") == []
+    setup.memory.rmdir("x")
+    setup.put("x")
+    with pytest.raises(NotADirectory):
+        setup.names("x")
+
+
+def test_a_directory_that_is_not_there_is_asked_for_once(setup):
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            setup.names("none")
+    assert setup.calls == {"scan": 1}
+
+
 def test_the_rest_is_asked(setup):
     removed = []
+    setup.memory.link = lambda path, *, expires=None: f"link to {path} for {expires}"
+    assert setup.store.link("top", expires=3.0) == "link to top for 3.0"
+    assert setup.store.probe("top") == Cap.NONE
     setup.memory.leftovers = lambda path, *, older_than=None: iter([Leftover(path, str(older_than))])
     setup.memory.remove_leftover = removed.append
     [leftover] = setup.store.leftovers("dir", older_than=3)

@@ -1,9 +1,11 @@
 """Several users of one cache: instances, threads, processes; and the death of one in the middle of a change."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -333,8 +335,6 @@ ACTIONS = {
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_death_at_any_system_call_leaves_nothing_stale(tmp_path, action):
     """The remote is a directory; the child changes it through the cache, and dies at any entry to the kernel."""
-    import shutil
-
     root, cache = tmp_path / "root", tmp_path / "cache"
 
     def reset():
@@ -385,13 +385,25 @@ def everything(store):
 
 @pytest.fixture
 def folding(tmp_path):
-    from dataclasses import replace
-
     world = World(tmp_path / "folding", "Dir/File")
     rules = NameRules(case_sensitive=False, unicode_form="NFC")
     world.memory._features = replace(world.memory.features, names=rules)
     yield world
     world.close()
+
+
+def test_forms_fold_alone_where_case_does_not(folding):
+    folding.memory._features = replace(folding.memory.features, names=NameRules(unicode_form="NFC"))
+    store = folding.open()
+    composed, decomposed = "\u00e9", "e\u0301"
+    assert missing(store, decomposed)
+    assert missing(store, "E\u0301")
+    put(store, composed)
+    folding.asked()
+    missing(store, decomposed)
+    assert folding.asked()["stat"] == 1
+    assert missing(store, "E\u0301")
+    assert folding.asked() == {}
 
 
 def test_a_listing_says_of_no_name_that_nothing_is_there_where_names_fold(folding):
@@ -450,11 +462,10 @@ def test_half_a_character_comes_back_as_it_went(world):
     world.memory.scan = None
     store = world.open()
     assert (names(store), store.stat("half \ud83d").size) == (["half \ud83d"], 1)
+    assert [e.path for e in store.walk("")] == ["half \ud83d"]
 
 
 def test_a_file_and_a_directory_of_one_name_are_both_listed(world):
-    from dataclasses import replace
-
     world.memory._features = replace(world.memory.features, names=NameRules(opaque=True, utf8=False))
     world.memory.scan = lambda path: iter([Entry("x", Kind.FILE, 1, 1, 1, "1"), Entry("x", Kind.DIRECTORY)])
     store = world.open()

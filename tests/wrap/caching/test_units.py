@@ -1,0 +1,122 @@
+"""The small pure parts: names of conflicts, hashes in a column, busy time, waits, versions."""
+
+import threading
+
+import pytest
+
+from cftool.core.errors import (
+    ConnectionFailed,
+    IntegrityError,
+    PermissionDenied,
+    QuotaExceeded,
+    RateLimited,
+    StoreError,
+    TemporaryError,
+)
+from cftool.core.types import NO_HASHES
+from cftool.wrap.caching.drain import Waiting
+from cftool.wrap.caching.names import conflict_name
+from cftool.wrap.caching.rows import Pending, What, content_of, decode_hashes, encode_hashes
+from cftool.wrap.caching.settling import _delay, error_of
+from cftool.wrap.caching.stats import Busy, Stats
+from tests.wrap.caching.kit import Clock
+
+NEW_YEAR = 1_767_225_600.0
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "taken", "name"),
+    [
+        ("d/a.txt", "h", (), "d/a (conflict h 2026-01-01 00-00-00).txt"),
+        ("a", "", (), "a (conflict 2026-01-01 00-00-00)"),
+        (".profile", "h", (), ".profile (conflict h 2026-01-01 00-00-00)"),
+        ("a.b.c", "h", ("a.b (conflict h 2026-01-01 00-00-00).c",), "a.b (conflict h 2026-01-01 00-00-00 2).c"),
+    ],
+)
+def test_name_of_a_conflict(path, host, taken, name):
+    assert conflict_name(path, host, NEW_YEAR, set(taken)) == name
+
+
+def test_hashes_of_a_column():
+    assert decode_hashes(encode_hashes({"md5": "x"})) == {"md5": "x"}
+    for text in ("no json", "[]", "7"):
+        assert decode_hashes(text) == NO_HASHES
+
+
+def test_content_of_a_pending_version():
+    assert content_of(Pending(3, What.UPLOAD, "a", content=12).entry().version) == 12
+    assert content_of("pending:3:None") is None
+
+
+def test_rate_is_over_the_time_in_which_anything_ran():
+    clock = Clock()
+    busy = Busy(clock)
+    assert busy.rate == 0.0
+    busy.begin()
+    clock.now += 1
+    busy.begin()
+    clock.now += 1
+    busy.end()
+    busy.bytes = 300
+    clock.now += 1
+    assert (busy.seconds, busy.rate) == (3.0, 100.0)
+    busy.end()
+    clock.now += 100
+    assert (busy.seconds, busy.rate) == (3.0, 100.0)
+
+
+def test_bytes_that_took_no_time_have_a_rate():
+    busy = Busy(Clock())
+    busy.bytes = 5
+    assert busy.rate == 5.0
+
+
+def test_errors_are_counted_by_kind_with_the_last_text():
+    clock = Clock()
+    stats = Stats(clock, clock)
+    stats.error("a", "first")
+    clock.now += 5
+    stats.error("a", "second")
+    stats.error("b", "other")
+    found = stats.by_kind()
+    assert {kind: (one.count, one.last, one.text) for kind, one in found.items()} == {
+        "a": (2, clock.now, "second"), "b": (1, clock.now, "other"),
+    }  # fmt: skip
+    stats.error("a", "third")
+    assert found["a"].count == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "least", "most"),
+    [
+        (QuotaExceeded("x"), 1, 600, 600),
+        (PermissionDenied("x"), 1, 300, 300),
+        (TemporaryError("x", retry_after=77.0), 1, 77, 77),
+        (RateLimited("x", retry_after=0.0), 1, 1, 1),
+        (ConnectionFailed("x"), 3, 4, 8),
+        (IntegrityError("x"), 30, 150, 300),
+        (StoreError("x"), 2, 4, 4),
+        (ValueError("x"), 50, 300, 300),
+    ],
+)
+def test_next_try_waits_by_kind_and_longer_each_time(error, attempts, least, most):
+    assert least <= _delay(error, attempts) <= most
+
+
+@pytest.mark.parametrize(
+    ("kind", "raised"),
+    [("quota_exceeded", QuotaExceeded), ("rate_limited", RateLimited), ("damaged", IntegrityError),
+     ("conflict", TemporaryError), ("", TemporaryError), ("ValueError", TemporaryError)],
+)  # fmt: skip
+def test_error_of_a_row_is_the_one_of_its_last_try(kind, raised):
+    error = error_of(Pending(1, What.UPLOAD, "a", error_kind=kind, error="why"))
+    assert (type(error), error.message, error.path) == (raised, "why", "a")
+
+
+def test_wait_misses_no_change_between_look_and_wait():
+    waiting = Waiting(threading.RLock())
+    seen = waiting.count
+    waiting.wake()
+    assert waiting.wait(60.0, seen)
+    assert not waiting.wait(0.0, seen)
+    assert not waiting.wait(0.001, waiting.count)
