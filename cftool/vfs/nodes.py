@@ -18,9 +18,9 @@ class Node:
     """One file, directory or link. `parent` None: the root, or a file whose name is gone while it is open."""
 
     __slots__ = (
-        "atime_ns", "changed", "changes", "children", "ctime_ns", "folders", "gid", "id", "is_dir", "loaded", "lookups",
-        "mode", "mtime_ns", "name", "open", "parent", "rdev", "rewritten", "shown", "size", "stored", "target", "uid",
-        "version",
+        "atime_ns", "changed", "changes", "children", "ctime_ns", "folders", "gid", "id", "is_dir", "loaded",
+        "lookups", "mode", "mtime_ns", "name", "open", "parent", "rdev", "rewritten", "shown", "size", "stored",
+        "target", "uid", "version",
     )  # fmt: skip
 
     def __init__(self, number: int, parent: "Node | None", name: str, mode: int) -> None:
@@ -42,8 +42,8 @@ class Node:
         self.children: dict[str, Node] | None = None
         self.folders = 0  # directories among them
         self.loaded = -1.0  # when the children were listed (monotonic); -1: never
-        self.changes = 0  # made here to the names, or to what a listing shows of them
         self.changed = float("-inf")  # when others were heard to have changed it: older listings do not count
+        self.changes = 0  # made here to the names, or to what a listing shows of them
         self.lookups = 0  # references that the kernel holds
         self.open: OpenFile | None = None
         self.shown: str | None = None  # the version of which the kernel may have pages

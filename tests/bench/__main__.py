@@ -9,6 +9,7 @@ import contextlib
 import os
 import platform
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -46,6 +47,7 @@ ONLY = ("upload", "download", "list", "no-op", "delete", "large", "tls", "millio
 def main() -> None:
     options = _arguments()
     started = time.time()
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # servers and mounts go with us
     with (
         tempfile.TemporaryDirectory(prefix="cftool-bench-", dir=options.scratch) as folder,
         _lab(options, folder) as lab,

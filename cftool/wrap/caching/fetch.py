@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from cftool.core import hashing
-from cftool.core.errors import IntegrityError, StoreError
+from cftool.core.errors import IntegrityError, Interrupted, StoreError
 from cftool.core.store import Store
 from cftool.core.types import Entry
 from cftool.wrap.caching.blocks import BLOCK, Blocks
@@ -58,6 +58,9 @@ class Fetching:
         self._hasher = None if self._hash_name is None else hashing.new(self._hash_name)
         self._hashed = 0  # bytes from the start
         self._hash_lock = threading.Lock()
+        self._checked = blocks.complete  # whether the whole was found right
+        self._users = 0  # threads that have `fd` in use
+        self._closed = False
 
     def ensure(self, start: int, end: int) -> None:
         """Have [start, end) here. Raises what the store below raises, IntegrityError where the whole is wrong."""
@@ -68,8 +71,11 @@ class Fetching:
                 if self._failed is not None:
                     raise self._failed
                 missing = self.blocks.missing(start, end)
-                if missing is None:
+                if missing is None and (self._checked or not self.blocks.complete):
                     return
+                if missing is None:  # somebody is at it
+                    self._ready.wait(1.0)
+                    continue
                 taken = self._overlapping(missing)
                 if taken is None:
                     self._in_flight.append(missing)
@@ -84,7 +90,8 @@ class Fetching:
     def has(self, start: int, end: int) -> bool:
         """Whether it can be read now, without the network."""
         with self._ready:
-            return self._failed is None and self.blocks.has(start, end)
+            here = self._failed is None and self.blocks.has(start, end)
+            return here and (self._checked or not self.blocks.complete)
 
     def _overlapping(self, wanted: tuple[int, int]) -> tuple[int, int] | None:
         found = [taken for taken in self._in_flight if taken[0] < wanted[1] and wanted[0] < taken[1]]
@@ -122,8 +129,34 @@ class Fetching:
         except StoreError as error:
             _log.info("reading ahead of %s failed: %s", self._path, error)
 
+    def close(self) -> None:
+        """Nobody reads any more. `fd` is closed when the last thread that fetches has let go of it."""
+        with self._ready:
+            self._closed = True
+            unused = self._users == 0
+        if unused:
+            os.close(self._fd)
+
     def _fetch(self, start: int, end: int) -> None:
         """One stretch, which `_in_flight` has."""
+        with self._ready:
+            if self._closed:
+                self._in_flight.remove((start, end))
+                return
+            self._users += 1
+        try:
+            self._fetch_open(start, end)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        with self._ready:
+            self._users -= 1
+            unused = self._closed and self._users == 0
+        if unused:
+            os.close(self._fd)
+
+    def _fetch_open(self, start: int, end: int) -> None:
         try:
             with (
                 self._stats.moving(self._stats.down) as moved,
@@ -131,6 +164,8 @@ class Fetching:
             ):
                 at = start
                 for chunk in download:
+                    if self._closed:
+                        raise Interrupted("nobody reads it any more", op="read", path=self._path)
                     write_at(self._fd, chunk, at)
                     at += len(chunk)
                     moved(len(chunk))
@@ -149,7 +184,12 @@ class Fetching:
             due = self._unsaved >= _SAVE
             self._ready.notify_all()
         if complete:
-            self._verify()
+            try:
+                self._verify()
+            finally:
+                with self._ready:
+                    self._checked = True
+                    self._ready.notify_all()
         else:
             self._hash_on()
         if complete or due:
@@ -197,7 +237,7 @@ class Fetching:
     def save(self) -> None:
         """Sync what is here, and enter it into the journal."""
         with self._ready:
-            if not self._unsaved or self._failed is not None:
+            if not self._unsaved or self._failed is not None or (self.blocks.complete and not self._checked):
                 return
             self._unsaved = 0
             encoded = self.blocks.encode()

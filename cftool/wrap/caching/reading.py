@@ -118,7 +118,7 @@ class Reading(Room):
         try:
             fetching.save()
         finally:
-            os.close(fetching._fd)  # noqa: SLF001 - it was opened for it, here
+            fetching.close()
         if fetching.failed:
             self.throw_away([number])
 

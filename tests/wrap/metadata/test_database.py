@@ -378,6 +378,7 @@ def test_a_row_that_is_none_is_not_believed(world, table, column, value):
         "INSERT INTO mark (path, key, reach, tree, owner, open, until) VALUES (x'', 'x', x'', 0, 'x', 1, 0)",
         "INSERT INTO mark (path, key, reach, tree, owner, open, until) VALUES (x'', x'', x'', 9, 'x', 1, 0)",
         "INSERT INTO feed VALUES ('', x'00', 0.0, 0.0)",
+        "INSERT INTO sqlite_sequence VALUES ('mark', 'x')",
     ],
 )
 def test_a_database_that_says_nonsense_is_not_believed(world, statement):
@@ -390,3 +391,4 @@ def test_a_database_that_says_nonsense_is_not_believed(world, statement):
         assert names(store, "dir") == ["a", "b"]
         assert store.stat("dir/b") == world.memory.stat("dir/b")
         assert missing(store, "dir/x")
+        assert store.look("top") == world.memory.stat("top")
