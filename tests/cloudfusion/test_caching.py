@@ -233,7 +233,7 @@ with TransparentMultiprocessingCachingStore(MetadataCachingStore(open_store("s3:
 def test_the_command_sees_the_cache_and_flushes_it(opened, user, fake):
     client = opened()
     put(client, "/file")
-    said = user.run("cache", "status", "--json").events
+    said = [event for event in user.run("cache", "status", "--json").events if event["event"] == "cache"]
     assert [(one["cache"], one["mounted"], one["count"]) for one in said] == [("session", True, 1)]
     user.run("cache", "flush")
     assert (client.get_dirty_files(), stored(fake)) == ([], {"file": b"content"})

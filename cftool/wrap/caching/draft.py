@@ -41,8 +41,9 @@ class Draft:
         """Before bytes are written up to `end`, or the file is cut there: ask for room. Raises QuotaExceeded."""
         if end > self._reserved:
             step = min(_STEP, self._store.settings.hard // 16)
+            self._store.make_disk_room(end - os.fstat(self.fd).st_size)
             self._store.make_room(end - self._reserved + step if end - self._reserved < step else end)
-            self._reserved = end + step
+            self._reserved = end + min(step, self._store.spare() // 4)  # others write at the same time
         self._copied = None
         if self._row is not None and not self._marked:
             with self._store.lock:

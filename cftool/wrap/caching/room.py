@@ -1,5 +1,6 @@
 """Room in the cache: eviction above the soft limit, waiting above the hard one. DESIGN.md, "Limits"."""
 
+import os
 from dataclasses import replace
 
 from cftool.core.errors import (
@@ -8,12 +9,29 @@ from cftool.core.errors import (
 from cftool.wrap.caching.owned import Owned
 from cftool.wrap.caching.rows import State, What
 
+_KEPT_FREE = 4 << 20  # bytes of the disk: without them the journal could not say what was brought to the remote
+
 
 class Room(Owned):
     """See the module."""
 
+    def spare(self) -> int:
+        """Bytes that may be written to the disk before it is as good as full."""
+        status = os.statvfs(self.directory)
+        return max(0, status.f_bavail * status.f_frsize - _KEPT_FREE)
+
+    def make_disk_room(self, wanted: int) -> None:
+        """Evict where the disk itself has not so many bytes; QuotaExceeded where that does not help."""
+        if self.spare() > wanted:
+            return
+        with self.lock:
+            self._evict(wanted + _KEPT_FREE)
+        if self.spare() <= wanted:
+            raise QuotaExceeded("the disk of the cache is full", op="write", store=self.name)
+
     def make_room(self, wanted: int) -> None:
         """Evict above the soft limit; above the hard one wait for uploads, then QuotaExceeded before data is taken."""
+        self.make_disk_room(0)
         deadline = self.times.monotonic() + self.settings.patience
         while True:
             with self.lock:

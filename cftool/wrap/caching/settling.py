@@ -44,6 +44,7 @@ class Settling:
         self._store = store
 
     def _there(self, path: str) -> Entry | None:
+        """What the remote has now: a cache of metadata below is not believed, others may have written since."""
         try:
             return look(self._store.inner, path)
         except NotFound:

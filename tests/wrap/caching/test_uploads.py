@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -17,8 +18,10 @@ from cftool.core.errors import (
     StoreError,
     TemporaryError,
 )
+from cftool.core.types import Cap
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.caching.rows import State
+from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool_providers.memory import MemoryStore
 from tests.wrap.caching.kit import Clock, cached, get, put
 
@@ -454,4 +457,25 @@ def test_time_of_a_renamed_file_is_kept_where_neither_answers_nor_listings_tell(
     store.move("old", "new")
     assert store.flush() == []
     assert [(entry.path, entry.modified_ns) for entry in store.scan("")] == [("new", 10**18)]
+    store.close()
+
+
+def test_edit_of_others_is_seen_through_a_cache_of_metadata_where_the_service_knows_no_conditions(
+    cache_directory, memory
+):
+    class Unconditional(FaultyStore):
+        @property
+        def features(self):
+            features = super().features
+            return replace(features, caps=features.caps & ~(Cap.IF_VERSION | Cap.IF_ABSENT))
+
+    store = cached(MetadataCachingStore(Unconditional(memory, {}), ttl=3600), cache_directory)
+    put(memory, "file", b"old")
+    assert get(store, "file") == b"old"
+    put(store, "file", b"ours")
+    put(memory, "file", b"theirs, meanwhile")
+    assert store.flush() == []
+    found = files(memory)
+    assert found.pop("file") == b"theirs, meanwhile"
+    assert list(found.values()) == [b"ours"]
     store.close()
