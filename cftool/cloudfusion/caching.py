@@ -240,10 +240,8 @@ class ChunkMultiprocessingCachingStore(MultiprocessingCachingStore):
         self._begin(store, cache_expiration_time, cache_size_in_mb, self._HARD, cache_id, cache_dir)
 
 
-class TransparentChunkMultiprocessingCachingStore(_Transparent):
+class TransparentChunkMultiprocessingCachingStore(_Transparent, ChunkMultiprocessingCachingStore):
     """ChunkMultiprocessingCachingStore that tells what is not uploaded, sizes, rates and errors."""
-
-    _ARCHIVE = True
 
     def __init__(
         self,

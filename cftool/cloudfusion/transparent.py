@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class ExceptionStats:
         )
 
 
+@runtime_checkable
 class TransparentStore(Protocol):
     """The interface; see the module."""
 

@@ -14,6 +14,7 @@ import pytest
 from cftool import cached
 from cftool.cached import dirty_files
 from cftool.cloudfusion import (
+    BulkGetMetadata,
     ChunkMultiprocessingCachingStore,
     InvalidPathValueError,
     MetadataCachingStore,
@@ -22,6 +23,7 @@ from cftool.cloudfusion import (
     StoreAccessError,
     TransparentChunkMultiprocessingCachingStore,
     TransparentMultiprocessingCachingStore,
+    TransparentStore,
     open_store,
 )
 from cftool.disk import locks
@@ -400,3 +402,13 @@ def test_a_sync_ends_in_time_where_the_owner_does_not(opened, fake):
     first._running._owner = None
     with pytest.raises(StoreAccessError, match="another process has the cache"):
         second.sync(timeout=0)
+
+
+def test_the_classes_are_related_as_they_were(opened):
+    assert issubclass(TransparentMultiprocessingCachingStore, MultiprocessingCachingStore)
+    assert issubclass(TransparentChunkMultiprocessingCachingStore, ChunkMultiprocessingCachingStore)
+    transparent, plain = opened(), opened(kind=MultiprocessingCachingStore, cache_id="plain")
+    assert [isinstance(store, TransparentStore) for store in (transparent, plain)] == [True, False]
+    assert [isinstance(store, BulkGetMetadata) for store in (transparent, plain)] == [True, True]
+    assert TransparentChunkMultiprocessingCachingStore._ARCHIVE
+    assert not transparent._ARCHIVE

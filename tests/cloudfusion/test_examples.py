@@ -40,6 +40,10 @@ def test_caching(service, user):
     assert float(uploaded) > 0
 
 
+def test_archiving(service, user):
+    run("archiving.py", service.address, user=user)
+
+
 def test_constructors(service, user):
     plain = Cftool(user.home, {name: value for name, value in service.env.items() if not name.startswith("CFTOOL_")})
     assert service.documents
