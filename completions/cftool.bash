@@ -266,7 +266,7 @@ _cftool_spec() {
             arguments=(file)
             ;;
         cache)
-            commands=(status flush clear fsck)
+            commands=(status flush clear fsck compact)
             ;;
         'cache status')
             flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help)
@@ -284,6 +284,11 @@ _cftool_spec() {
             arguments=(address)
             ;;
         'cache fsck')
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help)
+            values=([--config]=file [--log-file]=file [--log-format]='text json')
+            arguments=(address)
+            ;;
+        'cache compact')
             flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)

@@ -95,6 +95,8 @@ function __cftool_values
             printf '%s\n' --config --log-file --log-format
         case 'cache fsck'
             printf '%s\n' --config --log-file --log-format
+        case 'cache compact'
+            printf '%s\n' --config --log-file --log-format
         case 'config create'
             printf '%s\n' --config --log-file --log-format
         case 'config list'
@@ -602,6 +604,7 @@ complete -c cftool -n '__cftool_is "cache"' -a status -d 'Show what is cached an
 complete -c cftool -n '__cftool_is "cache"' -a flush -d 'Upload what is pending'
 complete -c cftool -n '__cftool_is "cache"' -a clear -d 'Drop what can be fetched again'
 complete -c cftool -n '__cftool_is "cache"' -a fsck -d 'Check cached files against the journal'
+complete -c cftool -n '__cftool_is "cache"' -a compact -d 'Rewrite archives that are mostly dead'
 complete -c cftool -n '__cftool_is "cache status" any' -l config -r -F -d 'The configuration file'
 complete -c cftool -n '__cftool_is "cache status" any' -s q -l quiet -d 'Errors only'
 complete -c cftool -n '__cftool_is "cache status" any' -s v -l verbose -d 'Say more'
@@ -636,6 +639,14 @@ complete -c cftool -n '__cftool_is "cache fsck" any' -l log-file -r -F -d 'Appen
 complete -c cftool -n '__cftool_is "cache fsck" any' -l log-format -x -a 'text json' -d 'The form of the log file'
 complete -c cftool -n '__cftool_is "cache fsck" any' -l help -d 'Show this message and exit'
 complete -c cftool -n '__cftool_is "cache fsck" 0' -a '(__cftool_address)'
+complete -c cftool -n '__cftool_is "cache compact" any' -l config -r -F -d 'The configuration file'
+complete -c cftool -n '__cftool_is "cache compact" any' -s q -l quiet -d 'Errors only'
+complete -c cftool -n '__cftool_is "cache compact" any' -s v -l verbose -d 'Say more'
+complete -c cftool -n '__cftool_is "cache compact" any' -l json -d 'JSON Lines on standard output'
+complete -c cftool -n '__cftool_is "cache compact" any' -l log-file -r -F -d 'Append what happens to FILE'
+complete -c cftool -n '__cftool_is "cache compact" any' -l log-format -x -a 'text json' -d 'The form of the log file'
+complete -c cftool -n '__cftool_is "cache compact" any' -l help -d 'Show this message and exit'
+complete -c cftool -n '__cftool_is "cache compact" 0' -a '(__cftool_address)'
 complete -c cftool -n '__cftool_is "config"' -a create -d 'Define a remote'
 complete -c cftool -n '__cftool_is "config"' -a list -d 'List the remotes'
 complete -c cftool -n '__cftool_is "config"' -a show -d 'Show a remote, secrets hidden'

@@ -67,6 +67,7 @@ CACHE: dict[str, tuple[str, str, str]] = {
     "flush": ("cmd_cache", "flush", "Upload what is pending."),
     "clear": ("cmd_cache", "clear", "Drop what can be fetched again."),
     "fsck": ("cmd_cache", "fsck", "Check cached files against the journal."),
+    "compact": ("cmd_cache_compact", "compact", "Rewrite archives that are mostly dead."),
 }
 GROUPS = {"config": CONFIG, "trash": TRASH, "cache": CACHE}
 

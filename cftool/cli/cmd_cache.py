@@ -17,7 +17,7 @@ from cftool.core.errors import CftoolError, ConfigError, NotFound
 from cftool.core.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _NOBODY = (ConnectionRefusedError, FileNotFoundError)  # has it open
 Remote = Annotated[str | None, Argument(metavar="[REMOTE:]")]
@@ -39,26 +39,11 @@ def status(session: Session, remote: Remote = None) -> int:
         session.out.line(f"{session.out.name(said['cache'])}: {used} cached, {count} not uploaded{dirty}{owned}")
         if said["mounted"]:
             for line in cache_words.statistics(said):
-                session.out.line(f"  {line}")
+                session.out.line(f"  {session.out.name(line)}")
         for row in said["pending"]:
             session.out.line(f"  {_row(session, row)}")
-        if said["mounted"]:
-            for line in _statistics(session, said):
-                session.out.line(f"  {line}")
 
     return _each(session, remote, show, metadata=metadata_caches.show)
-
-
-def _statistics(session: Session, said: dict[str, Any]) -> "Iterator[str]":
-    """What the process that has the cache open has done, and what went wrong: what `--stats-dir` shows, in words."""
-    yield (
-        f"{formats.plural(said['hits'], 'hit')}, {said['misses']} missed; {formats.size(said['uploaded'])} uploaded,"
-        f" {formats.size(said['downloaded'])} downloaded; {formats.plural(said['conflicts'], 'conflict')}"
-    )
-    for kind, error in said["errors"].items():
-        yield f"{formats.plural(error['count'], 'error')} ({session.out.name(kind)}): {session.out.name(error['text'])}"
-    for problem in said["problems"]:
-        yield session.out.name(problem)
 
 
 def flush(

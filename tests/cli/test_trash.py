@@ -44,6 +44,8 @@ def test_a_directory_for_the_trash(run, here):
     run("restore", "dst/f", "again", "--trash=bin")
     assert (here / "again").read_text() == "old"
     assert len(run("trash", "list", "dst", "--trash=bin").lines) == 1
+    run("trash", "empty", "dst", "--trash=bin")
+    assert run("trash", "list", "dst", "--trash=bin").lines == []
     assert "below the destination" in run("cp", "-r", "--trash=/tmp/x", "src", "dst", code=2).err
 
 

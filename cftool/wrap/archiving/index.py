@@ -210,6 +210,40 @@ class Index:
                 return
             after = page[-1][1]
 
+    # ---- for compaction
+
+    def links(self) -> list[tuple[str, str, str]]:
+        """(pack, "replaces" or "requires", pack named)."""
+        with self._reading() as db:
+            return db.execute(
+                "SELECT packs.name, kind, links.name FROM links JOIN packs ON packs.number = links.pack"
+            ).fetchall()
+
+    def containers(self) -> set[str]:
+        """What any record, superseded or not, says to hold its bytes."""
+        with self._reading() as db:
+            return {each for (each,) in db.execute("SELECT DISTINCT container FROM records")}
+
+    def holds(self, name: str) -> bool:
+        """Whether a pack has the bytes of a record that counts."""
+        with self._reading() as db:
+            return showing.holds(db, name)
+
+    def live_bytes(self) -> dict[str, int]:
+        """By pack or object: how many bytes of it records that count have."""
+        with self._reading() as db:
+            return showing.live_bytes(db)
+
+    def carried(self, names: Iterable[str]) -> Iterator[Record]:
+        """The records that count and that these packs carry or hold the bytes of, in the order of their paths."""
+        with self._reading() as db:
+            return iter(showing.carried(db, list(names)))
+
+    def ends(self, names: Iterable[str]) -> list[tuple[str, int, bool]]:
+        """The ends of records that these packs tell of: id, when, and whether any other pack has the record."""
+        with self._reading() as db:
+            return showing.ends(db, list(names))
+
     # ---- the database
 
     @contextmanager

@@ -144,3 +144,52 @@ def stands_for(db: sqlite3.Connection, origin: bytes, record: Record) -> tuple[s
             if each.is_dir is record.is_dir and (each.is_dir or each.content == record.content)
         )
     )
+
+
+# The newest copy of a record is the one that counts.
+_NEWEST = (
+    f"{_COUNTING} AND NOT EXISTS (SELECT 1 FROM records AS later JOIN packs AS its ON its.number = later.pack"  # noqa: S608
+    " WHERE later.id = records.id AND its.ignored = 0 AND its.name > packs.name)"
+)
+
+
+def holds(db: sqlite3.Connection, name: str) -> bool:
+    """Whether a record that counts has its bytes in this pack."""
+    return db.execute(f"SELECT 1 {_NEWEST} AND records.container = ? LIMIT 1", (name,)).fetchone() is not None
+
+
+def live_bytes(db: sqlite3.Connection) -> dict[str, int]:
+    """By pack or object: bytes of members that count, headers included; what several records share counts once."""
+    query = (
+        "SELECT container, sum(size) FROM (SELECT records.container, max((records.size + 511) / 512 * 512"  # noqa: S608
+        f" + CASE WHEN length(records.path) > 100 THEN 4096 ELSE 512 END) AS size {_NEWEST}"
+        " GROUP BY records.container, records.at) GROUP BY container"
+    )
+    return dict(db.execute(query).fetchall())
+
+
+def carried(db: sqlite3.Connection, packs: list[str]) -> list[Record]:
+    """The records that count and that these packs carry, or hold the bytes of."""
+    _choose(db, packs)
+    found = db.execute(
+        f"SELECT {rows.QUALIFIED} {_NEWEST} AND (packs.name IN chosen OR records.container IN chosen)"
+        " ORDER BY records.path, records.id"
+    )
+    return [rows.record(row) for row in found.fetchall()]
+
+
+def ends(db: sqlite3.Connection, packs: list[str]) -> list[tuple[str, int, bool]]:
+    """The ends of records that these packs tell of; whether any other pack has the record."""
+    _choose(db, packs)
+    found = db.execute(
+        "SELECT dead.id, min(dead.at_ns), EXISTS (SELECT 1 FROM records JOIN packs AS its ON its.number = records.pack"
+        " WHERE records.id = dead.id AND its.name NOT IN chosen) FROM dead JOIN packs ON packs.number = dead.pack"
+        " WHERE packs.name IN chosen GROUP BY dead.id ORDER BY dead.id"
+    )
+    return [(each, when, bool(elsewhere)) for each, when, elsewhere in found]
+
+
+def _choose(db: sqlite3.Connection, packs: list[str]) -> None:
+    db.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (name TEXT PRIMARY KEY)")
+    db.execute("DELETE FROM chosen")
+    db.executemany("INSERT INTO chosen VALUES (?)", [(name,) for name in packs])

@@ -32,6 +32,7 @@ from cftool.core.types import (
 from cftool.core.wrapper import StatefulWrapper
 from cftool.wrap.archiving import looking, names, reading, trees
 from cftool.wrap.archiving.change import Change, Found
+from cftool.wrap.archiving.compaction import Compacted, Compaction
 from cftool.wrap.archiving.index import Index
 from cftool.wrap.archiving.large import Large
 from cftool.wrap.archiving.manifest import Record
@@ -394,6 +395,11 @@ class ArchivingStore(StatefulWrapper):
         return entry
 
     # ---- the rest
+
+    def compact(self) -> Compacted:
+        """Write packs anew that are mostly dead or small, and remove what was replaced a day ago (the grace)."""
+        with self._changing:
+            return Compaction(self.inner, self.index, self.packs, self.settings).run()
 
     def usage(self) -> Usage:
         """Of the store below."""
