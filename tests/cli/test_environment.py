@@ -104,7 +104,7 @@ class TestInternalErrors:
     def broken(self, monkeypatch):
         from cftool.cli import cmd_stat
 
-        def raises(*args):
+        def raises(*args, **named):
             raise RuntimeError("secret_access_key=hunter2 is odd\x1b[31m")
 
         monkeypatch.setattr(cmd_stat, "exits", None)
