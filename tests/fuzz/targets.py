@@ -17,6 +17,7 @@ from cftool.config import address, file, memory, sizes
 from cftool.core import paths
 from cftool.core.errors import (
     ConfigError,
+    IntegrityError,
     ListingError,
     LoginRequired,
     NotADirectory,
@@ -34,6 +35,9 @@ from cftool.testing import fake_sugarsync, fake_webdav
 from cftool.testing.http_fake import FakeRequest
 from cftool.transfer.spool import Sorter, Spool
 from cftool.transfer.state import PairState
+from cftool.wrap.archiving import manifest as archive_manifest
+from cftool.wrap.archiving import names as archive_names
+from cftool.wrap.archiving import tar as archive_tar
 from cftool.wrap.metadata import place as metadata_place
 from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool_providers.dropbox import _sessions as dropbox_sessions
@@ -430,6 +434,49 @@ def _metadata() -> bytes:
     return found
 
 
+_PACK = archive_names.PackName(f"{1:010x}-{'a' * 16}-a00.tar", f"{1:010x}-{'a' * 16}", 0xA00)
+
+
+def manifest(data: bytes) -> None:
+    """What it says is of files that can be, and comes out the same when it is written again."""
+    found = archive_manifest.decode(data, _PACK, 1 << 20)
+    assert archive_manifest.decode(archive_manifest.encode(found, _PACK.stem), _PACK, 1 << 20) == found
+    for record in found.entries:
+        assert record.path
+        assert not archive_names.reserved(record.path)
+        assert ".." not in record.path.split("/")
+        record.entry(record.path)
+
+
+def _manifest() -> bytes:
+    record = archive_manifest.Record
+    entries = (
+        record(f"{_PACK.stem}.0", "dir", True, host="here"),
+        record(
+            f"{_PACK.stem}.1",
+            "dir/\u00e4\udcff",
+            False,
+            (f"{_PACK.stem}.7",),
+            5,
+            None,
+            1,
+            "v",
+            {"md5": "0" * 32},
+            "",
+            512,
+        ),
+        record(f"{_PACK.stem}.9", "other", False, (), 5, 1, 1, "v", {}, f"{_PACK.stem}.object", 0, "over", "there"),
+    )
+    found = archive_manifest.Manifest(1, "here", entries, ((f"{_PACK.stem}.3", 1),), (_PACK.name,), (_PACK.name,))
+    return archive_manifest.encode(found, _PACK.stem)
+
+
+def pack_end(data: bytes) -> None:
+    """What is taken is the manifest of an end that this program writes."""
+    found = archive_tar.manifest_of(data)
+    assert data.endswith(archive_tar.padding(len(found)) + archive_tar.END)
+
+
 def token_file(data: bytes) -> None:
     tokens = oauth.TokenFile(str(SCRATCH), "fuzz", "remote")
     _written(os.path.relpath(tokens.path, SCRATCH), data)
@@ -547,6 +594,8 @@ TARGETS = (
         (b"s3:bucket/a/../key", b"work,region=eu,endpoint_url='http://h:1/x':/p", b"./a:b"),
     ),
     Target("sizes and durations", sizes_and_durations, (), (b"10M", b"1.5 GiB", b"1h30m", b"7d")),
+    Target("archive manifest", manifest, (ProtocolError,), (_manifest(),)),
+    Target("end of a pack", pack_end, (IntegrityError,), (archive_tar.tail(_manifest(), 1),)),
     Target("metadata database", metadata_database, (), (_metadata(),)),
     Target("state database", state_database, (StoreError, sqlite3.Error), (_database(),)),
     Target("token file", token_file, (), (_SAVED,)),
