@@ -16,7 +16,9 @@ from cftool_providers.memory import MemoryStore
 
 
 def all_errors(cls=errors.CftoolError):
-    return [cls, *(e for sub in cls.__subclasses__() for e in all_errors(sub))]
+    """Those of this layer: what others derive from them has makers and meanings of its own."""
+    ours = [sub for sub in cls.__subclasses__() if sub.__module__ == errors.__name__]
+    return [cls, *(e for sub in ours for e in all_errors(sub))]
 
 
 # ---- entries

@@ -107,7 +107,7 @@ def test_reader_from_the_start_gets_the_rest_ahead_in_ever_longer_stretches(stor
     assert got == content
     fetched = sorted(remote.ranges)
     assert sum(end - start for start, end in fetched) == len(content)
-    assert len(fetched) < 20
+    assert len(fetched) < 32  # fewer than blocks, and than half of the reads
     assert max(end - start for start, end in fetched) == 4 * BLOCK
 
 
