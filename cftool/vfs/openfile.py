@@ -216,8 +216,6 @@ class OpenFile:
             self.version = None if row is None else row.entry().version
             self._dirty = False
             self._seen = (size, -1 if fresh else changed_ns)
-            if self.backing is not None:
-                self.draft.reserve(0)  # the kernel may write on without a word
             return modified_ns
 
     def upload(self, path: str, *, timeout: float) -> None:
