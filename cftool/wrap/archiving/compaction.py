@@ -136,10 +136,7 @@ class Compaction:
         return Draft(self._packs.new_stem(), self._settings.host, int(self._settings.now() * 1e9))
 
     def _written(self, draft: Draft) -> str:
-        known = {pack.name for pack in self._index.packs()}
-        self._packs.write(draft.stem, draft.manifest(), draft.blocks)
-        [name] = {pack.name for pack in self._index.packs()} - known
-        return name
+        return self._packs.write(draft.stem, draft.manifest(), draft.blocks)
 
     def _content_of(self, record: Record) -> bytes:
         if not record.size:

@@ -118,8 +118,8 @@ class Packs:
         found = manifest.decode(tar.manifest_of(data), pack, size - pack.tail)
         return manifest.placed(found, pack.name), size
 
-    def write(self, stem: str, found: Manifest, contents: Iterable[bytes]) -> None:
-        """Put a pack on the remote and into the index. `contents` are the blocks of the members, in order."""
+    def write(self, stem: str, found: Manifest, contents: Iterable[bytes]) -> str:
+        """Put a pack on the remote and into the index; its name. `contents` are the blocks of the members, in order."""
         end = tar.tail(manifest.encode(found, stem), found.made_ns)
         name = names.pack_name(stem, len(end))
         data = b"".join((*contents, end))
@@ -132,6 +132,7 @@ class Packs:
         pack = names.parse_pack(name)
         assert pack is not None
         self._index.add(pack, len(data), stored.stored_ns, manifest.placed(found, name))
+        return name
 
     def new_stem(self) -> str:
         """For a pack that supersedes what the index knows."""
