@@ -8,6 +8,7 @@ from cftool.cli import formats
 from cftool.cli.each import each
 from cftool.cli.session import Session
 from cftool.core.errors import ConfigError
+from cftool.core.wrapper import layers
 
 if TYPE_CHECKING:
     from cftool.wrap.archiving.compaction import Compacted
@@ -45,12 +46,10 @@ def _has_archive(session: Session, name: str) -> bool:
 
 def _archive(store: Any, address: str) -> Any:
     """The archiving layer of a stack."""
-    layer = store
-    while layer is not None and not hasattr(layer, "compact"):
-        layer = getattr(layer, "inner", None)
-    if layer is None:
-        raise ConfigError(f"{address} has no archive; `archive = true` in the stack of its configuration makes one")
-    return layer
+    for layer in layers(store):
+        if hasattr(layer, "compact"):
+            return layer
+    raise ConfigError(f"{address} has no archive; `archive = true` in the stack of its configuration makes one")
 
 
 def _fields(address: str, done: "Compacted") -> dict[str, object]:

@@ -24,14 +24,20 @@ from cftool.core.types import (
 )
 
 
-def ask_always(store: Store) -> None:
-    """No layer of this stack answers from memory any more: for who must see how it is now, as transfers must."""
+def layers(store: Store) -> Iterator[object]:
+    """The wrappers of a stack, outermost first, and the provider's store."""
     layer: object = store
     while layer is not None:
+        yield layer
+        layer = getattr(layer, "inner", None)
+
+
+def ask_always(store: Store) -> None:
+    """No layer of this stack answers from memory any more: for who must see how it is now, as transfers must."""
+    for layer in layers(store):
         turn = getattr(layer, "ask_always", None)
         if turn is not None:
             turn()
-        layer = getattr(layer, "inner", None)
 
 
 def look(store: Store, path: str) -> Entry:
