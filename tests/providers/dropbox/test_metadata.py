@@ -8,7 +8,7 @@ from cftool.core.errors import NotFound
 from cftool.testing.clock import FakeClock
 from cftool.testing.contract import StoreContract
 from cftool.wrap.metadata.store import MetadataCachingStore
-from tests.wrap.metadata.kit import names, put
+from tests.wrap.metadata.kit import names, put, soon_old
 
 
 class Runs:
@@ -126,13 +126,7 @@ class TestContract(StoreContract):
 
     @pytest.fixture
     def store(self, new_lab, tmp_path):
-        clock = FakeClock(1.0)
-
-        def ticking():
-            clock.advance(1)
-            return clock()
-
-        store = MetadataCachingStore(new_lab().open(), ttl=0.5, directory=str(tmp_path / "metadata"), clock=ticking)
+        store = soon_old(new_lab().open(), tmp_path / "metadata")
         yield store
         store.close()
 

@@ -71,3 +71,14 @@ def missing(store, path):
 
 def put(store, path, data=b"new"):
     return store.write(path, BytesSource(data))
+
+
+def soon_old(inner, directory):
+    """A cache whose clock moves on at each look, so that nothing in it is believed unless the feed confirms it."""
+    clock = FakeClock(1.0)
+
+    def ticking():
+        clock.advance(1)
+        return clock()
+
+    return MetadataCachingStore(inner, ttl=0.5, directory=str(directory), clock=ticking)
