@@ -1,8 +1,10 @@
 """How many requests of one remote may run at once, and until when none may: shared by all its clients in the process.
 
-The limit halves when the service says "slow down" (once per round, not once per refused request), climbs back by one
-per round, and beyond its start it rises only while the throughput rises with it. `hold` stops every worker of the
-remote until the time that Retry-After named. Thread-safe.
+The limit halves when the service says "slow down" (once per round, not once per refused request) and climbs back by one
+per round. Beyond its start it rises only while the throughput rises with it: at first it doubles from round to round,
+since at a high latency most of a short job would be over before small steps had found the right limit; after the
+first trial that brought nothing, or a refusal, by an eighth at a time. `hold` stops every worker of the remote until
+the time that Retry-After named. Thread-safe.
 """
 
 import threading
@@ -12,7 +14,9 @@ from collections.abc import Callable
 from cftool.http.forks import renew_after_fork
 
 _WINDOW = 1.0  # seconds over which throughput is compared
-_GAIN = 1.05  # a rise of the limit by an eighth must bring this much to be kept
+_OPENING_WINDOW = 0.03  # the same while the limit doubles, where a round does not take longer
+_OPENING_GAIN = 1.25  # a doubled limit must bring this much to be kept
+_GAIN = 1.05  # a rise by an eighth this much
 _REST = 20  # windows without another trial after one that brought nothing
 
 
@@ -43,6 +47,9 @@ class Pacer:
         self._window_done = 0
         self._before: float | None = None  # throughput before the trial that is running
         self._rest = 0
+        self._opening = True  # the limit doubles still
+        self._settling = True  # the first round, and that after a rise: connections are made, which says nothing
+        self._below = self.start  # the limit before the last doubling
         renew_after_fork(self)
 
     def after_fork(self) -> None:
@@ -113,6 +120,7 @@ class Pacer:
             self._last_cut = self._clock()
             self.limit = max(1, self.limit // 2)
             self._round = 0
+            self._opening = False
             self._restart_window(self._last_cut)
 
     def succeeded(self, count: int, saturated: bool) -> None:
@@ -129,12 +137,34 @@ class Pacer:
             self._window_done += count
             if not saturated:
                 self._restart_window(now)
+            elif self._opening:
+                self._open(now)
             elif now - self._window_start >= _WINDOW:
                 self._explore(self._window_done / (now - self._window_start))
                 self._window_start, self._window_done = now, 0
 
     def _restart_window(self, now: float) -> None:
         self._window_start, self._window_done, self._before = now, 0, None
+
+    def _open(self, now: float) -> None:
+        """Twice the limit after each round that was faster than the one before."""
+        if self._window_done < self.limit or now - self._window_start < _OPENING_WINDOW:
+            return
+        if self._settling:
+            self._settling = False
+        else:
+            rate = self._window_done / (now - self._window_start)
+            if self._before is not None and rate < self._before * _OPENING_GAIN:
+                self.limit = self._below
+                self._before, self._rest, self._opening = None, _REST, False
+            elif self.limit < self.ceiling:
+                self._before, self._below = rate, self.limit
+                self.limit = min(self.ceiling, self.limit * 2)
+                self._settling = True
+                self._changed.notify_all()
+            else:
+                self._before, self._opening = None, False
+        self._window_start, self._window_done = now, 0
 
     def _explore(self, rate: float) -> None:
         """A full window at this limit made `rate` answers a second: try an eighth more, or take the last trial back."""
