@@ -1,5 +1,6 @@
 """Stores over the fake Google Cloud Storage, on both transports and over both APIs, and what the tests here share."""
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -114,6 +115,16 @@ def key() -> tuple[str, object]:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return pem.decode(), private.public_key()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _key_is_checked_once() -> Iterator[None]:
+    """To load a key is to test its primes, 30 ms of CPU for each of some thousand stores of the same key."""
+    from cryptography.hazmat.primitives import serialization
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serialization, "load_pem_private_key", functools.cache(serialization.load_pem_private_key))
+        yield
 
 
 @pytest.fixture
