@@ -11,8 +11,9 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from tests import warm
 from tests.dav_servers import DavServer
 from tests.servers import S3Server, tool
 
@@ -78,19 +79,20 @@ class Cftool:
 
     def run(self, *args: object, code: int | None = 0, stdin: bytes | None = None) -> Done:
         """Run to the end; another exit code than `code` (None: any) is an AssertionError with all that was printed."""
-        command = [tool("cftool"), *map(str, args)]
-        finished = subprocess.run(
-            command,
-            input=stdin,
-            stdin=None if stdin is not None else subprocess.DEVNULL,
-            capture_output=True,
-            env=self.environment(),
-            timeout=PATIENCE,
-            check=False,
-        )
-        done = Done(
-            tuple(map(str, args)), finished.returncode, finished.stdout, finished.stderr.decode(errors="replace")
-        )
+        command, environment = [tool("cftool"), *map(str, args)], self.environment()
+        if warm.fits(environment):
+            done = _warm(command, environment, stdin)
+        else:
+            finished = subprocess.run(
+                command,
+                input=stdin,
+                stdin=None if stdin is not None else subprocess.DEVNULL,
+                capture_output=True,
+                env=environment,
+                timeout=PATIENCE,
+                check=False,
+            )
+            done = _done(command, finished.returncode, finished.stdout, finished.stderr)
         assert "Traceback" not in done.err, done
         assert code is None or done.code == code, done
         return done
@@ -110,6 +112,33 @@ class Cftool:
             yield process
         finally:
             kill(process)
+
+
+def _done(command: Sequence[str], code: int, out: bytes, err: bytes) -> Done:
+    return Done(tuple(command[1:]), code, out, err.decode(errors="replace"))
+
+
+_forking = warm.Warm()
+
+
+def _warm(command: Sequence[str], environment: Mapping[str, str], stdin: bytes | None) -> Done:
+    """As `subprocess.run` would, without a new interpreter; files in memory stand for pipes of any size."""
+    with (
+        open(os.devnull, "rb") if stdin is None else _memory(stdin) as source,
+        _memory() as out,
+        _memory() as err,
+    ):
+        code = _forking.run(command, environment, [end.fileno() for end in (source, out, err)], PATIENCE)
+        for end in (out, err):
+            end.seek(0)
+        return _done(command, code, out.read(), err.read())
+
+
+def _memory(content: bytes = b"") -> BinaryIO:
+    end = open(os.memfd_create("end"), "w+b", buffering=0)  # noqa: SIM115 - the caller's to close
+    end.write(content)
+    end.seek(0)
+    return end
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
