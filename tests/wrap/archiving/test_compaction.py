@@ -1,6 +1,7 @@
 """Compaction: nothing that is shown changes, whoever looks and wherever it stops; what is dead goes after the grace."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,16 @@ class Dying(MemoryStore):
         return self._step(lambda: super(Dying, self).delete(path))
 
 
+class Timeless(MemoryStore):
+    """Keeps no time of its own, as a local directory."""
+
+    def scan(self, path):
+        return (entry._replace(stored_ns=None) for entry in super().scan(path))
+
+    def write(self, *words, **more):
+        return super().write(*words, **more)._replace(stored_ns=None)
+
+
 class Machines:
     def __init__(self, folder):
         self.space = Space("memory")
@@ -72,8 +83,8 @@ class Machines:
 
 
 @pytest.fixture
-def machine(tmp_path):
-    machines = Machines(tmp_path)
+def machine(cache_directory):
+    machines = Machines(Path(cache_directory))
     yield machines
     machines.close()
 
@@ -144,12 +155,12 @@ def test_many_small_packs_become_one(machine):
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_it_may_end_at_any_change(machine, tmp_path, after):
+def test_it_may_end_at_any_change(machine, cache_directory, after):
     """Of the remote, before and after it was done; also in the run that removes what was replaced."""
     points = 0
     for later in (0, DAY + 1):
         for k in range(1, 30):
-            machines = Machines(tmp_path / f"{later}-{k}")
+            machines = Machines(Path(cache_directory, f"{later}-{k}"))
             store = machines("one")
             worn(store)
             before = tree(store)
@@ -206,6 +217,22 @@ def test_a_reader_with_an_old_index_finds_what_was_moved(machine):
     machine.clock.now += DAY + 1
     store.compact()
     assert ops.read_bytes(reader, "d/f18") == before["d/f18"][0]
+
+
+def test_where_the_service_keeps_no_time_the_grace_begins_when_it_is_seen_first(machine):
+    store = machine("one", Timeless(machine.space))
+    worn(store)
+    before = tree(store)
+    stray = names.place(names.object_name(names.new_stem(7)))
+    MemoryStore(machine.space).write(stray, BytesSource(b"cut off"))
+    assert store.compact().made == 1
+    machine.clock.now += DAY + 1
+    other = machine("two", Timeless(machine.space))
+    assert other.compact().removed == 0  # it has seen all of it just now
+    known = machine.packs()
+    assert store.compact().removed > 1
+    assert stray.rpartition("/")[2] in known - machine.packs()
+    assert tree(store) == tree(other) == tree(machine("three")) == before
 
 
 def test_an_object_that_nothing_names_goes_after_the_grace(machine):
