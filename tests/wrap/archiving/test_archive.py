@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -22,14 +23,16 @@ def space():
 
 
 @pytest.fixture
-def machine(space, tmp_path):
+def machine(space, cache_directory):
     """Another machine at each call: its own state and its own count of requests."""
     opened = []
 
     def one(name, **more):
         requests = Counter()
         store = ArchivingStore(
-            MemoryStore(space, requests=requests), str(tmp_path / name), ArchiveSettings(fresh=0, host=name, **more)
+            MemoryStore(space, requests=requests),
+            os.path.join(cache_directory, name),
+            ArchiveSettings(fresh=0, host=name, **more),
         )
         store.requests = requests
         opened.append(store)
@@ -242,13 +245,14 @@ def test_a_pack_that_cannot_be_understood_is_an_error_that_names_it(machine, spa
             list(machine(f"machine{number}").walk(""))
 
 
-def test_a_damaged_index_is_set_aside_and_built_anew(machine, tmp_path):
+def test_a_damaged_index_is_set_aside_and_built_anew(machine, cache_directory):
     store = machine("a")
     put_all(store, small(10))
     store.close()
-    (tmp_path / "a" / "index.sqlite").write_bytes(b"no database" * 1000)
+    state = Path(cache_directory, "a")
+    (state / "index.sqlite").write_bytes(b"no database" * 1000)
     assert files(machine("a")) == small(10)
-    assert [name for name in os.listdir(tmp_path / "a") if "damaged" in name]
+    assert [name for name in os.listdir(state) if "damaged" in name]
 
 
 def test_the_reserved_directory_cannot_be_named(machine):
