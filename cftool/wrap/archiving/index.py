@@ -259,9 +259,8 @@ class Index:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            db = self._opened()
             try:
-                yield db
+                yield self._opened()
             except sqlite3.DatabaseError as error:
                 raise sqlite.store_error_of(error, self._path) from error
 

@@ -1,12 +1,13 @@
 """Compaction: nothing that is shown changes, whoever looks and wherever it stops; what is dead goes after the grace."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cftool.core import ops
-from cftool.core.errors import NotFound, TemporaryError
+from cftool.core.errors import IntegrityError, NotFound, TemporaryError
 from cftool.core.sources import BytesSource
 from cftool.core.types import WriteItem
 from cftool.wrap.archiving import ArchiveSettings, ArchivingStore, names
@@ -245,3 +246,58 @@ def test_an_object_that_nothing_names_goes_after_the_grace(machine):
     assert store.compact().removed == 1
     with pytest.raises(NotFound):
         MemoryStore(machine.space).stat(stray)
+
+
+def test_packs_are_cut_as_others_are_and_empty_files_are_kept(machine):
+    store = machine("one")
+    store.settings = replace(store.settings, pack_bytes=3_000, pack_files=5)
+    for n in range(9):
+        store.write(f"f{n}", BytesSource(bytes([n]) * 1_000))
+    for n in range(9):
+        store.write(f"empty{n}", BytesSource(b""))
+    before = tree(store)
+    done = store.compact()
+    assert (done.rewritten, done.made > 2) == (18, True)
+    assert tree(store) == tree(machine("two")) == before
+
+
+def test_where_all_is_dead_nothing_is_written_but_that(machine):
+    store = machine("one")
+    put(store, **{f"f{n}": b"x" * 1_000 for n in range(5)})
+    store.delete_many(list(store.scan("")))
+    for result in store.delete_many(list(store.scan(""))):
+        assert result.error is None
+    done = store.compact()
+    assert (done.rewritten, done.made) == (1, 0)
+    assert tree(store) == tree(machine("two")) == {}
+
+
+def test_a_damaged_member_is_not_written_anew(machine):
+    store = machine("one")
+    put(store, **{f"f{n}": bytes([n]) * 1_000 for n in range(5)})
+    for n in range(4):
+        store.delete(f"f{n}")
+    below = MemoryStore(machine.space)
+    first = min(entry.path for entry in below.scan(names.DIRECTORY))
+    data = ops.read_bytes(below, first)
+    ops.write_bytes(below, first, data.replace(bytes([4]) * 1_000, bytes([5]) * 1_000))
+    known = machine.packs()
+    with pytest.raises(IntegrityError) as caught:
+        store.compact()
+    assert caught.value.path == "f4"
+    assert machine.packs() == known
+
+
+def test_what_another_machine_has_removed_already_is_no_error(machine):
+    class Raced(MemoryStore):
+        def delete(self, path):
+            super().delete(path)
+            super().delete(path)
+
+    store = machine("one", Raced(machine.space))
+    worn(store)
+    before = tree(store)
+    store.compact()
+    machine.clock.now += DAY + 1
+    assert store.compact().removed > 0
+    assert tree(store) == before
