@@ -1,16 +1,20 @@
 """The stacks of wrappers that the conformance suite and the model run over."""
 
+import os
 import tempfile
 from itertools import cycle
 
 from cftool.core.wrapper import Wrapper
 from cftool.stack import build
 from cftool.testing.clock import FakeClock
+from cftool.wrap.archiving import ArchiveSettings, ArchivingStore
+from cftool.wrap.caching import CachingStore
 from cftool.wrap.check import CheckStore
 from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool.wrap.prefix import PrefixStore
 from cftool.wrap.readonly import ReadOnlyStore
 from cftool.wrap.resume import ResumeStore
+from tests.wrap.caching.kit import Clock, settings
 
 
 def cached(store):
@@ -90,4 +94,50 @@ STACKS = {
     "all": lambda store: CheckStore(PrefixStore(cached(ResumeStore(store)), "a/root")),
     "views_of_views": lambda store: CheckStore(PrefixStore(PrefixStore(cached(store), "ä"), "b c")),
     "built": lambda store: build(store, root="bucket/backups", metadata_cache=3600),
+}
+
+
+def archived(store):
+    """Small files in packs, looked for before every answer; the index is kept for as long as the store is open."""
+    return ArchivingStore(ResumeStore(store), None, ArchiveSettings(fresh=0))
+
+
+class Pending(CachingStore):
+    """A write-back cache, which goes with the store."""
+
+    def __init__(self, store):
+        self.folder = tempfile.TemporaryDirectory(
+            prefix="cftool-cache-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None
+        )
+        super().__init__(store, self.folder.name, settings(Clock()))
+
+    def close(self):
+        super().close()
+        self.folder.cleanup()
+
+
+class Uploaded(Pending):
+    """As that, and all is uploaded before a call returns."""
+
+
+def _uploaded(name):
+    def member(self, *args, **kwargs):
+        result = getattr(CachingStore, name)(self, *args, **kwargs)
+        assert self.flush() == []
+        return result if result is None else self.stat(result.path)
+
+    return member
+
+
+for _name in ("write", "delete", "mkdir", "rmdir", "move", "copy", "set_modified"):
+    setattr(Uploaded, _name, _uploaded(_name))
+
+# With an archive of small files; by the store that they stand over.
+ARCHIVES = {
+    "metadata_over_archiving": lambda store: CheckStore(PrefixStore(cached(archived(store)), "ä")),
+    "archiving_below_a_view": lambda store: CheckStore(PrefixStore(archived(PrefixStore(store, "bucket/b")), "c")),
+    "caching_over_archiving": lambda store: CheckStore(PrefixStore(Pending(archived(store)), "a/root")),
+    "caching_over_metadata_over_archiving": lambda store: CheckStore(
+        PrefixStore(Uploaded(cached(archived(store))), "a/root")
+    ),
 }

@@ -160,17 +160,13 @@ class Change:
         self._born.setdefault(paths.parent(record.path), set()).add(record.path)
         return record
 
-    def remove(self, path: str) -> Found:
-        """A file, or an empty directory; a plain one is the caller's to remove."""
-        found = self.at(path)
-        if found is None:
-            raise NotFound("not found", path=path)
+    def remove(self, path: str, found: Found) -> None:
+        """A file, or an empty directory, which was found there; a plain one is the caller's to remove."""
         if found.is_dir and not self.is_empty(path):
             raise DirectoryNotEmpty("is not empty", path=path)
         self.settle(path)
         self._dead(found.ids)
         self._planned[path] = None
-        return found
 
     def remove_name(self, path: str) -> None:
         """A plain file that the caller removed."""

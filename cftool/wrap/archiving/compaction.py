@@ -60,25 +60,28 @@ class Compaction:
         for name in gone:
             self._delete(name)
         self._index.drop(gone)
-        named = self._index.containers()
-        objects = [name for name, entry in listing.objects.items() if name not in named and self._old(entry.stored_ns)]
+        objects = self._strays(listing)
         for name in objects:
             self._delete(name)
         return len(gone) + len(objects)
 
     def _replaced(self, listing: Listing) -> list[str]:
         """Packs that nothing needs any more, and of which every machine had the time to hear so."""
+        old = {pack.name for pack in self._index.packs() if pack.name in listing.packs and self._old(pack.stored_ns)}
         links = self._index.links()
-        found: set[str] = set()
-        for name, entry in listing.packs.items():
-            replaces = [other for pack, kind, other in links if pack == name and kind == "replaces"]
-            requires = [other for pack, kind, other in links if pack == name and kind == "requires"]
-            if replaces and self._old(entry.stored_ns) and listing.packs.keys() >= set(requires):
-                found |= set(replaces) & listing.packs.keys()
-        return sorted(name for name in found if not self._index.holds(name))
+        lacking = {pack for pack, kind, other in links if kind == "requires" and other not in listing.packs}
+        found = {other for pack, kind, other in links if kind == "replaces" and pack in old - lacking}
+        return sorted(name for name in found & listing.packs.keys() if not self._index.holds(name))
 
-    def _old(self, stored_ns: int | None) -> bool:
-        return stored_ns is not None and self._settings.now() - stored_ns / 1e9 >= self._settings.grace
+    def _strays(self, listing: Listing) -> list[str]:
+        """Objects that no record names, and did not long ago: so none that is about to be named."""
+        named = self._index.containers()
+        unnamed = [name for name in listing.objects if name not in named]
+        seen = self._index.strays(unnamed, int(self._settings.now() * 1e9))
+        return [name for name in unnamed if self._old(listing.objects[name].stored_ns or seen[name])]
+
+    def _old(self, when_ns: int) -> bool:
+        return self._settings.now() - when_ns / 1e9 >= self._settings.grace
 
     def _delete(self, name: str) -> None:
         try:

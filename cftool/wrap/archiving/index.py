@@ -23,11 +23,11 @@ from cftool.wrap.archiving.manifest import Manifest, Record
 from cftool.wrap.archiving.names import MAX_LAMPORT, PackName
 
 _PAGE = 1_000
-_FORMAT = 1
+_FORMAT = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS packs (
     number INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, lamport INTEGER NOT NULL, size INTEGER NOT NULL,
-    made_ns INTEGER NOT NULL, stored_ns INTEGER, ignored INTEGER NOT NULL DEFAULT 0);
+    made_ns INTEGER NOT NULL, stored_ns INTEGER NOT NULL, ignored INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS records (
     number INTEGER PRIMARY KEY, pack INTEGER NOT NULL, id TEXT NOT NULL, path BLOB NOT NULL, is_dir INTEGER NOT NULL,
     size INTEGER NOT NULL, modified_ns INTEGER, stored_ns INTEGER NOT NULL, version TEXT NOT NULL, hashes TEXT NOT NULL,
@@ -42,6 +42,7 @@ CREATE INDEX IF NOT EXISTS dead_by_pack ON dead (pack);
 CREATE TABLE IF NOT EXISTS links (pack INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS links_by_pack ON links (pack);
 CREATE INDEX IF NOT EXISTS links_by_name ON links (name);
+CREATE TABLE IF NOT EXISTS strays (name TEXT PRIMARY KEY, seen_ns INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS shown (
     key BLOB PRIMARY KEY, path BLOB NOT NULL, parent BLOB NOT NULL, origin BLOB NOT NULL, record INTEGER) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS shown_by_path ON shown (path);
@@ -75,7 +76,7 @@ class Pack(NamedTuple):
     name: str
     size: int
     made_ns: int
-    stored_ns: int | None
+    stored_ns: int
     ignored: int
 
 
@@ -112,7 +113,7 @@ class Index:
         with self._reading() as db:
             return int(db.execute("SELECT coalesce(max(lamport), 0) FROM packs").fetchone()[0])
 
-    def add(self, pack: PackName, size: int, stored_ns: int | None, manifest: Manifest) -> None:
+    def add(self, pack: PackName, size: int, stored_ns: int, manifest: Manifest) -> None:
         """Take in a pack; nothing where it is known already."""
         with self._changing() as db:
             if db.execute("SELECT 1 FROM packs WHERE name = ?", (pack.name,)).fetchone():
@@ -224,6 +225,15 @@ class Index:
         with self._reading() as db:
             return {each for (each,) in db.execute("SELECT DISTINCT container FROM records")}
 
+    def strays(self, names: Iterable[str], now_ns: int) -> dict[str, int]:
+        """When each of these, which no record names, was first seen to be so; what else was seen is forgotten."""
+        with self._changing() as db:
+            known = dict(db.execute("SELECT name, seen_ns FROM strays"))
+            found = {name: known.get(name, now_ns) for name in names}
+            db.execute("DELETE FROM strays")
+            db.executemany("INSERT INTO strays VALUES (?, ?)", found.items())
+            return found
+
     def holds(self, name: str) -> bool:
         """Whether a pack has the bytes of a record that counts."""
         with self._reading() as db:
@@ -249,9 +259,8 @@ class Index:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            db = self._opened()
             try:
-                yield db
+                yield self._opened()
             except sqlite3.DatabaseError as error:
                 raise sqlite.store_error_of(error, self._path) from error
 
@@ -291,7 +300,8 @@ class Index:
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("BEGIN IMMEDIATE")  # another process may be at it
         if db.execute("PRAGMA user_version").fetchone()[0] != _FORMAT:
-            for table in ("packs", "records", "dead", "links", "shown"):  # of another version of cftool: built anew
+            # Of another version of cftool: built anew.
+            for table in ("packs", "records", "dead", "links", "strays", "shown"):
                 db.execute(f"DROP TABLE IF EXISTS {table}")
             for statement in _TABLES.split(";"):
                 db.execute(statement)

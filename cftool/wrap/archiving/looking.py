@@ -3,7 +3,7 @@
 import heapq
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from cftool.core import paths
@@ -39,7 +39,7 @@ def scan(inner: Store, index: Index, path: str) -> Iterator[Entry]:
     """One level."""
     node = _directory(index, path)
     yield from (child.entry() for child in index.children(path))
-    for entry in _there(node, path, inner, inner.scan(path)):
+    for entry in _there(node, path, inner, inner.scan):
         if not names.reserved(entry.path):
             yield from _beside(index, entry)
 
@@ -54,13 +54,14 @@ def _directory(index: Index, path: str) -> Node | None:
     return node
 
 
-def _there(node: Node | None, path: str, inner: Store, entries: Iterator[Entry]) -> Iterable[Entry]:
+def _there(node: Node | None, path: str, inner: Store, listed: Callable[[str], Iterator[Entry]]) -> Iterable[Entry]:
     """The plain entries of a directory; none where only we have it."""
     if names.reserved(path):
         raise NotFound("not found", op="scan", path=path)
     if node is not None and paths.problem(path, inner.features.names) is not None:
         return ()
     try:
+        entries = listed(path)
         first = next(entries, None)
     except (NotFound, NotADirectory):
         if node is None:
@@ -91,12 +92,9 @@ def walk(inner: Store, index: Index, path: str) -> Iterator[Entry]:
     """All below, in the order of the merge."""
     node = _directory(index, path)
     ours = ((paths.entry_key(entry), entry) for entry in (child.entry() for child in index.below(path)))
-    there = _there(node, path, inner, Plain(inner, listing=True).walk(path))
-    last = b""
-    for key, entry in heapq.merge(ours, _ordered(index, there), key=lambda each: each[0]):
-        if key != last:  # a directory that both have
-            yield entry
-        last = key
+    there = _there(node, path, inner, Plain(inner, listing=True).walk)
+    for _, entry in heapq.merge(ours, _ordered(index, there), key=lambda each: each[0]):
+        yield entry
 
 
 def _ordered(index: Index, entries: Iterable[Entry]) -> Iterator[tuple[bytes, Entry]]:

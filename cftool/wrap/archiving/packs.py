@@ -102,7 +102,7 @@ class Packs:
             return
         except (IntegrityError, ProtocolError) as error:
             raise damaged(pack.name, error) from error
-        self._index.add(pack, size, entry.stored_ns, found)
+        self._index.add(pack, size, self._stored(entry), found)
 
     def read_manifest(self, pack: names.PackName, size: int | None) -> tuple[Manifest, int]:
         """What a pack says, and its size. Raises IntegrityError, ProtocolError."""
@@ -131,8 +131,12 @@ class Packs:
         )
         pack = names.parse_pack(name)
         assert pack is not None
-        self._index.add(pack, len(data), stored.stored_ns, manifest.placed(found, name))
+        self._index.add(pack, len(data), self._stored(stored), manifest.placed(found, name))
         return name
+
+    def _stored(self, entry: Entry) -> int:
+        """The service's time of a pack; where it keeps none, when this machine saw it first: nobody else's clock."""
+        return int(self._settings.now() * 1e9) if entry.stored_ns is None else entry.stored_ns
 
     def new_stem(self) -> str:
         """For a pack that supersedes what the index knows."""

@@ -110,18 +110,15 @@ def _rows(db: sqlite3.Connection, path: bytes) -> tuple[list[_Row], list[bytes]]
 def _heads(db: sqlite3.Connection, path: bytes) -> tuple[int | None, list[tuple[int, Record]]]:
     """The number of the directory's record, and one record for each content, the first one having the name."""
     copies = {row[1]: row for row in db.execute(_HEADS, (path,))}
-    directory: tuple[str, int] | None = None
+    directory: int | None = None
     contents: dict[tuple[int, str], tuple[int, Record]] = {}
-    for number, *columns in copies.values():
+    for _, (number, *columns) in sorted(copies.items()):  # by id: the highest comes last, and stays
         record = rows.record(columns)
         if record.is_dir:
-            directory = max(directory or (record.id, number), (record.id, number))
-        elif record.content not in contents or contents[record.content][1].id < record.id:
+            directory = number
+        else:
             contents[record.content] = (number, record)
-    return (
-        None if directory is None else directory[1],
-        sorted(contents.values(), key=lambda each: each[1].id, reverse=True),
-    )
+    return directory, sorted(contents.values(), key=lambda each: each[1].id, reverse=True)
 
 
 def _conflict(db: sqlite3.Connection, path: bytes, number: int, record: Record) -> _Row:

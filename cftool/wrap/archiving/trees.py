@@ -60,7 +60,7 @@ def _remove_one(change: Change, inner: Store, entry: Entry) -> bool:
         change.plain.gone(found.plain.path)
         change.remove_name(path)
         return False
-    change.remove(path)
+    change.remove(path, found)
     if found.is_dir:
         plain = change.plain.at(path)
         if plain is not None and plain.is_dir:

@@ -3,13 +3,15 @@
 import os
 import subprocess
 from collections import Counter
+from pathlib import Path
+from types import NoneType
 
 import pytest
 
 from cftool.core import ops
-from cftool.core.errors import InvalidName, ListingError, NotFound
+from cftool.core.errors import ConnectionFailed, InvalidName, IsADirectory, ListingError, NotFound, Unsupported
 from cftool.core.sources import BytesSource
-from cftool.core.types import ReadItem, WriteItem
+from cftool.core.types import Entry, Kind, Leftover, ReadItem, Usage, WriteItem
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.testing.targets import MemoryTarget
 from cftool.wrap.archiving import ArchiveSettings, ArchivingStore
@@ -22,14 +24,16 @@ def space():
 
 
 @pytest.fixture
-def machine(space, tmp_path):
+def machine(space, cache_directory):
     """Another machine at each call: its own state and its own count of requests."""
     opened = []
 
     def one(name, **more):
         requests = Counter()
         store = ArchivingStore(
-            MemoryStore(space, requests=requests), str(tmp_path / name), ArchiveSettings(fresh=0, host=name, **more)
+            MemoryStore(space, requests=requests),
+            os.path.join(cache_directory, name),
+            ArchiveSettings(fresh=0, host=name, **more),
         )
         store.requests = requests
         opened.append(store)
@@ -242,13 +246,14 @@ def test_a_pack_that_cannot_be_understood_is_an_error_that_names_it(machine, spa
             list(machine(f"machine{number}").walk(""))
 
 
-def test_a_damaged_index_is_set_aside_and_built_anew(machine, tmp_path):
+def test_a_damaged_index_is_set_aside_and_built_anew(machine, cache_directory):
     store = machine("a")
     put_all(store, small(10))
     store.close()
-    (tmp_path / "a" / "index.sqlite").write_bytes(b"no database" * 1000)
+    state = Path(cache_directory, "a")
+    (state / "index.sqlite").write_bytes(b"no database" * 1000)
     assert files(machine("a")) == small(10)
-    assert [name for name in os.listdir(tmp_path / "a") if "damaged" in name]
+    assert [name for name in os.listdir(state) if "damaged" in name]
 
 
 def test_the_reserved_directory_cannot_be_named(machine):
@@ -269,3 +274,95 @@ def test_a_write_that_fails_leaves_the_old_or_the_new_file(space, tmp_path, lost
         ops.write_bytes(store, "f", b"new")
     assert files(store) == {"f": b"new" if lost else b"old"}
     store.close()
+
+
+def test_a_batch_that_cannot_be_written_is_told_file_by_file(space):
+    faulty = FaultyStore(MemoryStore(space), {"write": [None, Fault(), Fault()]})
+    store = ArchivingStore(faulty, None, ArchiveSettings(fresh=0))
+    put_all(store, {"a": b"a", "b": b"b"})
+    failed = {r.path: type(r.error) for r in store.write_many(WriteItem(p, BytesSource(b"new")) for p in ("a", "c"))}
+    assert failed == {"a": ConnectionFailed, "c": ConnectionFailed}
+    failed = {r.path: type(r.error) for r in store.delete_many([store.stat("a"), Entry("x/y", Kind.FILE)])}
+    assert failed == {"a": ConnectionFailed, "x/y": NoneType}
+    assert files(store) == {"a": b"a", "b": b"b"}
+    store.close()
+
+
+def test_of_one_path_twice_in_a_batch_the_last_one_stays(machine):
+    results = machine("a").write_many(WriteItem("d/f", BytesSource(data)) for data in (b"first", b"last"))
+    assert [r.error for r in results] == [None, None]
+    assert files(machine("b")) == {"d/f": b"last"}
+
+
+def test_what_was_sent_is_told_as_it_goes(machine):
+    told = []
+    [result] = machine("a").write_many([WriteItem("f", BytesSource(b"12345"), progress=told.append)])
+    assert (result.error, told) == (None, [5])
+
+
+def test_the_root_stays(machine):
+    store = machine("a")
+    with pytest.raises(InvalidName, match="root"):
+        store.rmdir("")
+    [result] = store.delete_many([Entry("", Kind.DIRECTORY)])
+    assert isinstance(result.error, IsADirectory)
+    assert store.mkdir("").is_dir
+    assert store.stat("").is_dir
+
+
+def test_what_makes_no_sense_with_packs_is_refused(machine):
+    store = machine("a")
+    for act in (lambda: store.changes(None), lambda: store.link("f"), lambda: store.delete_dir("d")):
+        with pytest.raises(Unsupported):
+            act()
+
+
+def test_of_the_store_below_are_space_and_what_uploads_left(space):
+    class Below(MemoryStore):
+        removed = ()
+
+        def usage(self):
+            return Usage(1, 2, 3)
+
+        def leftovers(self, path, *, older_than=None):
+            return iter([Leftover(path, "id", None, None, own=older_than is None)])
+
+        def remove_leftover(self, leftover):
+            self.removed = (*self.removed, leftover.path)
+
+    store = ArchivingStore(Below(space), None)
+    assert store.usage() == Usage(1, 2, 3)
+    [left] = store.leftovers("d", older_than=5)
+    store.remove_leftover(left)
+    assert (left.own, store.inner.removed) == (False, ("d",))
+    assert store.probe("d") == MemoryStore(space).probe("d")
+    store.close()
+
+
+def test_a_directory_is_there_while_something_is_in_it_whoever_removed_it(machine):
+    a, b = machine("a"), machine("b")
+    a.mkdir("d")
+    raced(a, b, lambda: a.rmdir("d"), lambda: ops.write_bytes(b, "d/f", b"new"))
+    assert {e.path for e in a.walk("")} == {"d", "d/f"}
+    a.move("d", "e")
+    assert files(b) == {"e/f": b"new"}
+    b.delete("e/f")
+    assert [e.path for e in a.walk("")] == ["e"]
+
+
+def test_a_conflict_name_that_is_taken_gets_a_number(machine):
+    a, b, c = machine("a"), machine("b"), machine("c")
+    ops.write_bytes(a, "f.txt", b"base")
+    c.packs.refresh(now=True)
+    raced(a, b, lambda: ops.write_bytes(a, "f.txt", b"from a"), lambda: ops.write_bytes(b, "f.txt", b"from b"))
+    [name] = files(a).keys() - {"f.txt"}
+    loser = files(a)[name]
+    refresh, c.packs.refresh = c.packs.refresh, lambda now=False: None  # it knows of no conflict
+    ops.write_bytes(c, name, b"from c")
+    c.packs.refresh = refresh
+    found = files(a)
+    assert found == files(b) == files(c)
+    assert found[name] == b"from c"
+    assert found[name.replace(").txt", " 2).txt")] == loser
+    c.delete(name)  # the other one has become a file of its own name
+    assert files(a).keys() == found.keys() - {name}

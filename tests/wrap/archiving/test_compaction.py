@@ -1,11 +1,13 @@
 """Compaction: nothing that is shown changes, whoever looks and wherever it stops; what is dead goes after the grace."""
 
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from cftool.core import ops
-from cftool.core.errors import NotFound, TemporaryError
+from cftool.core.errors import IntegrityError, NotFound, TemporaryError
 from cftool.core.sources import BytesSource
 from cftool.core.types import WriteItem
 from cftool.wrap.archiving import ArchiveSettings, ArchivingStore, names
@@ -50,6 +52,16 @@ class Dying(MemoryStore):
         return self._step(lambda: super(Dying, self).delete(path))
 
 
+class Timeless(MemoryStore):
+    """Keeps no time of its own, as a local directory."""
+
+    def scan(self, path):
+        return (entry._replace(stored_ns=None) for entry in super().scan(path))
+
+    def write(self, *words, **more):
+        return super().write(*words, **more)._replace(stored_ns=None)
+
+
 class Machines:
     def __init__(self, folder):
         self.space = Space("memory")
@@ -72,8 +84,8 @@ class Machines:
 
 
 @pytest.fixture
-def machine(tmp_path):
-    machines = Machines(tmp_path)
+def machine(cache_directory):
+    machines = Machines(Path(cache_directory))
     yield machines
     machines.close()
 
@@ -144,12 +156,12 @@ def test_many_small_packs_become_one(machine):
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_it_may_end_at_any_change(machine, tmp_path, after):
+def test_it_may_end_at_any_change(machine, cache_directory, after):
     """Of the remote, before and after it was done; also in the run that removes what was replaced."""
     points = 0
     for later in (0, DAY + 1):
         for k in range(1, 30):
-            machines = Machines(tmp_path / f"{later}-{k}")
+            machines = Machines(Path(cache_directory, f"{later}-{k}"))
             store = machines("one")
             worn(store)
             before = tree(store)
@@ -208,6 +220,22 @@ def test_a_reader_with_an_old_index_finds_what_was_moved(machine):
     assert ops.read_bytes(reader, "d/f18") == before["d/f18"][0]
 
 
+def test_where_the_service_keeps_no_time_the_grace_begins_when_it_is_seen_first(machine):
+    store = machine("one", Timeless(machine.space))
+    worn(store)
+    before = tree(store)
+    stray = names.place(names.object_name(names.new_stem(7)))
+    MemoryStore(machine.space).write(stray, BytesSource(b"cut off"))
+    assert store.compact().made == 1
+    machine.clock.now += DAY + 1
+    other = machine("two", Timeless(machine.space))
+    assert other.compact().removed == 0  # it has seen all of it just now
+    known = machine.packs()
+    assert store.compact().removed > 1
+    assert stray.rpartition("/")[2] in known - machine.packs()
+    assert tree(store) == tree(other) == tree(machine("three")) == before
+
+
 def test_an_object_that_nothing_names_goes_after_the_grace(machine):
     store = machine("one")
     put(store, file=b"f")
@@ -218,3 +246,58 @@ def test_an_object_that_nothing_names_goes_after_the_grace(machine):
     assert store.compact().removed == 1
     with pytest.raises(NotFound):
         MemoryStore(machine.space).stat(stray)
+
+
+def test_packs_are_cut_as_others_are_and_empty_files_are_kept(machine):
+    store = machine("one")
+    store.settings = replace(store.settings, pack_bytes=3_000, pack_files=5)
+    for n in range(9):
+        store.write(f"f{n}", BytesSource(bytes([n]) * 1_000))
+    for n in range(9):
+        store.write(f"empty{n}", BytesSource(b""))
+    before = tree(store)
+    done = store.compact()
+    assert (done.rewritten, done.made > 2) == (18, True)
+    assert tree(store) == tree(machine("two")) == before
+
+
+def test_where_all_is_dead_nothing_is_written_but_that(machine):
+    store = machine("one")
+    put(store, **{f"f{n}": b"x" * 1_000 for n in range(5)})
+    store.delete_many(list(store.scan("")))
+    for result in store.delete_many(list(store.scan(""))):
+        assert result.error is None
+    done = store.compact()
+    assert (done.rewritten, done.made) == (1, 0)
+    assert tree(store) == tree(machine("two")) == {}
+
+
+def test_a_damaged_member_is_not_written_anew(machine):
+    store = machine("one")
+    put(store, **{f"f{n}": bytes([n]) * 1_000 for n in range(5)})
+    for n in range(4):
+        store.delete(f"f{n}")
+    below = MemoryStore(machine.space)
+    first = min(entry.path for entry in below.scan(names.DIRECTORY))
+    data = ops.read_bytes(below, first)
+    ops.write_bytes(below, first, data.replace(bytes([4]) * 1_000, bytes([5]) * 1_000))
+    known = machine.packs()
+    with pytest.raises(IntegrityError) as caught:
+        store.compact()
+    assert caught.value.path == "f4"
+    assert machine.packs() == known
+
+
+def test_what_another_machine_has_removed_already_is_no_error(machine):
+    class Raced(MemoryStore):
+        def delete(self, path):
+            super().delete(path)
+            super().delete(path)
+
+    store = machine("one", Raced(machine.space))
+    worn(store)
+    before = tree(store)
+    store.compact()
+    machine.clock.now += DAY + 1
+    assert store.compact().removed > 0
+    assert tree(store) == before

@@ -10,6 +10,7 @@ from cftool.core.provider import Context
 from cftool.testing.contract import StoreContract
 from cftool.wrap.archiving import ArchiveSettings, ArchivingStore
 from cftool.wrap.check import CheckStore
+from cftool.wrap.prefix import PrefixStore
 from cftool_providers.memory import MemoryStore
 from tests.wrap.caching.kit import FlatMemory
 
@@ -34,6 +35,8 @@ MAKERS = {
     "local": _local,
 }
 
+VIEWS = {"memory", "local"}  # of a directory of the archive
+
 
 @pytest.mark.parametrize("below", MAKERS)
 class TestArchivingStore(StoreContract):
@@ -42,6 +45,8 @@ class TestArchivingStore(StoreContract):
         folder = os.path.join(cache_directory, "below")
         os.mkdir(folder)
         state = os.path.join(cache_directory, "state")
-        store = CheckStore(ArchivingStore(MAKERS[below](folder), state, ArchiveSettings(fresh=0)))
+        store = ArchivingStore(MAKERS[below](folder), state, ArchiveSettings(fresh=0))
+        store = CheckStore(PrefixStore(store, "a/root") if below in VIEWS else store)
+        store.mkdir("")
         yield store
         store.close()
