@@ -4,7 +4,7 @@ import tempfile
 from itertools import cycle
 
 from cftool.core.wrapper import Wrapper
-from cftool.stack import build
+from cftool.stack import Metadata, build
 from cftool.testing.clock import FakeClock
 from cftool.wrap.check import CheckStore
 from cftool.wrap.metadata.store import MetadataCachingStore
@@ -89,5 +89,5 @@ STACKS = {
     "readonly_reading": ReadingThrough,
     "all": lambda store: CheckStore(PrefixStore(cached(ResumeStore(store)), "a/root")),
     "views_of_views": lambda store: CheckStore(PrefixStore(PrefixStore(cached(store), "ä"), "b c")),
-    "built": lambda store: build(store, root="bucket/backups", metadata_cache=3600),
+    "built": lambda store: build(store, root="bucket/backups", metadata=Metadata(3600)),
 }
