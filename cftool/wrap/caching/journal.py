@@ -350,6 +350,11 @@ class Journal:
                 ),
             )  # fmt: skip
 
+    def rebase(self, seq: int, base: str) -> None:
+        """Rows that waited for the result of that one are based on this."""
+        with self._transaction() as db:
+            db.execute("UPDATE pending SET base = ?, after = NULL WHERE after = ?", (base, seq))
+
     def grow(self, row: Pending, content: Content) -> None:
         """Content was written to after its row was made."""
         with self._transaction() as db:

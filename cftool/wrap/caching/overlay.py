@@ -188,9 +188,6 @@ class Overlay:
         for row in rows:
             self._lay(row)
 
-    def __bool__(self) -> bool:
-        return bool(self.rows)
-
     # Who only looks at what is shown needs neither of these, and who opens a large journal not at once.
 
     @cached_property
