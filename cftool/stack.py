@@ -85,17 +85,18 @@ class Metadata:
     view: str = ""
 
 
+UNCACHED = Metadata()
+
+
 def build(
     store: Store,
     *,
     root: str = "",
     read_only: bool = False,
-    metadata_cache: float = 0,
-    metadata: Metadata | None = None,
+    metadata: Metadata = UNCACHED,
     visit: Iterable[str] = (),
 ) -> Store:
     """The wrappers around a provider's store. `visit`: the directories of its caches that have something pending."""
-    metadata = Metadata(metadata_cache) if metadata is None else metadata
     store = below_cache(store, read_only=read_only, metadata=replace(metadata, seconds=0) if visit else metadata)
     for directory in visit:
         from cftool.wrap.caching.visiting import VisitingStore  # seldom needed
@@ -432,10 +433,11 @@ def _local(address: Address, root: str, path: str, remote: RemoteConfig, context
         caches.bring_local(
             context.state_dir, place, lambda: provider.open({"root": "/"}, provider_context("local", "local", context))
         )
+    inner = provider.open({"root": root}, provider_context(remote.name, "local", context))
     store = build(
-        provider.open({"root": root}, provider_context(remote.name, "local", context)),
+        inner,
         read_only=context.read_only or bool(remote.stack.read_only),
-        metadata_cache=0 if context.fresh else _first(context.metadata_cache, remote.stack.metadata_cache),
+        metadata=_metadata(inner, _first(context.metadata_cache, remote.stack.metadata_cache), {}, context),
     )
     return Opened(store, path, address, place, place)
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 
 from tests import dav_servers
@@ -15,6 +16,10 @@ from tests.servers import S3Server, moto_s3, rclone_s3
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As shells start what runs in the background; the programs under test would inherit it and obey it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A machine that has other work takes its time: how long an example takes says nothing.
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.load_profile("busy")
 
 FOREIGN = ("AWS_", "CFTOOL_", "RCLONE_", "S3_")
 FOLDERS = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cftool.cli import exits, formats
 from cftool.core import paths
-from cftool.core.errors import ConfigError, NotADirectory, NotFound, StoreError
+from cftool.core.errors import ConfigError, NotADirectory, NotFound, StoreError, Unnamed
 from cftool.core.types import Entry, Kind
 
 if TYPE_CHECKING:
@@ -140,11 +140,18 @@ class Listing:
         """One directory, as far as it is selected."""
         select = self._select
         if select is None:
-            return store.scan(path)
+            return self._named(store.scan(path))
         from cftool.transfer.select import timed
 
-        entries = timed(store, select, list(store.scan(path)))
+        entries = timed(store, select, list(self._named(store.scan(path))))
         return (one for one in entries if (select.directory(one.path) if one.is_dir else select.file(one)))
+
+    def _named(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        """What can be shown; that something cannot is told."""
+        try:
+            yield from entries
+        except Unnamed as error:
+            self.codes.append(self._session.report(error, self._where))
 
     def _tell_unmet(self) -> None:
         if self._select is not None:

@@ -8,7 +8,7 @@ goes up `cache_expiration_time` seconds after the last write to it, at `sync`, o
 """
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from cftool.cached import Running, with_metadata
@@ -119,17 +119,10 @@ class MultiprocessingCachingStore(Store):
         return self._flags.cache or 0.0
 
     def get_configuration(self, config: object = None) -> dict[str, Any]:
-        """How it was set up: seconds and bytes."""
-        flags = self._flags
-        return {
-            **super().get_configuration(config),
-            "cache": flags.cache,
-            "metadata_cache": flags.metadata_cache,
-            "cache_size": flags.cache_size,
-            "hard_cache_size_limit": flags.hard_cache_size_limit,
-            "cache_id": os.path.basename(self._running.directory),
-            "archive": self._ARCHIVE,
-        }
+        """How it was set up, as the `stack` table of a configuration says it: seconds and bytes."""
+        said = {name: value for name, value in asdict(self._flags).items() if value is not None}
+        own = {"archive": self._ARCHIVE, "cache_id": os.path.basename(self._running.directory)}
+        return {**super().get_configuration(config), **said, **own}
 
 
 class _Transparent(MultiprocessingCachingStore, TransparentStore):

@@ -8,7 +8,8 @@
         ├── NotFound               ENOENT     ├── AlreadyExists      EEXIST
         ├── NotADirectory          ENOTDIR    ├── IsADirectory       EISDIR
         ├── DirectoryNotEmpty      ENOTEMPTY  ├── InvalidName        EINVAL
-        ├── PermissionDenied       EACCES     │   └── LoginRequired  EACCES
+        ├── PermissionDenied       EACCES     │   └── Unnamed        EINVAL
+        │   └── LoginRequired      EACCES     │
         ├── ReadOnly               EROFS      ├── Unsupported        ENOTSUP
         ├── QuotaExceeded          ENOSPC     ├── TooLarge           EFBIG
         ├── PreconditionFailed     ESTALE     ├── SourceChanged      EBUSY
@@ -125,6 +126,10 @@ class InvalidName(StoreError):
     """The store cannot hold this name, or must not (`..`, NUL); the message says why."""
 
     errno = _errno.EINVAL
+
+
+class Unnamed(InvalidName):
+    """A listing met an entry that a view cannot show; it is raised at the end, when all others have been given."""
 
 
 class PermissionDenied(StoreError):

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from cftool.core import paths
-from cftool.core.errors import Interrupted, ListingError, LoginRequired, StoreError, TemporaryError
+from cftool.core.errors import Interrupted, ListingError, LoginRequired, StoreError, TemporaryError, Unnamed
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry, Features, Kind, WalkOrder
 from cftool.transfer.hidden import TRASH, is_hidden
@@ -39,6 +39,8 @@ _MEMO = 4096  # directories whose selection is remembered
 # These concern the whole service: asking for the next directory would only fail again.
 _GENERAL = (TemporaryError, LoginRequired, Interrupted)
 
+
+_NOWHERE = b"\0"  # no key begins so
 
 _MARK = "\0not selected"  # no service has a NUL in its ids
 
@@ -218,7 +220,7 @@ class Listing:
         last: bytes | None = None
         while True:
             try:
-                batch = list(islice(walk, _CHUNK))
+                batch = self._some(walk)
             except StoreError as error:
                 if not isolate or isinstance(error, _GENERAL) or not error.path:
                     raise
@@ -230,6 +232,15 @@ class Listing:
             last = keyed[-1][0]
             yield self._filtered(keyed)
         yield from _batched(self._by_scan(last))
+
+    def _some(self, entries: Iterator[Entry]) -> list[Entry]:
+        """The next of the store's own; an entry that has no name is told beside the others."""
+        batch: list[Entry] = []
+        try:
+            batch.extend(islice(entries, _CHUNK))
+        except Unnamed as error:
+            self._beside.problems.append(Problem(_NOWHERE, error.path or "", error))
+        return batch
 
     def _filtered(self, keyed: list[Keyed]) -> list[Keyed]:
         if self._how.select is None:
@@ -253,7 +264,7 @@ class Listing:
         with Sorter(self._how.spool_dir, in_memory=self._how.in_memory) as sorter:
             if self._walks:
                 walk = self._store.walk(self._how.root)
-                while batch := list(islice(walk, _CHUNK)):
+                while batch := self._some(walk):
                     for entry in self._selected(batch):
                         sorter.add(key_of(entry.path, entry.kind), entry)
             else:
@@ -299,7 +310,7 @@ class Listing:
         """One directory, sorted; small ones are read to their end before the first entry is given out."""
         keyed: list[Keyed] = []
         entries = self._store.scan(path)
-        while batch := list(islice(entries, _CHUNK)):
+        while batch := self._some(entries):
             keyed += [(exact_key(entry.path, entry.kind), entry) for entry in self._selected(batch)]
             if len(keyed) >= self._how.in_memory:
                 large = self._large(keyed, entries)
@@ -312,7 +323,7 @@ class Listing:
         with Sorter(self._how.spool_dir, in_memory=self._how.in_memory) as sorter:
             for key, entry in keyed:
                 sorter.add(key, entry)
-            while batch := list(islice(rest, _CHUNK)):
+            while batch := self._some(rest):
                 for entry in self._selected(batch):
                     sorter.add(exact_key(entry.path, entry.kind), entry)
             yield from sorter

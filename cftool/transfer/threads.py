@@ -1,14 +1,16 @@
 """A bounded number of calls at once, in threads.
 
 `bounded` pulls items from an iterator and gives results back as they end, never further ahead of its consumer than
-there are threads, so that nothing piles up and a cancelled run ends soon. `Workers` runs calls that report by
-themselves; it is an executor without futures, because a future costs more than the comparison it would wait for.
+there are threads, so that nothing piles up and a cancelled run ends soon. `in_order` gives them back in the order of
+the items, and what has ended waits for what has not, up to a number. `Workers` runs calls that report by themselves;
+it is an executor without futures, because a future costs more than the comparison it would wait for.
 """
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -49,6 +51,40 @@ def bounded(function: Callable[[Item], Value], items: Iterable[Item], *, threads
             waiting -= 1
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_order(
+    function: Callable[[Item], Value],
+    items: Iterable[Item],
+    *,
+    threads: int,
+    ahead: int,
+    settled: Callable[[Item], bool],
+) -> Iterator[Done[Item, Value]]:
+    """`function` of each item that is not `settled` already, at most `threads` at once; in the order of the items.
+
+    At most `ahead` of them wait for one before them.
+    """
+    waiting: deque[tuple[Item, Future[Value] | None]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="transfer")
+    try:
+        for item in items:
+            waiting.append((item, None if settled(item) else pool.submit(function, item)))
+            while waiting and (len(waiting) >= ahead or waiting[0][1] is None or waiting[0][1].done()):
+                yield _ended(*waiting.popleft())
+        while waiting:
+            yield _ended(*waiting.popleft())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ended(item: Item, future: "Future[Value] | None") -> Done[Item, Value]:
+    if future is None:
+        return Done(item)
+    try:
+        return Done(item, future.result())
+    except Exception as error:
+        return Done(item, error=error)
 
 
 class Workers:

@@ -2,10 +2,12 @@
 
 Sizes first, then a hash that both sides know, or that one side lists and the other's bytes give where reading costs no
 network; where both are cheap to read, the bytes themselves. What only its size could be compared of is counted as such.
+Differences are told in the order of the merge, whichever comparison ends first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 from cftool.core.errors import CftoolError, Interrupted, NotFound, PreconditionFailed, StoreError
 from cftool.core.store import Store
@@ -19,14 +21,16 @@ from cftool.transfer.options import Links, Options, Side, Surroundings
 from cftool.transfer.scan import How, Scan, Stopped, is_mark
 from cftool.transfer.select import by_name, chosen, recorded, unmet
 from cftool.transfer.tally import AS_ASKED, Tally
-from cftool.transfer.threads import bounded
+from cftool.transfer.threads import in_order
 
 _PIECE = 1 << 20
 _CHECKERS = 16
 _TELL = 1000
+_AHEAD = 2000  # files, at most, that are compared or told about already and wait for one before them
 _NO_HASH = "no hash is known on both sides (--download compares the bytes)"
 
 Pair = tuple[Entry, Entry]
+Tell = Callable[[], None]  # what needs no comparison any more, for its turn
 
 
 def same_bytes(a: Store, in_a: Entry, b: Store, in_b: Entry) -> bool:
@@ -83,8 +87,11 @@ class Check:
             )
             there = () if missing else scans[1]
             steps = merge(collapse(scans[0], is_mark), collapse(there), ()) if folding else merge(scans[0], there, ())
-            for done in bounded(self._compare, self._pairs(steps, scans), threads=threads):
-                if done.error is not None:
+            items = self._items(steps, scans)
+            for done in in_order(self._compare, items, threads=threads, ahead=_AHEAD, settled=callable):
+                if callable(done.item):
+                    done.item()
+                elif done.error is not None:
                     self._error(done.item, done.error)
                 elif done.value is not None:
                     self._found(done.item[0].path, *done.value)
@@ -118,15 +125,15 @@ class Check:
             self._tally.stopped = self._tally.stopped or "max-duration"
         return bool(self._tally.stopped)
 
-    def _pairs(self, steps: Iterator[tuple[bytes, object, object, object]], scans: list[Scan]) -> Iterator[Pair]:
-        """The pairs of files that sizes do not decide; the rest is told at once."""
+    def _items(self, steps: Iterator[tuple[bytes, object, object, object]], scans: list[Scan]) -> Iterator[Pair | Tell]:
+        """The pairs of files that sizes do not decide, and what is told of the rest."""
         try:
             for key, a, b, _row in steps:
                 if any(key.startswith(problem.key) for scan in scans for problem in scan.problems):
                     continue
-                pair = self._step(a, b)
-                if pair is not None:
-                    yield pair
+                item = self._step(a, b)
+                if item is not None:
+                    yield item
                 if self._cancelled():
                     return
         except Stopped:
@@ -135,36 +142,38 @@ class Check:
             self._tally.failed("", error)
         self._tally.scanned(complete=True)
 
-    def _step(self, a: object, b: object) -> Pair | None:
-        for twins in (a, b):
-            if isinstance(twins, Twins):
-                for entry in twins.entries:
-                    self._tally.differs(entry.path, "!", "several names that the other side cannot tell apart")
-                return None
+    def _step(self, a: object, b: object) -> Pair | Tell | None:
+        if isinstance(a, Twins) or isinstance(b, Twins):
+            return partial(self._twins, a, b)
         if isinstance(a, Entry) and is_mark(a):
             self._tally.skipped_by["excluded"] += 1
             return None
         if isinstance(a, Entry) and a.kind in {Kind.LINK, Kind.OTHER}:
-            if a.kind is Kind.LINK and self._options.links is Links.FOLLOW:
-                self._tally.differs(a.path, "!", "the link leads nowhere")
-                self._tally.failed(a.path, StoreError("the link leads nowhere", op="read", path=a.path))
-                return None
-            self._tally.skipped(a.path, "link" if a.kind is Kind.LINK else "special")
-            return None
+            return partial(self._no_file, a)
         if isinstance(a, Entry):
             self._seen(a)
             if not isinstance(b, Entry):
-                if a.kind is Kind.FILE:
-                    self._tally.differs(a.path, "+")
-                return None
+                return partial(self._tally.differs, a.path, "+") if a.kind is Kind.FILE else None
             if a.kind is Kind.FILE:
                 return self._sized(a, b)
         elif isinstance(b, Entry) and b.kind is Kind.FILE and not self._options.one_way:
             if not chosen(self._b.store, self._selected, b):
                 self._tally.skipped_by["excluded"] += 1
                 return None
-            self._tally.differs(b.path, "-")
+            return partial(self._tally.differs, b.path, "-")
         return None
+
+    def _twins(self, a: object, b: object) -> None:
+        entries = next(twins.entries for twins in (a, b) if isinstance(twins, Twins))
+        for entry in entries:
+            self._tally.differs(entry.path, "!", "several names that the other side cannot tell apart")
+
+    def _no_file(self, a: Entry) -> None:
+        if a.kind is Kind.LINK and self._options.links is Links.FOLLOW:
+            self._tally.differs(a.path, "!", "the link leads nowhere")
+            self._tally.failed(a.path, StoreError("the link leads nowhere", op="read", path=a.path))
+        else:
+            self._tally.skipped(a.path, "link" if a.kind is Kind.LINK else "special")
 
     def _seen(self, entry: Entry) -> None:
         if entry.kind is Kind.FILE:
@@ -174,16 +183,17 @@ class Check:
             if self._told % _TELL == 0:
                 self._tally.scanned(complete=False)
 
-    def _sized(self, a: Entry, b: Entry) -> Pair | None:
+    def _sized(self, a: Entry, b: Entry) -> Pair | Tell | None:
         if b.kind is not Kind.FILE:
-            self._tally.differs(a.path, "*", "kind")
-        elif a.size is not None and b.size is not None and a.size != b.size:
-            self._found(a.path, False, SIZE)
-        elif self._options.size_only and a.size is not None and b.size is not None:
-            self._found(a.path, True, SIZE_ONLY)
-        else:
+            return partial(self._tally.differs, a.path, "*", "kind")
+        if a.size is None or b.size is None:
             return a, b
-        return None
+        if a.size != b.size:
+            return partial(self._found, a.path, False, SIZE)
+        if self._options.size_only:
+            self._found(a.path, True, SIZE_ONLY)
+            return None
+        return a, b
 
     def _found(self, path: str, same: bool, by: str) -> None:
         self._tally.checked += 1
@@ -196,9 +206,12 @@ class Check:
             self._tally.differs(pair[0].path, "!", str(error))
         self._tally.failed(pair[0].path, error)
 
-    def _compare(self, pair: Pair) -> tuple[bool, str]:
+    def _compare(self, pair: Pair | Tell) -> tuple[bool, str]:
         """Whether the contents are the same, and by what; in a thread."""
+        assert not callable(pair)
         a, b = pair
+        if self._tally.stopped or self._around.cancelled():  # many may wait for their turn
+            raise Interrupted("the run is to end", op="read", path=a.path)
         sides = (self._a, self._b)
         cheap = [not side.store.features.remote for side in sides]
         if self._options.download or all(cheap):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from cftool.core import paths
-from cftool.core.errors import InvalidName, IsADirectory, ListingError, StoreError
+from cftool.core.errors import IsADirectory, ListingError, StoreError, Unnamed
 from cftool.core.store import Store
 from cftool.core.types import (
     Cap,
@@ -110,22 +110,21 @@ class PrefixStore(StatefulWrapper):
     def _entries(self, entries: Iterator[Entry], *, skip_unnamed: bool) -> Iterator[Entry]:
         # A million entries pass here: no call for each, and the tuple is made directly.
         lead, cut, new = self._lead, self._cut, tuple.__new__
+        unnamed = False
         try:
             for path, kind, size, modified, stored, version, handle, hashes in entries:
                 if not path.startswith(lead):
                     raise ListingError(f"an entry lies outside of {paths.printable(self.prefix)!r}", path=path)
                 if len(path) == cut:
-                    self._unnamed(kind, skip=skip_unnamed)
+                    # Opaque keys such as `bucket//x` or `bucket/`: seen from `bucket` the first component has no name.
+                    unnamed = unnamed or not skip_unnamed or kind is not Kind.DIRECTORY
                     continue
                 yield new(Entry, (path[cut:], kind, size, modified, stored, version, handle, hashes))
         except StoreError as error:
             self._adjust(error)
             raise
-
-    def _unnamed(self, kind: Kind, *, skip: bool) -> None:
-        """Opaque keys such as `bucket//x` or `bucket/`: seen from `bucket` their first component has no name."""
-        if not skip or kind is not Kind.DIRECTORY:
-            raise InvalidName("there is an entry with the empty name, which a view of this directory cannot show")
+        if unnamed:
+            raise Unnamed(f"{paths.printable(lead)} is an entry itself, which has no name in this directory: left out")
 
     # ---- content
 

@@ -1,7 +1,7 @@
 """`python -m tests.bench`: measures, prints the tables, and writes them to tests/bench/RESULTS.md.
 
 With `--webdav` the server is `rclone serve webdav`, the tables are those of WebDAV, and the file is WEBDAV.md. With
-`--mount` mounts are measured, and the file is MOUNT.md.
+`--mount` mounts are measured, and the file is MOUNT.md; with `--cache` the write-back cache, and it is CACHE.md.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.bench import cache
 from tests.bench import lab as labs
 from tests.bench.clients import Client
 from tests.bench.mount import MountBench
@@ -24,6 +25,7 @@ from tests.bench.tables import Bench, Table
 RESULTS = Path(__file__).with_name("RESULTS.md")
 WEBDAV = Path(__file__).with_name("WEBDAV.md")
 MOUNT = Path(__file__).with_name("MOUNT.md")
+CACHE = Path(__file__).with_name("CACHE.md")
 S3_NOTE = (
     "rclone runs with 32 transfers; `no hashes` adds `--s3-disable-checksum --ignore-checksum --s3-no-head`.",
     "cftool verifies all that it writes and reads.",
@@ -48,6 +50,10 @@ def main() -> None:
     options = _arguments()
     started = time.time()
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # servers and mounts go with us
+    if options.cache:
+        table = cache.measured(options.rounds, options.scratch, lambda text: print(text, file=sys.stderr))
+        _give("\n".join([*_facts("--cache", options, started), "", *table]) + "\n", CACHE, options)
+        return
     with (
         tempfile.TemporaryDirectory(prefix="cftool-bench-", dir=options.scratch) as folder,
         _lab(options, folder) as lab,
@@ -96,6 +102,7 @@ def _arguments() -> argparse.Namespace:
     where.add_argument("--s3lab", metavar="PATH", help="the binary of the measuring stand-in, started from here")
     where.add_argument("--webdav", action="store_true", help="the tables of WebDAV, on `rclone serve webdav`")
     parser.add_argument("--mount", action="store_true", help="mounts, beside rclone's")
+    parser.add_argument("--cache", action="store_true", help="the write-back cache with very many pending files")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=ONLY, help="one table; may be repeated")
     parser.add_argument(
@@ -132,26 +139,31 @@ def _machine() -> str:
     return f"{os.cpu_count()} x {model}, {memory} GiB, {system}, Python {platform.python_version()}"
 
 
-def _head(lab: labs.Lab, options: argparse.Namespace, started: float, names: tuple[str, ...]) -> list[str]:
+def _facts(what: str, options: argparse.Namespace, started: float) -> list[str]:
     arguments = [f"--rounds {options.rounds}", *(f"--only {name}" for name in options.only or ())]
-    if options.webdav:
-        arguments.append("--webdav")
-    if options.mount:
-        arguments.append("--mount")
+    if what:
+        arguments.append(what)
     if options.s3lab:
         arguments.append(f"--s3lab {shlex.quote(Path(options.s3lab).name)}")
     if options.server:
         arguments.append("--server URL")
     if options.scratch:
         arguments.append(f"--scratch {shlex.quote(options.scratch)}")
-    said = {name: Client(name, lab, Path()).version() for name in names}
-    versions = ", ".join(f"{name} {version.rpartition(' ')[2]}" for name, version in said.items())
     return [
         "# Measured",
         "",
         f"- command: `python -m tests.bench {' '.join(arguments)}`",
         f"- date: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(started))}, {time.time() - started:.0f} s",
         f"- machine: {_machine()}; load {os.getloadavg()[0]:.1f}",
+    ]
+
+
+def _head(lab: labs.Lab, options: argparse.Namespace, started: float, names: tuple[str, ...]) -> list[str]:
+    what = " ".join(name for name, said in (("--webdav", options.webdav), ("--mount", options.mount)) if said)
+    said = {name: Client(name, lab, Path()).version() for name in names}
+    versions = ", ".join(f"{name} {version.rpartition(' ')[2]}" for name, version in said.items())
+    return [
+        *_facts(what, options, started),
         f"- versions: {versions}",
         f"- server: {lab.name} on the same machine, over the loopback",
         "",

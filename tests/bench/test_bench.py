@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from tests.bench import cache
 from tests.bench.measure import Cost, apart, median, run
 from tests.bench.tables import Bar
 
@@ -42,3 +43,14 @@ def test_what_is_counted_apart_comes_back_or_ends_the_benchmark():
     assert apart(lambda: 42) == 42
     with pytest.raises(SystemExit, match="counted"):
         apart(lambda: sys.exit("no such thing"))
+
+
+def test_what_a_cache_with_many_pending_files_costs_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "PENDING", 7)
+    heard = []
+    lines = cache.measured(1, str(tmp_path), heard.append)
+    assert [line.split(" | ")[0] for line in lines if "7" in line.split(" | ")[0]] == [
+        "| open with 7 pending files", "| open with 7 pending files", "| 7 pending files",
+    ]  # fmt: skip
+    assert len(heard) == 2
+    assert list(tmp_path.iterdir()) == []

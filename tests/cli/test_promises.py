@@ -29,6 +29,25 @@ def test_a_value_that_is_none_is_refused_by_the_name_of_its_flag(run, here, fake
     assert flag in run(*words, code=2).err
 
 
+def test_a_key_that_is_its_directory_with_a_slash_is_named_and_the_rest_goes_on(run, here, fake_s3):
+    """No file can have the name; some programs leave content in such a key."""
+    fake_s3.make("bucket", {"d/": b"content", "d/a": b"1", "d/b/c": b"2"})
+    copied = run("cp", "-r", "lab:bucket/d", "here", code=1)
+    assert "bucket/d/ is an entry itself" in copied.err
+    assert {path.relative_to(here).as_posix() for path in here.rglob("*")} == {"here", "here/a", "here/b", "here/b/c"}
+    (here / "here" / "old").touch()
+    synced = run("sync", "lab:bucket/d", "here", "--json", code=1)
+    assert (synced.summary["deleted"], synced.summary["deletions_withheld"]) == (0, 1)
+    assert synced.of("error")[0]["kind"] == "unnamed"
+    assert (here / "here" / "old").exists()
+    for words, lines in (
+        (("ls",), ["a", "b/"]), (("ls", "-R"), ["a", "b/", "b/c"]), (("ls", "--exclude", "a"), ["b/"]),
+        (("check", "here"), ["+ old"]),
+    ):  # fmt: skip
+        shown = run(*words, "lab:bucket/d", code=1)
+        assert (shown.lines, "bucket/d/ is an entry itself" in shown.err) == (lines, True)
+
+
 @pytest.mark.parametrize("words", [("mkdir", "--parents", "a/b"), ("mkdir", "a/b")])
 def test_parents_are_made_with_and_without_being_asked_for(run, here, words):
     """`mkdir -p` is in many scripts; here it is the rule."""

@@ -162,7 +162,11 @@ def test_the_statistics_count_in_millions_of_bytes(opened):
     assert (other.get_cache_hits(), other.get_cache_misses()) == (1, 1)
     assert 2 <= other.get_downloaded() < 2.1
     assert other.get_download_rate() > 0
-    assert other.get_configuration()["cache_id"] == "other"
+    assert other.get_configuration() == {
+        "name": other.get_name(), "address": other.get_configuration()["address"], "archive": False, "cache": 3600.0,
+        "cache_id": "other", "cache_size": 2_000_000_000, "hard_cache_size_limit": 10_000_000_000,
+        "metadata_cache": 60.0,
+    }  # fmt: skip
     assert other.get_cache_expiration_time() == 3600
 
 

@@ -5,7 +5,7 @@ import tempfile
 from itertools import cycle
 
 from cftool.core.wrapper import Wrapper
-from cftool.stack import build
+from cftool.stack import Metadata, build
 from cftool.testing.clock import FakeClock
 from cftool.wrap.archiving import ArchiveSettings, ArchivingStore
 from cftool.wrap.caching import CachingStore
@@ -93,7 +93,7 @@ STACKS = {
     "readonly_reading": ReadingThrough,
     "all": lambda store: CheckStore(PrefixStore(cached(ResumeStore(store)), "a/root")),
     "views_of_views": lambda store: CheckStore(PrefixStore(PrefixStore(cached(store), "ä"), "b c")),
-    "built": lambda store: build(store, root="bucket/backups", metadata_cache=3600),
+    "built": lambda store: build(store, root="bucket/backups", metadata=Metadata(3600)),
 }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cftool.stack import build
+from cftool.stack import Metadata, build
 from cftool.testing.contract import StoreContract
 from cftool_providers.local.store import LocalStore
 
@@ -12,7 +12,7 @@ class TestLocalStack(StoreContract):
 
     @pytest.fixture
     def store(self, tmp_path):
-        store = build(LocalStore(str(tmp_path)), root="some/tree", metadata_cache=3600)
+        store = build(LocalStore(str(tmp_path)), root="some/tree", metadata=Metadata(3600))
         store.mkdir("")
         yield store
         store.close()

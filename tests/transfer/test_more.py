@@ -1,6 +1,7 @@
 """Single files, check, removal of trees, followed links, cleanup."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,46 @@ def test_check_reports_what_it_could_not_read(up):
     summary = up.check(download=True)
     assert (summary.errors, summary.checked) == ({"permission_denied": 1}, 1)
     assert [(event.sign, event.path) for event in up.told(Differs)] == [("!", "f")]
+
+
+def test_check_tells_differences_in_the_order_of_the_names_whichever_comparison_ends_first(up):
+    """Some are known by their size, some by a link, some only when a slow server has sent the bytes."""
+    names = [f"{number:02}" for number in range(20)]
+    make(here(up.src), {name: b"1" for name in names if name != "07"})
+    os.symlink("00", here(up.src) / "03-link")
+    for name in names:
+        put(up.dst.store, name, {"04": b"longer", "05": b"1"}.get(name, b"2"))
+    last = threading.Event()
+
+    def slow(op, path):
+        if op == "read" and path == "00":
+            assert last.wait(60)
+        elif op == "read" and path == "19":
+            last.set()
+
+    up.dst.store.before = slow
+    for _ in range(2):
+        last.clear()
+        summary = up.check(download=True, checkers=4)
+        assert [event.path for event in up.told((Differs, Skipped))] == sorted({*names, "03-link"} - {"05"})
+        assert (summary.differences, summary.skipped) == (19, {"link": 1})
+
+
+def test_check_that_is_interrupted_compares_nothing_of_what_waits_for_its_turn(up):
+    make(here(up.src), {f"{number:02}": b"1" for number in range(50)})
+    for number in range(50):
+        put(up.dst.store, f"{number:02}", b"2")
+    read, stopped = [], threading.Event()
+    up.cancelled = stopped.is_set
+
+    def stop(op, path):
+        if op == "read":
+            read.append(path)
+            stopped.set()
+
+    up.dst.store.before = stop
+    summary = up.check(download=True, checkers=2)
+    assert (summary.stopped, summary.errors, len(read) <= 2) == ("interrupted", {}, True)
 
 
 def test_check_of_a_missing_side(up):

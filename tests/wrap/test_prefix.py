@@ -11,6 +11,7 @@ from cftool.core.errors import (
     ListingError,
     NotFound,
     StoreError,
+    Unnamed,
 )
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, ChangeSet, Entry, Kind, Leftover, NameRules, ReadItem, Result, WriteItem
@@ -179,17 +180,19 @@ def test_walk_leaves_out_a_directory_without_a_name_but_not_what_is_in_it(memory
     assert [e.path for e in view.walk("")] == ["/x", "y"]
 
 
-def test_scan_refuses_a_directory_without_a_name_because_the_root_has_that_path(memory, view):
+def test_scan_tells_of_a_directory_without_a_name_because_the_root_has_that_path(memory, view):
     memory.scan = lambda path: iter([Entry("a/b/", Kind.DIRECTORY)])
-    with pytest.raises(InvalidName, match="empty name"):
+    with pytest.raises(Unnamed, match="a/b/ is an entry itself"):
         list(view.scan(""))
 
 
 @pytest.mark.parametrize("op", ["scan", "walk"])
-def test_a_file_without_a_name_is_refused_and_not_dropped(memory, view, op):
-    setattr(memory, op, lambda path: iter([Entry("a/b/", Kind.FILE)]))
-    with pytest.raises(InvalidName, match="empty name"):
-        list(getattr(view, op)(""))
+def test_a_file_without_a_name_is_told_when_all_others_were_given(memory, view, op):
+    setattr(memory, op, lambda path: iter([Entry("a/b/", Kind.FILE), Entry("a/b/x", Kind.FILE)]))
+    listing = getattr(view, op)("")
+    assert next(listing).path == "x"
+    with pytest.raises(Unnamed, match="a/b/ is an entry itself"):
+        next(listing)
 
 
 # ---- batches

@@ -103,6 +103,8 @@ class Changing(Local):
             now = None
         elif count > base.mark:  # uploaded since
             now = Entry(path, Kind.FILE, version=version)
+        elif seen is not None and (seen.version or "").startswith(VERSION_PREFIX):
+            now = None  # it was pending, and was dropped before anybody else saw it
         self._condition(path, now, if_version=if_version, if_absent=if_absent)
 
     def make_parents(self, path: str) -> None:

@@ -137,7 +137,8 @@ class Drain(Uploads, Others):
     def _do(self, rows: list[Pending]) -> None:
         store = self._store
         with store.lock:
-            rows = [row for row in rows if row.seq in store.overlay.rows]  # replaced meanwhile
+            current = store.overlay.rows  # some were replaced meanwhile, or have another time
+            rows = [current[row.seq] for row in rows if row.seq in current]
             store.journal.start(rows)
             rows = [self._changed(row, state=State.UPLOADING, save=False) for row in rows]
         try:

@@ -39,12 +39,20 @@ class DataFiles:
     def ids(self) -> Iterator[tuple[int, bool]]:
         """Ids of all files, and whether one is being made."""
         for name in os.listdir(self._fd):
-            stem = name.removesuffix(_NEW)
             try:
-                number = int(stem, 16)
-            except ValueError:
+                yield int(name.removesuffix(_NEW), 16), name.endswith(_NEW)
+            except ValueError:  # nobody's
                 continue
-            yield number, stem != name
+
+    def found(self) -> Iterator[tuple[int, bool, int]]:
+        """The same with the bytes of each. What was given out may be removed meanwhile."""
+        with os.scandir(self._fd) as entries:
+            for entry in entries:
+                try:
+                    number, size = int(entry.name.removesuffix(_NEW), 16), entry.stat(follow_symlinks=False).st_size
+                except (ValueError, FileNotFoundError):  # nobody's; gone
+                    continue
+                yield number, entry.name.endswith(_NEW), size
 
     # ---- making
 

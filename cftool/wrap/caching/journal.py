@@ -161,7 +161,7 @@ class Journal:
 
     def pending(self) -> list[Pending]:
         """All pending rows, oldest first."""
-        return [_pending(row) for row in self._db.execute(f"SELECT {_PENDING} FROM pending ORDER BY seq")]  # noqa: S608
+        return [_pending(*row) for row in self._db.execute(f"SELECT {_PENDING} FROM pending ORDER BY seq")]  # noqa: S608
 
     def shown(self) -> tuple[list[Pending], list[str]]:
         """Pending rows and local directories of one moment, for who only looks."""
@@ -203,8 +203,7 @@ class Journal:
 
     def sizes(self) -> list[tuple[int, int, bool]]:
         """Of all content: id, bytes of the whole file, and whether it is clean."""
-        rows = self._db.execute("SELECT id, size, path IS NOT NULL FROM content").fetchall()
-        return [(int(number), int(size), bool(clean)) for number, size, clean in rows]
+        return self._db.execute("SELECT id, size, path IS NOT NULL FROM content").fetchall()
 
     def content(self, number: int) -> Content | None:
         """One row of content."""
@@ -351,6 +350,11 @@ class Journal:
                 ),
             )  # fmt: skip
 
+    def rebase(self, seq: int, base: str) -> None:
+        """Rows that waited for the result of that one are based on this."""
+        with self._transaction() as db:
+            db.execute("UPDATE pending SET base = ?, after = NULL WHERE after = ?", (base, seq))
+
     def grow(self, row: Pending, content: Content) -> None:
         """Content was written to after its row was made."""
         with self._transaction() as db:
@@ -477,11 +481,12 @@ def _insert_content(
     )  # fmt: skip
 
 
-def _pending(row: tuple[Any, ...]) -> Pending:
-    seq, kind, path, dst, is_dir, *rest = row
-    content, size, modified, base, after, state, *times = rest
+def _pending(
+    seq: int, kind: str, path: bytes, dst: bytes | None, is_dir: int, content: int | None, size: int | None,
+    modified: int | None, base: str | None, after: int | None, state: str, *times: Any,
+) -> Pending:  # fmt: skip
     return Pending(
-        seq, _WHAT[kind], os.fsdecode(path), None if dst is None else os.fsdecode(dst), bool(is_dir), content, size,
+        seq, _WHAT[kind], os.fsdecode(path), None if dst is None else os.fsdecode(dst), is_dir != 0, content, size,
         modified, base, after, _STATE[state], *times,
     )  # fmt: skip
 

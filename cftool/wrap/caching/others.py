@@ -38,16 +38,14 @@ class Others(Settling):
             self._delete(row)
         else:
             moved = self._rename(row)
-            base = None if moved is None else moved.version
+            # Where it got another name, what waits for it is not based on what others put there.
+            base = row.base or "" if moved is None else moved.version
         with store.lock:
-            current = store.overlay.rows.get(row.seq)
-            if current is None:
-                return
-            shown = store.overlay.shown(current) if only_here else None
+            shown = store.overlay.shown(row) if only_here else None
             local = None if shown is None else LocalChange(add=(shown,))
-            for number in store.journal.done(current, base=base, moved=moved, local=local):
+            for number in store.journal.done(row, base=base, moved=moved, local=local):
                 store.files.remove(number)
-            store.overlay.drop(current)
+            store.overlay.drop(row)
             if local is not None:
                 store.overlay.local.change(add=local.add)
             self._based(row.seq, base)

@@ -7,12 +7,16 @@ has it.
 
 import enum
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from cftool.core import paths
-from cftool.wrap.caching.places import Above, Places
+from cftool.wrap.caching.places import Below, Places
 from cftool.wrap.caching.rows import Pending, State, What
 from cftool.wrap.caching.schedule import Schedule
+
+# A class's members are slow to get at, and every row of a large journal is looked at when it is opened.
+_UPLOAD, _MKDIR, _RENAME, _FAILED = What.UPLOAD, What.MKDIR, What.RENAME, State.FAILED
 
 
 class Shows(enum.Enum):
@@ -56,27 +60,27 @@ class LocalDirs:
 
     def __init__(self, directories: Iterable[str] = ()) -> None:
         self._paths: set[str] = set()
-        self._above = Above()
+        self._below = Below(self._paths)
         self.change(add=directories)
 
     def __contains__(self, path: str) -> bool:
         """Whether `path` is one, or is above one."""
-        return path in self._above
+        return path in self._paths or path in self._below
 
     def change(self, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
         """Both are whole paths; what is no change is ignored."""
         for path in remove:
             if path in self._paths:
                 self._paths.discard(path)
-                self._above.remove(paths.join(path, "."))
+                self._below.remove(path)
         for path in add:
             if path and path not in self._paths:
                 self._paths.add(path)
-                self._above.add(paths.join(path, "."))
+                self._below.add(path)
 
     def names(self, directory: str) -> set[str]:
-        """What is shown in `directory` because of them; not to be changed."""
-        return self._above.names(directory)
+        """What is shown in `directory` because of them."""
+        return {_name(path, directory) for path in self._below.inside(directory)}
 
     def below(self, path: str) -> list[str]:
         """Those at or below `path`."""
@@ -92,30 +96,32 @@ class LocalDirs:
         return found
 
 
-@dataclass(slots=True)
 class _Segment:
     """Rows between two renames; `moved` is the rename right before it."""
 
-    moved: Pending | None = None
-    there: dict[str, Pending] = field(default_factory=dict)  # uploads and new directories
-    gone: dict[str, Pending] = field(default_factory=dict)  # removed, with all that was below it then
-    children: dict[str, set[str]] = field(default_factory=dict)  # names that this segment decides, by directory
-    above: Above = field(default_factory=Above)  # of what is there
-    rows: dict[int, Pending] = field(default_factory=dict)
+    __slots__ = ("_gone_below", "above", "gone", "moved", "rows", "there")
+
+    def __init__(self, moved: Pending | None = None) -> None:
+        self.moved = moved
+        self.there: dict[str, Pending] = {}  # uploads and new directories
+        self.above = Below(self.there)
+        self.gone: dict[str, Pending] = {}  # removed, with all that was below it then
+        self._gone_below = Below(self.gone)
+        self.rows: dict[int, Pending] = {}
 
     def add(self, row: Pending) -> None:
         path = row.path
         self.rows[row.seq] = row
-        if row.what is What.UPLOAD or row.what is What.MKDIR:
+        if row.what is _UPLOAD or row.what is _MKDIR:
             if path not in self.there:
                 self.above.add(path)
             self.there[path] = row
         else:
             if self.there.pop(path, None) is not None:
                 self.above.remove(path)
+            if path not in self.gone:
+                self._gone_below.add(path)
             self.gone[path] = row
-        parent, _, name = path.rpartition("/")
-        self.children.setdefault(parent, set()).add(name)
 
     def replace(self, old: Pending, row: Pending) -> None:
         self.rows[row.seq] = row
@@ -130,13 +136,21 @@ class _Segment:
             self.above.remove(row.path)
         if self.gone.get(row.path) is row:
             del self.gone[row.path]
-        if row.path not in self.there and row.path not in self.gone:
-            parent, _, name = row.path.rpartition("/")
-            names = self.children.get(parent)
-            if names is not None:
-                names.discard(name)
-                if not names:
-                    del self.children[parent]
+            self._gone_below.remove(row.path)
+
+    def directories(self, directory: str) -> set[str]:
+        """Names in `directory` that something here is below."""
+        return {_name(path, directory) for path in self.above.inside(directory) if path in self.above}
+
+    def decided(self, directory: str) -> Iterator[tuple[str, Found]]:
+        """Names in `directory` that rows of this segment decide."""
+        for path in self.above.inside(directory):
+            row = self.there.get(path)
+            if row is not None:
+                yield _name(path, directory), Found(Shows.PENDING, path, row)
+        for path in self._gone_below.inside(directory):
+            if path in self.gone and path not in self.there:
+                yield _name(path, directory), _GONE
 
     def removed(self, path: str) -> bool:
         """Whether what older segments and the store below have at `path` was removed here."""
@@ -150,6 +164,10 @@ class _Segment:
         return False
 
 
+def _name(path: str, directory: str) -> str:
+    return path[len(directory) + 1 :] if directory else path
+
+
 def _moved(path: str, src: str, dst: str) -> str | None:
     """`path` below `dst` as it was called below `src`; None where it is not below `dst`."""
     return src + path[len(dst) :] if paths.is_within(path, dst) else None
@@ -161,27 +179,43 @@ class Overlay:
     def __init__(self, rows: Iterable[Pending] = (), local: Iterable[str] = ()) -> None:
         self._segments: list[_Segment] = [_Segment()]
         self._segment_of: dict[int, _Segment] = {}
-        self._places = Places()
         self._followers: dict[int, list[int]] = {}  # rows by the row that they wait for (`after`)
         self._of_content: dict[int, int] = {}
         self.local = LocalDirs(local)
         self.rows: dict[int, Pending] = {}
-        self.schedule = Schedule(self.rows)
         self.coming = 0  # bytes of all uploads
         self.failed: set[int] = set()  # rows that no later try can help by itself
         for row in rows:
-            self.add(row)
+            self._lay(row)
 
-    def __bool__(self) -> bool:
-        return bool(self.rows)
+    # Who only looks at what is shown needs neither of these, and who opens a large journal not at once.
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """When each row may be done."""
+        return Schedule(self.rows)
+
+    @cached_property
+    def _places(self) -> Places:
+        places = Places()
+        for row in self.rows.values():
+            for place in row.places:
+                places.add(row.seq, place)
+        return places
 
     def add(self, row: Pending) -> None:
         """The newest row."""
-        self.rows[row.seq] = row
+        places = self._places  # of those before
+        self._lay(row)
         for place in row.places:
-            self._places.add(row.seq, place)
+            places.add(row.seq, place)
+        self.schedule.put(row)
+
+    def _lay(self, row: Pending) -> None:
+        """Over the others."""
+        self.rows[row.seq] = row
         self._enter(row)
-        if row.what is What.RENAME:
+        if row.what is _RENAME:
             self._segments.append(_Segment(moved=row))
             self._segment_of[row.seq] = self._segments[-1]
         else:
@@ -194,11 +228,10 @@ class Overlay:
             self._followers.setdefault(row.after, []).append(row.seq)
         if row.content is not None:
             self._of_content[row.content] = row.seq
-        if row.what is What.UPLOAD:
+        if row.what is _UPLOAD:
             self.coming += row.size or 0
-        if row.state is State.FAILED:
+        if row.state is _FAILED:
             self.failed.add(row.seq)
-        self.schedule.put(row)
 
     def _leave(self, row: Pending) -> None:
         if row.after is not None:
@@ -214,11 +247,12 @@ class Overlay:
 
     def drop(self, row: Pending) -> None:
         """A row that is done, or was merged into another."""
+        places = self._places
         old = self.rows.pop(row.seq)
         self._leave(old)
         for place in row.places:
-            self._places.remove(row.seq, place)
-            self.schedule.again(self._places.touching(place))
+            places.remove(row.seq, place)
+            self.schedule.again(places.touching(place))
         segment = self._segment_of.pop(row.seq)
         if row.what is What.RENAME:
             self._joined(segment)
@@ -240,6 +274,7 @@ class Overlay:
         self._leave(old)
         self.rows[row.seq] = row
         self._enter(row)
+        self.schedule.put(row)
         segment = self._segment_of[row.seq]
         if segment.moved is old:
             segment.moved = row
@@ -302,14 +337,9 @@ class Overlay:
         implied: set[str] = set(self.local.names(directory))
         for number in range(len(self._segments) - 1, -1, -1):
             segment = self._segments[number]
-            implied |= segment.above.names(directory) - decided.keys()
-            for name in segment.children.get(directory, ()):
-                path = paths.join(directory, name)
-                row = segment.there.get(path)
-                if row is not None:
-                    decided.setdefault(name, Found(Shows.PENDING, path, row))
-                elif path in segment.gone:
-                    decided.setdefault(name, _GONE)
+            implied |= segment.directories(directory) - decided.keys()
+            for name, found in segment.decided(directory):
+                decided.setdefault(name, found)
             # Made here, or removed: nothing older is in it.
             if segment.removed(directory) or directory in segment.there:
                 return Listing(decided, implied, None)

@@ -87,22 +87,18 @@ class Owned(Looking):
         known = {number: size for number, size, _ in self.journal.sizes()}
         rows = self.journal.pending()
         there: dict[int, int] = {}
-        for number, making in list(self.files.ids()):
+        for number, making, size in self.files.found():
             if making:
                 os.unlink(self.files.path(number) + ".new")
-            elif number not in known:
-                self.files.remove(number)
+            elif number in known:
+                there[number] = size
             else:
-                there[number] = self.files.size(number) or 0
+                self.files.remove(number)
         if editing := self.journal.editing():
             rows = [self._as_it_is(row, there, editing) for row in rows]
             self.journal.edited(editing)
-        needed = {row.content for row in rows}
-        lost = [number for number, size in known.items() if number not in needed and there.get(number) != size]
-        if lost:
-            self.journal.forget(lost)
-        for number in lost:
-            self.files.remove(number)
+        if there != known:
+            self._forget_damaged(rows, known, there)
         for row in rows:
             if row.content is not None and there.get(row.content) != row.size:
                 self._damaged(row)
@@ -110,6 +106,14 @@ class Owned(Looking):
         self._next_id = max([self.journal.highest_id(), *known, 0]) + 1
         for problem in self.problems:
             _log.warning("%s: %s", self.name, problem)
+
+    def _forget_damaged(self, rows: list[Pending], known: dict[int, int], there: dict[int, int]) -> None:
+        """Clean content whose data file is not what the journal says is fetched again."""
+        needed = {row.content for row in rows}
+        lost = [number for number, size in known.items() if number not in needed and there.get(number) != size]
+        self.journal.forget(lost)
+        for number in lost:
+            self.files.remove(number)
 
     def _as_it_is(self, row: Pending, there: dict[int, int], editing: set[int]) -> Pending:
         """Written to after its commit, and no further commit: it is what it is by now, as on any disk."""

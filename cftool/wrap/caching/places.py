@@ -1,55 +1,48 @@
 """Which rows touch a path: at it, above it or below it. An index by path, so that no question looks at every row."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Container, Iterator
 
 from cftool.core import paths
 
-_NONE: set[str] = set()
 
+class Below:
+    """What lies in each of the directories above some paths. The paths are in `members`, which its owner keeps."""
 
-class Above:
-    """The directories above some paths, and their names by directory. Each counts what is right below it."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._names: dict[str, set[str]] = {}
+    def __init__(self, members: Container[str]) -> None:
+        self._members = members
+        self._inside: dict[str, set[str]] = {}
 
     def __contains__(self, directory: str) -> bool:
         """Whether something is below it."""
-        return directory in self._counts
+        return directory in self._inside
 
-    def names(self, directory: str) -> set[str]:
-        """Of the directories in `directory`; not to be changed."""
-        return self._names.get(directory, _NONE)
+    def inside(self, directory: str) -> Collection[str]:
+        """What is right in it: paths, and directories that they are below. Not to be changed."""
+        return self._inside.get(directory, ())
 
     def add(self, path: str) -> None:
-        """One more path."""
-        counts = self._counts
+        """A new member."""
+        inside = self._inside
         while path:
-            path = path.rpartition("/")[0]
-            if path in counts:
-                counts[path] += 1
+            directory = path.rpartition("/")[0]
+            there = inside.get(directory)
+            if there is not None:  # those above it are known
+                there.add(path)
                 return
-            counts[path] = 1
-            if path:
-                parent, _, name = path.rpartition("/")
-                self._names.setdefault(parent, set()).add(name)
+            inside[directory] = {path}
+            path = directory
 
     def remove(self, path: str) -> None:
-        """One less."""
-        counts = self._counts
-        while path:
-            path = path.rpartition("/")[0]
-            counts[path] -= 1
-            if counts[path]:
+        """It is a member no more."""
+        inside = self._inside
+        while path and path not in inside and path not in self._members:
+            directory = path.rpartition("/")[0]
+            there = inside[directory]
+            there.discard(path)
+            if there:
                 return
-            del counts[path]
-            if path:
-                parent, _, name = path.rpartition("/")
-                names = self._names[parent]
-                names.discard(name)
-                if not names:
-                    del self._names[parent]
+            del inside[directory]
+            path = directory
 
 
 class Places:
@@ -57,14 +50,14 @@ class Places:
 
     def __init__(self) -> None:
         self._at: dict[str, tuple[int, ...]] = {}
-        self._nodes = Above()
+        self._below = Below(self._at)
 
     def add(self, number: int, place: str) -> None:
         """A row touches `place`."""
         old = self._at.get(place)
         if old is None:
-            self._nodes.add(f"{place}/.")
             self._at[place] = (number,)
+            self._below.add(place)
         else:
             self._at[place] = (*old, number)
 
@@ -75,7 +68,7 @@ class Places:
             self._at[place] = left
         else:
             del self._at[place]
-            self._nodes.remove(f"{place}/.")
+            self._below.remove(place)
 
     def touching(self, path: str) -> Iterator[int]:
         """Numbers of rows at `path`, above it and below it, in no order; some may come twice."""
@@ -83,8 +76,8 @@ class Places:
         while above:
             above = paths.parent(above)
             yield from self._at.get(above, ())
-        todo = [path] if not path or path in self._nodes else []
+        todo = [path]
         while todo:
             place = todo.pop()
             yield from self._at.get(place, ())
-            todo += [paths.join(place, name) for name in self._nodes.names(place)]
+            todo += self._below.inside(place)

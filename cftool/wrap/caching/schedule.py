@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from cftool.wrap.caching.rows import Pending, State
 
+_FAILED, _UPLOADING = State.FAILED, State.UPLOADING
+
 
 class Schedule:
     """See the module. `rows` are those of the overlay, which tells of every change."""
 
     def __init__(self, rows: Mapping[int, Pending]) -> None:
         self._rows = rows
-        self._times: list[tuple[float, int]] = []
+        self._times = [(max(row.due, row.next_try), row.seq) for row in rows.values() if _may(row)]
+        heapq.heapify(self._times)
         self._due: list[int] = []
         self._queued: set[int] = set()  # what is in `_due`
         self._waiting: set[int] = set()  # due, and set aside until `again`
@@ -68,4 +71,4 @@ class Schedule:
 
 
 def _may(row: Pending) -> bool:
-    return row.state is not State.FAILED and row.state is not State.UPLOADING
+    return row.state is not _FAILED and row.state is not _UPLOADING

@@ -90,7 +90,7 @@ class Settling:
         delay = _delay(error, attempts)
         with store.lock:
             current = store.overlay.rows.get(row.seq)
-            if current is None:
+            if current is None:  # it is done: only what comes after it failed
                 return
             self._changed(
                 current, state=State.FAILED if permanent else State.DIRTY, attempts=attempts, error_kind=kind,

@@ -1,7 +1,7 @@
 """Uploads of pending content, each under its condition: never over an edit of others. DESIGN.md, "Conditions"."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -26,36 +26,45 @@ class Uploads(Settling):
 
     def _uploads(self, rows: list[Pending]) -> None:
         """All at once through the store below; each row is settled when its answer comes."""
-        by_seq = {row.seq: row for row in rows}
-        inner = self._store.inner
-        store = self._store
+        store, inner = self._store, self._store.inner
         with store.stats.moving(store.stats.up) as moved:
             if Cap.WRITE_MANY in inner.features.caps:
-                answers: Iterator[Result] = inner.write_many(self._items(rows))
-                for result in answers:
-                    assert isinstance(result.tag, int)
-                    row = by_seq.pop(result.tag)
-                    if result.error is None:
-                        moved(row.size or 0)
-                    self._answered(row, result)
+                self._batch(rows, moved)
             else:
                 threads = store.settings.uploads or max(1, inner.features.connections)
                 with ThreadPoolExecutor(threads, thread_name_prefix="cftool-upload") as pool:
-                    for row in pool.map(self._single, rows):
-                        by_seq.pop(row.seq, None)
-                        moved(row.size or 0)
+                    for size in pool.map(self._single, rows):
+                        moved(size)
 
-    def _items(self, rows: Iterable[Pending]) -> Iterator[WriteItem]:
-        """What is known to be wrong already is settled here and not sent."""
-        for row in rows:
-            ready = self._checked(row)
-            if ready is not None:
-                yield ready
+    def _batch(self, rows: list[Pending], moved: Callable[[int], None]) -> None:
+        unanswered = {row.seq: row for row in rows}
 
-    def _single(self, row: Pending) -> Pending:
+        def items() -> Iterator[WriteItem]:
+            for row in rows:
+                item = self._checked(row)
+                if item is not None:
+                    yield item
+                else:  # looking at the remote has settled it
+                    del unanswered[row.seq]
+
+        error: Exception = TemporaryError("whether it was uploaded was never told", op="write")
+        try:
+            for result in self._store.inner.write_many(items()):
+                assert isinstance(result.tag, int)
+                row = unanswered.pop(result.tag)
+                if result.error is None:
+                    moved(row.size or 0)
+                self._answered(row, result)
+        except StoreError as told:
+            error = told
+        for row in unanswered.values():
+            self._failed(row, error)
+
+    def _single(self, row: Pending) -> int:
+        """How many bytes were uploaded."""
         item = self._checked(row)
         if item is None:
-            return row
+            return 0
         try:
             entry = self._store.inner.write(
                 item.path, item.source, modified_ns=item.modified_ns,
@@ -63,9 +72,9 @@ class Uploads(Settling):
             )  # fmt: skip
         except StoreError as error:
             self._answered(row, Result(row.path, error=error))
-        else:
-            self._answered(row, Result(row.path, entry=entry))
-        return row
+            return 0
+        self._answered(row, Result(row.path, entry=entry))
+        return row.size or 0
 
     def _checked(self, row: Pending) -> WriteItem | None:
         """The upload with its condition; None where looking at the remote has settled it."""
@@ -110,14 +119,12 @@ class Uploads(Settling):
             self._uploaded(row, there)
             return
         store = self._store
+        assert row.content is not None
         with store.lock:
-            current = store.overlay.rows.get(row.seq)
-            if current is not None:
-                store.journal.skip(current)
-                store.overlay.drop(current)
-                if current.content is not None:
-                    store.files.remove(current.content)
-                self._based(current.seq, current.base)
+            store.journal.skip(row)
+            store.overlay.drop(row)
+            store.files.remove(row.content)
+            self._based(row.seq, row.base)
 
     @staticmethod
     def _fits(row: Pending, there: Entry | None) -> bool:
@@ -135,7 +142,7 @@ class Uploads(Settling):
             self._uploaded(row, result.entry)
         elif isinstance(error, PreconditionFailed | AlreadyExists):
             self._settle(row, lambda: self._refused(row, error))
-        elif isinstance(error, Exception):
+        else:
             self._failed(row, error)
 
     def _refused(self, row: Pending, error: Exception) -> None:
@@ -163,16 +170,17 @@ class Uploads(Settling):
         with store.lock:
             taken = {other.path for other in store.overlay.rows.values()}
         name = self._free_name(row.path, taken)
+        moved = replace(row, path=name, base="", after=None, state=State.CONFLICTED, error_kind="conflict",
+                        error=f"{row.path} was changed at the remote meanwhile", due=0.0, next_try=0.0,
+                        attempts=0)  # fmt: skip
+        base = row.base or ""  # what waited for this one is not based on what others put there
         with store.lock:
-            current = store.overlay.rows.get(row.seq)
-            if current is None:
-                return
-            store.overlay.drop(current)
-            moved = replace(current, path=name, base="", after=None, state=State.CONFLICTED, error_kind="conflict",
-                            error=f"{row.path} was changed at the remote meanwhile", due=0.0, next_try=0.0,
-                            attempts=0)  # fmt: skip
-            store.journal.update(moved)
+            with store.journal.together():
+                store.journal.update(moved)
+                store.journal.rebase(row.seq, base)
+            store.overlay.drop(row)
             store.overlay.add(moved)
+            self._based(row.seq, base)
         store.stats.conflict()
         store.stats.error("conflict", moved.error)
         _log.warning(
@@ -202,11 +210,8 @@ class Uploads(Settling):
     def _uploaded(self, row: Pending, entry: Entry) -> None:
         store = self._store
         with store.lock:
-            current = store.overlay.rows.get(row.seq)
-            if current is None:
-                return
-            old = store.journal.uploaded(current, entry, used=store.times.wall())
-            store.overlay.drop(current)
+            old = store.journal.uploaded(row, entry, used=store.times.wall())
+            store.overlay.drop(row)
             if old is not None:
                 store.files.remove(old)
             self._based(row.seq, entry.version)

@@ -56,7 +56,7 @@ class TestThroughTheStack(DropboxContract):
     def store(self, new_lab):
         lab = new_lab(self.habits, transport=self.transport)
         lab.fake.put("My Folder/sub", None)
-        return stack.build(lab.open(), root="My Folder/sub", metadata_cache=60)
+        return stack.build(lab.open(), root="My Folder/sub", metadata=stack.Metadata(60))
 
 
 def test_what_is_declared(quick):

@@ -9,7 +9,6 @@ import pytest
 from cftool.testing.faulty import FaultyStore
 from cftool.wrap.caching.blocks import BLOCK
 from cftool.wrap.metadata.store import MetadataCachingStore
-from cftool_providers.memory import MemoryStore
 from tests.wrap.caching.kit import cached, get, put
 
 
@@ -23,11 +22,6 @@ class Ranges(FaultyStore):
     def read(self, path, *, start=0, end=None, if_version=None):
         self.ranges.append((start, end))
         return super().read(path, start=start, end=end, if_version=if_version)
-
-
-@pytest.fixture
-def memory():
-    return MemoryStore()
 
 
 @pytest.fixture

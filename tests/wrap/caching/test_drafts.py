@@ -6,30 +6,12 @@ import threading
 import pytest
 
 from cftool.core.errors import IntegrityError, InvalidName, PermissionDenied, QuotaExceeded, TemporaryError
-from cftool.testing.faulty import Fault, FaultyStore
+from cftool.testing.faulty import Fault
 from cftool.wrap.caching import care
 from cftool.wrap.caching.rows import State
-from cftool_providers.memory import MemoryStore
 from tests.wrap.caching.kit import cached, crashed, get, put
 
 LONG = 60.0  # seconds that no test takes
-
-
-@pytest.fixture
-def memory():
-    return MemoryStore()
-
-
-@pytest.fixture
-def remote(memory):
-    return FaultyStore(memory, {})
-
-
-@pytest.fixture
-def store(remote, cache_directory):
-    store = cached(remote, cache_directory)
-    yield store
-    store.close()
 
 
 @pytest.fixture

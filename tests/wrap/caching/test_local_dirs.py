@@ -13,13 +13,6 @@ def remote():
     return FlatMemory()
 
 
-@pytest.fixture
-def store(remote, cache_directory):
-    store = cached(remote, cache_directory)
-    yield store
-    store.close()
-
-
 def names(store, path=""):
     return sorted(entry.path for entry in store.scan(path))
 

@@ -12,31 +12,13 @@ import pytest
 
 from cftool.core.errors import PermissionDenied, StoreError, TemporaryError
 from cftool.core.types import Cap
-from cftool.testing.faulty import Fault, FaultyStore
+from cftool.testing.faulty import Fault
 from cftool.wrap.caching import care
 from cftool.wrap.caching import owner as owners
 from cftool.wrap.caching.journal import Journal
 from cftool.wrap.caching.owner import Owner, ask
 from cftool.wrap.caching.visiting import VisitingStore, anything_pending
-from cftool_providers.memory import MemoryStore
 from tests.wrap.caching.kit import cached, get, put
-
-
-@pytest.fixture
-def memory():
-    return MemoryStore()
-
-
-@pytest.fixture
-def remote(memory):
-    return FaultyStore(memory, {})
-
-
-@pytest.fixture
-def store(remote, cache_directory):
-    store = cached(remote, cache_directory)
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -40,11 +40,6 @@ class Before(FaultyStore):
 
 
 @pytest.fixture
-def memory():
-    return MemoryStore()
-
-
-@pytest.fixture
 def remote(memory):
     return Before(memory)
 

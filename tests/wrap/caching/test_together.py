@@ -7,15 +7,7 @@ import pytest
 
 from cftool.core.errors import AlreadyExists, StoreError
 from cftool.wrap.caching.together import _Change
-from cftool_providers.memory import MemoryStore
-from tests.wrap.caching.kit import cached, get, put
-
-
-@pytest.fixture
-def store(cache_directory):
-    store = cached(MemoryStore(), cache_directory)
-    yield store
-    store.close()
+from tests.wrap.caching.kit import get, put
 
 
 def at_once(store, calls):

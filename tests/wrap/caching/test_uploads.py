@@ -32,16 +32,6 @@ def clock():
 
 
 @pytest.fixture
-def memory():
-    return MemoryStore()
-
-
-@pytest.fixture
-def remote(memory):
-    return FaultyStore(memory, {})
-
-
-@pytest.fixture
 def store(remote, clock, cache_directory):
     store = cached(remote, cache_directory, clock)
     yield store
