@@ -1,5 +1,6 @@
 """Nodes: what the kernel calls inodes. They know their parent and name, so that a rename moves a whole tree at once."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -121,9 +122,12 @@ def _links(node: Node) -> int:
     return 2 + node.folders if node.children is not None else 1
 
 
+def error_of(number: int) -> OSError:
+    """The error of an errno."""
+    return OSError(number, os.strerror(number))
+
+
 def check_name(name: str) -> None:
     """Raise OSError where no store could hold it."""
-    import errno
-
     if len(name) > 63 and len(os.fsencode(name)) > 255:
-        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        raise error_of(errno.ENAMETOOLONG)
