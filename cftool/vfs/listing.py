@@ -36,14 +36,17 @@ class Listing:
         """The kernel refers to the node until `forget`. ENOENT."""
         directory = self._tree.directory(parent)
         check_name(name)
-        with self._lock:
-            if name == ".":
-                node = directory
-            elif name == "..":
-                node = directory.parent or directory
-            else:
-                node = self.existing(directory, name)
-            node.lookups += 1
+        if name in {".", ".."}:
+            node = directory if name == "." else directory.parent or directory
+            with self._lock:
+                node.lookups += 1
+            return self._tree.getattr(node.id)
+        while True:
+            node = self.existing(directory, name)  # may wait for the network, and so is not under the lock
+            with self._lock:
+                if node.parent is not None:  # else it has lost its name meanwhile
+                    node.lookups += 1
+                    break
         return self._tree.getattr(node.id)
 
     def refer(self, node: Node) -> Attr:
