@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cftool.core import paths
+from cftool.core.errors import StoreError
 
 if TYPE_CHECKING:
     from cftool.vfs.openfile import OpenFile
@@ -125,6 +126,15 @@ def _links(node: Node) -> int:
 def error_of(number: int) -> OSError:
     """The error of an errno."""
     return OSError(number, os.strerror(number))
+
+
+_OTHERS = {errno.EAGAIN: errno.ETIMEDOUT, errno.EINTR: errno.EIO}
+
+
+def errno_of(error: Exception) -> int:
+    """What a program is told. Not EAGAIN nor EINTR: libraries take these for the end of a file, or try for ever."""
+    number = error.errno if isinstance(error, OSError | StoreError) else None
+    return _OTHERS.get(number or errno.EIO, number or errno.EIO)
 
 
 def check_name(name: str) -> None:
