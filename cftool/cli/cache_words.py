@@ -4,6 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from cftool.cli import formats
+from cftool.core.paths import printable
+
+_DONE = {"upload": "uploaded", "delete": "deleted", "mkdir": "made", "rmdir": "removed", "rename": "renamed"}
+
+
+def left(row: dict[str, Any]) -> str:
+    """A change that the remote does not have yet, and why, as the end of a mount tells it."""
+    to = "" if row["to"] is None else f" to {printable(row['to'])}"
+    why = f": {row['error']}" if row["error"] else ""
+    return f"not {_DONE[row['what']]}: {printable(row['path'])}{to}{why}"
 
 
 def statistics(said: dict[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from cftool.cli import exits, formats
+from cftool.cli import cache_words, exits, formats
 from cftool.cli.messages import explain
 from cftool.cli.session import Session
 from cftool.core.errors import CftoolError, ConfigError
@@ -88,6 +88,7 @@ def mount(
 def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: str, place: str, report: object) -> int:
     from cftool.config import dirs, sizes
     from cftool.mount import daemon
+    from cftool.wrap.caching import owner
 
     assert report is None or isinstance(report, daemon.Report)
     try:
@@ -117,7 +118,7 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
         report.send(error=explain(error, address), code=exits.of_error(error))
         return exits.of_error(error)
     for row in left[:_SHOWN]:
-        session.messages.error(f"not uploaded: {printable(row.path)} {row.error}".rstrip())
+        session.messages.error(cache_words.left(owner.shown(row)))
     if left:
         count = formats.plural(len(left), "change")
         session.messages.error(f"{count} not uploaded yet; what is left stays in the cache: cftool cache status")
@@ -229,7 +230,7 @@ def _drained(session: Session, place: str, timeout: str) -> int:
             if "left" in answer and left != before:
                 session.messages.info(f"{formats.plural(left, 'change')} to upload")
             for row in answer.get("pending", ()):
-                session.messages.error(f"not uploaded: {printable(row['path'])} {row['error']}".rstrip())
+                session.messages.error(cache_words.left(row))
     except (ConnectionRefusedError, FileNotFoundError):
         return 0
     return left

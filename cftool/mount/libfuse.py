@@ -14,10 +14,10 @@ from typing import Any, TypeVar, cast
 
 import mfusepy
 
-from cftool.core.errors import CftoolError, StoreError
+from cftool.core.errors import CftoolError
 from cftool.mount.binding import Place
 from cftool.vfs import Vfs
-from cftool.vfs.nodes import ROOT, Attr, Node, attr_of
+from cftool.vfs.nodes import ROOT, Attr, Node, attr_of, errno_of
 
 _BLOCK = 4096
 _VALID = 1.0  # seconds
@@ -31,10 +31,8 @@ def _told(call: _F) -> _F:
     def wrapped(*args: Any) -> Any:
         try:
             return call(*args)
-        except StoreError as error:
-            raise OSError(error.errno or errno.EIO, str(error)) from error
         except CftoolError as error:
-            raise OSError(errno.EIO, str(error)) from error
+            raise OSError(errno_of(error), str(error)) from error
 
     return cast("_F", wrapped)
 

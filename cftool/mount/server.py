@@ -1,7 +1,7 @@
 """Answers the kernel: decodes requests, calls `Vfs`, writes answers. `Loop` reads them, and has the threads.
 
 Answers carry long validity: what changes here is right at once, and what a new listing shows to be changed is taken out
-of the kernel's caches (`Vfs.on_change`). Requests are answered once; an error is its errno and a line in the log.
+of the kernel's caches (`Listing.on_change`). Requests are answered once; an error is its errno and a line in the log.
 """
 
 import errno
@@ -14,14 +14,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from cftool.core.errors import CftoolError, StoreError
+from cftool.core.errors import CftoolError
 from cftool.core.paths import printable
 from cftool.mount import passthrough
 from cftool.mount import protocol as fuse
 from cftool.mount.loop import MAX_WRITE, Loop, Request
 from cftool.mount.protocol import Op
-from cftool.vfs.nodes import Attr, Node
-from cftool.vfs.vfs import Vfs
+from cftool.vfs import Vfs
+from cftool.vfs.nodes import Attr, Node, errno_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,8 +63,8 @@ class Server:
             Op.SETXATTR: self._setxattr, Op.REMOVEXATTR: self._setxattr, Op.FORGET: self._forget,
             Op.BATCH_FORGET: self._batch_forget, Op.DESTROY: self._destroy, Op.INIT: self._init, Op.LSEEK: self._lseek,
         }  # fmt: skip
-        vfs.on_change = self._changed
-        vfs.on_stale = self._stale
+        vfs.listing.on_change = self._changed
+        vfs.listing.on_stale = self._stale
 
     # ---- the loop
 
@@ -128,12 +128,12 @@ class Server:
             self._send(request.unique, 0, body)
 
     def _reply_error(self, request: Request, error: Exception) -> None:
-        number = error.errno if isinstance(error, OSError | StoreError) else errno.EIO
+        number = errno_of(error)
         if number not in _EXPECTED:
             name = Op(request.op).name.lower() if request.op in Op._value2member_map_ else str(request.op)
             _log.warning("%s: %s", name, printable(str(error)))
         if request.op not in _SILENT:
-            self._send(request.unique, number or errno.EIO)
+            self._send(request.unique, number)
 
     def _send(self, unique: int, error: int, body: bytes | memoryview = b"") -> None:
         try:

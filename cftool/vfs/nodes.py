@@ -1,11 +1,13 @@
 """Nodes: what the kernel calls inodes. They know their parent and name, so that a rename moves a whole tree at once."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cftool.core import paths
+from cftool.core.errors import StoreError
 
 if TYPE_CHECKING:
     from cftool.vfs.openfile import OpenFile
@@ -121,9 +123,21 @@ def _links(node: Node) -> int:
     return 2 + node.folders if node.children is not None else 1
 
 
+def error_of(number: int) -> OSError:
+    """The error of an errno."""
+    return OSError(number, os.strerror(number))
+
+
+_OTHERS = {errno.EAGAIN: errno.ETIMEDOUT, errno.EINTR: errno.EIO}
+
+
+def errno_of(error: Exception) -> int:
+    """What a program is told. Not EAGAIN nor EINTR: libraries take these for the end of a file, or try for ever."""
+    number = error.errno if isinstance(error, OSError | StoreError) else None
+    return _OTHERS.get(number or errno.EIO, number or errno.EIO)
+
+
 def check_name(name: str) -> None:
     """Raise OSError where no store could hold it."""
-    import errno
-
     if len(name) > 63 and len(os.fsencode(name)) > 255:
-        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        raise error_of(errno.ENAMETOOLONG)

@@ -215,7 +215,7 @@ def _paste(lab, monkeypatch, make):
     shown = []
 
     def ask(session, question):
-        return make(shown[-1])
+        return make(shown[-1] if shown else "")
 
     write = Messages.write
 
@@ -350,6 +350,14 @@ def test_the_wizard_of_a_provider_without_login(run, type_in, here):
     type_in("scratch", "memory", *[""] * 10)
     assert run("config", "wizard").lines[0] == "list:   0 entries"
     assert "there is a remote scratch already" in run("config", "wizard", "scratch", code=2).err
+
+
+def test_the_wizard_logs_in_without_a_browser(run, lab, browser, type_in, monkeypatch):
+    answers = ["work", "fake", "eu", "app", "", ""]
+    type_in("", "", "")  # secrets
+    _paste(lab, monkeypatch, lambda url: lab.oauth.agree(url) if "/authorize" in url else answers.pop(0))
+    run("config", "wizard", "--no-browser")
+    assert (browser.opened, answers, lab.oauth.requests) == ("", [], {"authorization_code": 1})
 
 
 def test_a_wizard_whose_input_ends_writes_nothing(run, lab, type_in, here):

@@ -31,6 +31,7 @@ HARNESSES = {
     "names": "tests/adversarial/test_names.py",
     "wrong answers to listings": "tests/adversarial/test_listing_faults.py",
     "wrong bodies": "tests/adversarial/test_body_faults.py",
+    "random operations on a file of a mount": "tests/mount/test_fsx.py",
     "kills of a mount": "tests/mount/test_kills.py",
     "kills of the write-back cache": "tests/wrap/caching/test_kills.py",
     "model of the write-back cache": "tests/wrap/caching/test_model.py",

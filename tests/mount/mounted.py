@@ -50,6 +50,7 @@ class Mount:
         """Upload what is pending, and unmount."""
         done = self.command("umount", self.place, *flags)
         assert done.returncode == code, done.stderr.decode()
+        assert not os.path.ismount(self.place)
         self.ended()
         return done.stderr
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.command import Cftool
 from tests.mount.mounted import Mount, missing_fuse, mounted
-from tests.sizes import FULL, SEED
+from tests.sizes import FULL, SEED, Budget
 from tests.trees import content
 
 pytestmark = [
@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(missing_fuse() is not None, reason=str(missing_fuse())),
     pytest.mark.timeout(7200 if FULL else 600),
 ]
-KILLS = 200 if FULL else 20
+MINUTES = 40  # at release size: as many kills as fit
 RECORD = 100
 
 
@@ -170,7 +170,8 @@ def test_no_acknowledged_file_is_lost_or_torn_by_kills(tmp_path, record_property
     total = 0
     with mounted(str(served), tmp_path / "mnt", Cftool(tmp_path / "home").environment(), "--cache", "0") as mount:
         (mount.place / "d").mkdir()
-        for _ in range(KILLS):
+        budget = Budget(20, seconds=MINUTES * 60)
+        while budget.goes_on():
             acknowledged = rng.randrange(1, 40)
             begun = one_kill(mount, noted, acknowledged)
             total += acknowledged
@@ -181,5 +182,5 @@ def test_no_acknowledged_file_is_lost_or_torn_by_kills(tmp_path, record_property
     left = shown(served)
     assert {name: data for name, data in left.items() if "/.cftool-" not in f"/{name}"} == expected
     assert "damaged" not in mount.log.read_text()
-    record_property("kills", KILLS)
+    record_property("kills", budget.done)
     record_property("acknowledged files", total)

@@ -13,7 +13,6 @@ import pytest
 
 from tests import trees
 from tests.command import Cftool
-from tests.mount.fsx import Fsx
 from tests.mount.mounted import PATIENCE, Mount, missing_fuse, mounted
 from tests.servers import boto3_client, new_bucket
 
@@ -53,14 +52,6 @@ def test_files_of_every_size_come_back(mount):
     assert {path.name: path.stat().st_size for path in mount.place.iterdir()} == {f"f{size}": size for size in sizes}
     for size in sizes:
         assert (mount.place / f"f{size}").read_bytes() == trees.content(f"f{size}", size)
-
-
-@pytest.mark.parametrize(("mount", "seed"), [("s3", 1), ("local", 2), ("local", 3)], indirect=["mount"])
-def test_fsx(mount, seed):
-    fsx = Fsx(mount.place / "file", seed)
-    fsx.run(10_000)
-    again(mount)
-    assert (mount.place / "file").read_bytes() == bytes(fsx.model)
 
 
 def test_a_tree_comes_over_and_back(mount, tmp_path):

@@ -42,7 +42,7 @@ def test_what_is_told_is_asked_for_again_and_the_rest_is_not(vfs, inner, told):
     for path in ("", "d", "d/e", "other"):
         shown(vfs, path)
     heard: list[str] = []
-    vfs.on_stale = lambda node: heard.append(node.path)
+    vfs.listing.on_stale = lambda node: heard.append(node.path)
     inner.write("top/d/f", BytesSource(b"three"))
     inner.write("top/other/i", BytesSource(b"i"))
     vfs.others_changed([told])
@@ -55,7 +55,7 @@ def test_what_is_told_is_asked_for_again_and_the_rest_is_not(vfs, inner, told):
 def test_what_is_beside_the_mount_or_not_known_changes_nothing_there(vfs, inner):
     shown(vfs, "d")
     heard: list[str] = []
-    vfs.on_stale = lambda node: heard.append(node.path)
+    vfs.listing.on_stale = lambda node: heard.append(node.path)
     inner.write("top/d/new", BytesSource(b""))
     vfs.others_changed(["beside/x", "topless"])
     assert (shown(vfs, "d")[0], heard) == (["e", "f"], [])

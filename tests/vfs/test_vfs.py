@@ -272,6 +272,20 @@ def test_listing_that_is_older_than_what_was_written_is_not_believed(opened, mem
     assert vfs.lookup(ROOT, "grows").size == 9
 
 
+def test_nothing_else_waits_for_a_listing(opened, memory):
+    put(memory, "d/f", b"x")
+    remote = Slow(memory)
+    vfs = opened(remote)
+    folder = vfs.lookup(ROOT, "d").id
+    answered, go_on = remote.stop()
+    found = in_thread(lambda: vfs.lookup(folder, "f").size)
+    assert answered.wait(60)
+    attr = in_thread(lambda: vfs.getattr(folder))
+    assert attr().id == folder
+    go_on.set()
+    assert found() == 1
+
+
 def test_listing_that_is_older_than_changed_names_is_not_believed(opened, memory, clock):
     for name in ("gone", "old"):
         put(memory, name, b"x")

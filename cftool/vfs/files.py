@@ -1,0 +1,263 @@
+"""Files: made, opened, read, written, made durable, closed. All handles of one node share an `OpenFile`."""
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+
+from cftool.core import paths
+from cftool.vfs.listing import Listing
+from cftool.vfs.nodes import Attr, Node, attr_of, error_of
+from cftool.vfs.openfile import OpenFile
+from cftool.vfs.tree import Tree
+from cftool.wrap.caching import files as data_files
+
+
+@dataclass(slots=True)
+class FileHandle:
+    """One `open`."""
+
+    node: Node
+    file: OpenFile
+    flags: int
+    made: bool = False  # it made the file, or emptied it: also what was opened for reading only can do that
+
+    @property
+    def writable(self) -> bool:
+        """Whether it was opened for writing."""
+        return self.flags & os.O_ACCMODE != os.O_RDONLY
+
+    @property
+    def changes(self) -> bool:
+        """Whether its closing makes what was written durable."""
+        return self.made or self.writable
+
+
+class Files:
+    """See the module."""
+
+    def __init__(self, tree: Tree, listing: Listing) -> None:
+        self._tree = tree
+        self._listing = listing
+        self._store = tree.store
+        self._settings = tree.settings
+        self._lock = tree.lock
+        self.handles: dict[int, FileHandle] = {}
+
+    def create(
+        self, parent: int, name: str, mode: int, flags: int, *, uid: int | None = None, gid: int | None = None
+    ) -> tuple[Attr, int]:
+        """Make and open. EEXIST with O_EXCL."""
+        self._tree.changeable(parent)
+        directory = self._tree.directory(parent)
+        self._tree.may_be_called(directory, name)
+        found = self._listing.child(directory, name)
+        if found is not None:
+            if flags & os.O_EXCL:
+                raise error_of(errno.EEXIST)
+            handle = self.open(found.id, flags)
+            with self._lock:
+                found.lookups += 1
+                return attr_of(found), handle
+        draft = self._store.edit(paths.join(directory.path, name), create=True, absent=True)
+        file = OpenFile(self._store, None, draft, 0)
+        with self._lock:
+            node = self._tree.attached(directory, name, stat.S_IFREG | stat.S_IMODE(mode), uid, gid)
+            node.open = file
+            node.lookups += 1
+            return attr_of(node), self._handle(node, file, flags, made=True)
+
+    def open(self, number: int, flags: int) -> int:
+        """A handle. EISDIR, EROFS."""
+        node = self._tree.node(number)
+        if node.is_dir:
+            raise error_of(errno.EISDIR)
+        writing = flags & os.O_ACCMODE != os.O_RDONLY
+        if writing or flags & os.O_TRUNC:
+            self._tree.changeable(number)
+        with self._lock:
+            file = node.open
+            if file is not None:
+                file.users += 1
+        if file is None:
+            file = self._opened(node, truncate=bool(flags & os.O_TRUNC))
+        elif flags & os.O_TRUNC:
+            file.truncate(0, path=node.place)
+            node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
+        with self._lock:
+            file.users -= 1
+            return self._handle(node, file, flags, made=bool(flags & os.O_TRUNC))
+
+    def _opened(self, node: Node, *, truncate: bool) -> OpenFile:
+        """Open the content; two who do so at once share one."""
+        if self._tree.reports is not None and (content := self._tree.reports.content(node)) is not None:
+            file = self._made_here(content)
+        elif truncate:
+            file = OpenFile(self._store, None, self._store.edit(node.place, truncate=True, create=True), 0)
+        else:
+            handle = self._store.open(node.place)
+            if handle is None:
+                file = self._unsized(node)
+            else:
+                file = OpenFile(self._store, handle, None, handle.entry.size or 0)
+        with self._lock:
+            if node.open is None:
+                node.open = file
+                node.size = file.size
+                file.users += 1
+                if truncate:
+                    node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
+                return file
+            other = node.open
+            other.users += 1
+        file.close()
+        return other
+
+    def _made_here(self, content: bytes) -> OpenFile:
+        draft = self._store.orphan(None)
+        data_files.write_at(draft.fd, content, 0)
+        file = OpenFile(self._store, None, draft, len(content))
+        file.settled()
+        return file
+
+    def _unsized(self, node: Node) -> OpenFile:
+        """A file whose size shows only when it is read (an exported document): read it whole, once."""
+        draft = self._store.orphan(None)
+        at = 0
+        with self._store.read(node.place) as download:
+            for chunk in download:
+                draft.reserve(at + len(chunk))
+                os.pwrite(draft.fd, chunk, at)
+                at += len(chunk)
+        file = OpenFile(self._store, None, draft, at)
+        file.settled()
+        return file
+
+    def _handle(self, node: Node, file: OpenFile, flags: int, *, made: bool = False) -> int:
+        """Under the lock."""
+        file.users += 1
+        number = next(self._tree.handle_numbers)
+        self.handles[number] = FileHandle(node, file, flags, made)
+        return number
+
+    def handle(self, number: int) -> FileHandle:
+        """By number. EBADF."""
+        found = self.handles.get(number)
+        if found is None:
+            raise error_of(errno.EBADF)
+        return found
+
+    def unchanged(self, node: Node) -> bool:
+        """Whether what the kernel has of an open file's content is what it is now: asked once at each opening."""
+        with self._lock:
+            file = node.open
+            if file is None or file.draft is not None:
+                return not node.rewritten
+            version = None if file.handle is None else file.handle.entry.version
+            same = version is not None and version == node.shown and not node.rewritten
+            node.shown, node.rewritten = version, False
+            return same
+
+    def read(self, number: int, size: int, offset: int) -> bytes:
+        """May wait for the network; see `OpenFile.ready`."""
+        return self.handle(number).file.read(size, offset)
+
+    def read_into(self, number: int, buffer: memoryview, offset: int) -> int:
+        """The same into a buffer."""
+        return self.handle(number).file.read_into(buffer, offset)
+
+    def write(self, number: int, data: bytes | memoryview, offset: int) -> int:
+        """Bytes written: all of them. ENOSPC before anything is accepted."""
+        handle = self.handle(number)
+        file = handle.file
+        node = handle.node
+        if handle.flags & os.O_APPEND:
+            offset = file.size
+        file.write(data, offset, path="" if file.draft is not None else node.place)
+        node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
+        return len(data)
+
+    def allocate(self, number: int, offset: int, length: int, mode: int) -> None:
+        """As fallocate; only reserving is supported."""
+        handle = self.handle(number)
+        if mode & ~1:
+            raise error_of(errno.EOPNOTSUPP)
+        handle.file.allocate(offset, length, keep_size=bool(mode & 1), path=handle.node.place)
+        handle.node.mtime_ns = self._tree.wall_ns()
+
+    def truncate(self, node: Node, size: int) -> None:
+        """Cut or extend with zeros, open or not. EISDIR, EFBIG."""
+        if node.is_dir:
+            raise error_of(errno.EISDIR)
+        if size > self._largest():
+            raise error_of(errno.EFBIG)
+        file = node.open
+        if file is None:  # by path: open, cut, publish
+            number = self.open(node.id, os.O_WRONLY | (os.O_TRUNC if size == 0 else 0))
+            try:
+                self.handles[number].file.truncate(size, path=node.place)
+                node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
+                self.flush(number)
+            finally:
+                self.release(number)
+            return
+        file.truncate(size, path=node.place)
+        node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
+        if not any(handle.node is node and handle.changes for handle in list(self.handles.values())):
+            self._commit(node, file)  # by path: nobody's close will do it
+
+    def _largest(self) -> int:
+        limit = self._store.features.size_limit
+        return (1 << 63) - 1 if limit is None else limit
+
+    def flush(self, number: int) -> None:
+        """A descriptor is being closed: what was written is durable in the journal when this returns."""
+        handle = self.handle(number)
+        if handle.changes:
+            self._commit(handle.node, handle.file)
+
+    def fsync(self, number: int) -> None:
+        """As flush, whoever wrote."""
+        handle = self.handle(number)
+        self._commit(handle.node, handle.file)
+
+    def _commit(self, node: Node, file: OpenFile) -> None:
+        if self._settings.remote and not node.gone and not self._tree.is_report(node.id):
+            try:
+                file.upload(node.place, timeout=self._settings.patience)
+            finally:
+                with self._lock:
+                    node.size = file.size
+                    node.rewritten = True
+        when = file.commit(node.mtime_ns)  # the time that is shown: programs remember it
+        if when is not None:
+            with self._lock:
+                node.size = file.size
+                node.shown = file.version
+                if file.direct:
+                    node.mtime_ns = node.ctime_ns = when
+                    node.rewritten = True
+                if node.parent is not None:
+                    node.parent.changes += 1
+
+    def release(self, number: int) -> None:
+        """The last reference to a handle is gone."""
+        handle = self.handles.pop(number, None)
+        if handle is None:
+            return
+        node, file = handle.node, handle.file
+        try:
+            if handle.changes:
+                self._commit(node, file)
+        finally:
+            with self._lock:
+                file.users -= 1
+                last = file.users == 0
+                if last:
+                    node.size = file.size
+                    node.open = None
+                    self._tree.let_go(node)
+            if last:
+                file.close()
+                if self._settings.forget and not node.gone:
+                    self._store.clear(node.place)
