@@ -19,6 +19,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Everything that decides what is written, replaced or deleted.
 SAFE := cftool/core/*,cftool/disk/*,cftool/wrap/*,cftool/transfer/*
+# One more than cores: they wait for servers and children now and then. What they write goes when they end.
+PYTEST = scratch=$$(bash tests/house/scratch.sh); trap 'rm -rf --one-file-system "$$scratch"' EXIT; \
+  TMPDIR=$$scratch $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist worksteal -q --basetemp=$$scratch/tests
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .PHONY: help demo test lint cover long bench docs clean
@@ -32,7 +35,7 @@ demo: $(VENV)/.demo
 
 test: lint
 	@bash tests/house/debian.sh
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .
@@ -43,7 +46,7 @@ lint: $(VENV)/.test
 
 cover: $(VENV)/.test
 	@bash tests/house/debian.sh
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -q --cov --cov-report= $(ARGS)
+	@$(PYTEST) --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --skip-covered --show-missing
 	@$(BIN)/coverage report --format=total --fail-under=100 --include='$(SAFE)' >/dev/null || \
 	  { echo 'a safety-relevant module is below 100 %: $(SAFE)' >&2; exit 1; }
