@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cftool.wrap.caching import files as data_files
 from cftool.wrap.caching.rows import VERSION_PREFIX
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class OpenFile:
     def _may_be_given(self) -> bool:
         """Whole content that the remote has, so that it can become a draft without anything being lost."""
         handle = self.handle
-        if self.draft is not None or handle is None or not handle.complete:
+        if self.draft is not None or handle is None or handle.copied or not handle.complete:
             return False
         return not (handle.entry.version or "").startswith(VERSION_PREFIX)
 
@@ -74,8 +73,7 @@ class OpenFile:
     def times(self) -> tuple[int, int]:
         """Size and time of change of a direct file as they stand."""
         assert self.draft is not None
-        status = os.fstat(self.draft.fd)
-        return status.st_size, status.st_mtime_ns
+        return self.draft.times()
 
     @property
     def size(self) -> int:
@@ -118,12 +116,17 @@ class OpenFile:
         """Bytes at `offset`; may wait for the network."""
         self._have(offset, offset + size)
         with self.lock:
-            return os.pread(self.fd, size, offset)
+            if self.draft is None:
+                return os.pread(self.fd, size, offset)
+            buffer = bytearray(max(0, min(size, self.size - offset)))
+            return bytes(buffer[: self.draft.read_into(memoryview(buffer), offset)])
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """The same into a buffer; how many bytes."""
         self._have(offset, offset + len(buffer))
         with self.lock:
+            if self.draft is not None:
+                return self.draft.read_into(buffer, offset)
             return os.preadv(self.fd, [buffer], offset)
 
     def _have(self, start: int, end: int) -> None:
@@ -142,8 +145,7 @@ class OpenFile:
         with self.lock:
             draft = self._drafted(path)
             end = offset + len(data)
-            draft.reserve(end)
-            data_files.write_at(draft.fd, data, offset)
+            draft.write(data, offset)
             self._size = max(self._size, end)
             self._dirty = True
             self.explicit_time = False
@@ -154,8 +156,7 @@ class OpenFile:
             if self.draft is None and size == 0 and not self.removed and self.backing is None:
                 self._replace(self._store.edit(path, truncate=True, create=True))
             draft = self._drafted(path)
-            draft.reserve(size)
-            os.ftruncate(draft.fd, size)
+            draft.truncate(size)
             self._size = size
             self._dirty = True
             self.explicit_time = False
@@ -164,9 +165,10 @@ class OpenFile:
         """Reserve space, as fallocate."""
         with self.lock:
             draft = self._drafted(path)
-            draft.reserve(offset + length)
-            if not keep_size:
-                os.posix_fallocate(draft.fd, offset, length)
+            if keep_size:
+                draft.reserve(offset + length)
+            else:
+                draft.allocate(offset, length)
                 self._size = max(self._size, offset + length)
             self._dirty = True
 
@@ -174,7 +176,7 @@ class OpenFile:
         """The file's time, to be published with the draft."""
         with self.lock:
             assert self.draft is not None
-            os.utime(self.draft.fd, ns=(modified_ns, modified_ns))
+            self.draft.set_time(modified_ns)
             self._dirty = True
             self.explicit_time = True
 

@@ -3,15 +3,20 @@
 `commit` makes all that was written so far durable and pending; it may be called again (fsync, then close). As long as
 the draft is open its content is not uploaded, but for the copy that `upload` makes of it. A draft that was never
 committed leaves nothing: a file that was never closed nor synced is not published half-written.
+
+Small content is collected in memory and goes into the journal itself. What grows above the limit, or is asked for its
+descriptor, gets a file. Not thread-safe but for `removed` and `moved`: the user locks.
 """
 
 import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cftool.core import paths
 from cftool.disk import copying
-from cftool.wrap.caching.rows import Base, Content, Pending, State
+from cftool.wrap.caching import files as data_files
+from cftool.wrap.caching.rows import Base, Content, Pending, State, on_pages, small_content
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
@@ -20,32 +25,69 @@ _STEP = 64 << 20  # bytes that are asked room for at once
 
 
 class Draft:
-    """See the module. `fd` may be read and written by its user, up to what `reserve` allowed."""
+    """See the module. `fd` None: it begins empty, or with `small`, in memory."""
 
     def __init__(
-        self, store: "CachingStore", path: str | None, number: int, fd: int, base: Base, *, published: bool = False
+        self,
+        store: "CachingStore",
+        path: str | None,
+        number: int,
+        fd: int | None,
+        base: Base,
+        *,
+        published: bool = False,
+        small: bytes = b"",
     ) -> None:
         self._store = store
         self.path = path  # None: the name was removed; the content goes with the draft
         self.number = number
-        self.fd = fd
+        self._small: bytearray | None = bytearray(small) if fd is None else None
+        self._fd = -1 if fd is None else fd
+        self._closed = False
         self._base = base
         self._row: Pending | None = None
         self._published = published  # whether the file has its name
         self._silent = published  # the kernel may write without telling
         self._marked = False  # the journal knows that the file may not be what its row says
         self._copied: tuple[str, int] | None = None  # path and time of the copy that has all that is here
-        self._reserved = os.fstat(fd).st_size
+        self._reserved = 0 if fd is None else os.fstat(fd).st_size
+        self._changed_ns = time.time_ns()  # of small content
+
+    @property
+    def fd(self) -> int:
+        """Of the file, which is made if need be; to be read and written by its user, up to what `reserve` allowed."""
+        if self._small is not None:
+            self._spill()
+        return self._fd
+
+    def _spill(self) -> None:
+        """From here on it is a file. What the journal has of it counts until the next commit."""
+        assert self._small is not None
+        files = self._store.files
+        fd = files.create(self.number)
+        try:
+            data_files.write_at(fd, memoryview(self._small), 0)
+            os.utime(fd, ns=(self._changed_ns, self._changed_ns))
+        except BaseException:
+            files.discard(self.number, fd)
+            raise
+        self._fd, self._small = fd, None
+
+    # ---- room
 
     def reserve(self, end: int) -> None:
         """Before bytes are written up to `end`, or the file is cut there: ask for room. Raises QuotaExceeded."""
-        if end > self._reserved:
+        if end > self._reserved and self._small is not None and end <= self._store.settings.inline:
+            pages = on_pages(end)
+            self._store.make_small_room(pages - self._reserved)
+            self._reserved = pages
+        elif end > self._reserved:
             step = min(_STEP, self._store.settings.hard // 16)
-            self._store.make_disk_room(end - os.fstat(self.fd).st_size)
+            self._store.make_disk_room(end - self.size)
             self._store.make_room(end - self._reserved + step if end - self._reserved < step else end)
             self._reserved = end + min(step, self._store.spare() // 4)  # others write at the same time
         self._copied = None
-        if self._row is not None and not self._marked:
+        if self._row is not None and self._published and not self._marked:
             with self._store.lock:
                 self._mark()
 
@@ -55,35 +97,106 @@ class Draft:
 
     def has_room(self, end: int) -> bool:
         """Whether `reserve` would have nothing to ask."""
-        return end <= self._reserved and (self._row is None or self._marked)
+        return end <= self._reserved and (self._row is None or not self._published or self._marked)
+
+    # ---- content
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        """All of `data` at `offset`. Raises QuotaExceeded before anything is accepted."""
+        end = offset + len(data)
+        self.reserve(end)
+        small = self._small
+        if small is None or end > self._store.settings.inline:
+            data_files.write_at(self.fd, data, offset)
+            return
+        if offset > len(small):
+            small.extend(bytes(offset - len(small)))
+        small[offset:end] = data
+        self._changed_ns = time.time_ns()
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Bytes at `offset`; how many."""
+        small = self._small
+        if small is None:
+            return os.preadv(self._fd, [buffer], offset)
+        piece = small[offset : offset + len(buffer)]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def truncate(self, size: int) -> None:
+        """Cut, or extend with zeros."""
+        self.reserve(size)
+        small = self._small
+        if small is None or size > self._store.settings.inline:
+            os.ftruncate(self.fd, size)
+            return
+        if size > len(small):
+            small.extend(bytes(size - len(small)))
+        del small[size:]
+        self._changed_ns = time.time_ns()
+
+    def allocate(self, offset: int, length: int) -> None:
+        """Have room on the disk for these bytes; the content gets as long."""
+        end = offset + length
+        self.reserve(end)
+        if self._small is not None and end <= self._store.settings.inline:
+            self.truncate(max(end, len(self._small)))
+        else:
+            os.posix_fallocate(self.fd, offset, length)
+
+    def set_time(self, modified_ns: int) -> None:
+        """When it was changed."""
+        if self._small is None:
+            os.utime(self._fd, ns=(modified_ns, modified_ns))
+        self._changed_ns = modified_ns
+
+    def times(self) -> tuple[int, int]:
+        """Size, and time of change, as they stand now."""
+        if self._small is not None:
+            return len(self._small), self._changed_ns
+        status = os.fstat(self._fd)
+        return status.st_size, status.st_mtime_ns
 
     @property
     def size(self) -> int:
         """Bytes as they stand now."""
-        return os.fstat(self.fd).st_size
+        return self.times()[0]
+
+    # ---- making durable
 
     def commit(self, modified_ns: int | None = None) -> Pending | None:
         """What is written is durable and will be uploaded; None where the name was removed meanwhile."""
         store = self._store
-        if self._published:
-            os.fsync(self.fd)
+        if self._small is not None and not store.may_be_inline(len(self._small)):
+            self._spill()
+        if self._small is not None:
+            pass  # the journal's own commit is all
+        elif self._published:
+            os.fsync(self._fd)
         else:
-            store.files.publish(self.number, self.fd)
+            store.files.publish(self.number, self._fd)
             self._published = True
         return store.together(lambda: self._enter(modified_ns))
+
+    def _content(self) -> Content:
+        """The row of what is here."""
+        if self._small is not None:
+            return small_content(self.number, bytes(self._small))
+        status = os.fstat(self._fd)
+        return Content(self.number, None, status.st_size, allocated=status.st_blocks * 512)
 
     def _enter(self, modified_ns: int | None) -> Pending | None:
         """Under the lock."""
         store = self._store
         if self.path is None:
             return None
-        status = os.fstat(self.fd)
-        content = Content(self.number, None, status.st_size, allocated=status.st_blocks * 512)
+        content = self._content()
+        when = modified_ns or self.times()[1]
         row = self._current()
         if row is None:
-            self._row = store.record_upload(self.path, content, modified_ns or status.st_mtime_ns, self._base)
+            self._row = store.record_upload(self.path, content, when, self._base)
         else:
-            self._row = store.grown(row, content, modified_ns or status.st_mtime_ns)
+            self._row = store.grown(row, content, when)
         if self._silent and not self._marked:
             self._mark()
         return self._row
@@ -103,7 +216,7 @@ class Draft:
         store = self._store
         if self.path is None:
             return
-        when = os.fstat(self.fd).st_mtime_ns if modified_ns is None else modified_ns
+        when = self.times()[1] if modified_ns is None else modified_ns
         if self._silent or self._copied != (self.path, when):
             self._copy(when)
         if self._copied is None:
@@ -116,27 +229,37 @@ class Draft:
 
     def _copy(self, modified_ns: int) -> None:
         store = self._store
-        size = self.size
-        store.make_room(size)
+        store.make_room(self.size)
         with store.lock:
             number = store.new_id()
-            fd = store.files.create(number)
-        try:
-            copying.copy(self.fd, fd, size)
-            store.files.publish(number, fd)
-            status = os.fstat(fd)
-        except BaseException:
-            store.files.discard(number, fd)
-            raise
-        os.close(fd)
-        content = Content(number, None, size, allocated=status.st_blocks * 512)
+        content = self._copied_small(number) or self._copied_file(number)
         row = None
         try:
             row = store.together(lambda: self._enter_copy(content, modified_ns))
         finally:
-            if row is None:
+            if row is None and content.data is None:
                 store.files.remove(number)
         self._copied = None if row is None else (row.path, modified_ns)
+
+    def _copied_small(self, number: int) -> Content | None:
+        small = self._small
+        if small is None or not self._store.may_be_inline(len(small)):
+            return None
+        return small_content(number, bytes(small))
+
+    def _copied_file(self, number: int) -> Content:
+        files = self._store.files
+        size = self.size
+        fd = files.create(number)
+        try:
+            copying.copy(self.fd, fd, size)
+            files.publish(number, fd)
+            status = os.fstat(fd)
+        except BaseException:
+            files.discard(number, fd)
+            raise
+        os.close(fd)
+        return Content(number, None, size, allocated=status.st_blocks * 512)
 
     def _enter_copy(self, content: Content, modified_ns: int) -> Pending | None:
         """Under the lock: the copy takes the place of our own content, which is in no row until the next commit."""
@@ -148,6 +271,8 @@ class Draft:
         if row is None:
             return store.record_upload(self.path, content, modified_ns, self._base)
         return store.grown(row, content, modified_ns)
+
+    # ---- its name, its end
 
     def moved(self, src: str, dst: str) -> None:
         """Under the store's lock: a path was renamed."""
@@ -161,13 +286,14 @@ class Draft:
 
     def discard(self) -> None:
         """Close without a commit of what was written since the last one. Idempotent."""
-        fd, self.fd = self.fd, -1
-        if fd < 0:
+        if self._closed:
             return
-        if self._published:
+        self._closed = True
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and self._published:
             self._settled(fd)
             os.close(fd)
-        else:
+        elif fd >= 0:
             self._store.files.discard(self.number, fd)
         self._store.forget_draft(self)
 

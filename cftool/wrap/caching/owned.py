@@ -5,6 +5,7 @@ Has what the layers above share: ids of content, the lock's maps, and how a chan
 
 import logging
 import os
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from cftool.core.errors import (
     Locked,
 )
 from cftool.core.store import Store
+from cftool.core.types import Source
 from cftool.disk import locks
 from cftool.disk.errors import translated
 from cftool.wrap import caches
@@ -28,6 +30,7 @@ from cftool.wrap.caching.looking import Looking
 from cftool.wrap.caching.overlay import Overlay
 from cftool.wrap.caching.rows import DAMAGED, Base, Content, LocalChange, Pending, State
 from cftool.wrap.caching.settings import CacheSettings
+from cftool.wrap.caching.small import InlineSource
 from cftool.wrap.caching.stats import Stats
 from cftool.wrap.caching.together import Together
 
@@ -75,6 +78,8 @@ class Owned(Looking):
         self._fetching: dict[int, Fetching] = {}
         self._drafts: set[Draft] = set()
         self._uses: dict[int, float] = {}
+        self._granting = threading.Lock()
+        self._granted = 0  # bytes of small content that need not be asked room for
         self._settled: OrderedDict[str, tuple[int, str | None]] = OrderedDict()  # what we brought to the remote last
         self._closed = False
 
@@ -86,11 +91,12 @@ class Owned(Looking):
         self.journal.restart()
         known = {number: size for number, size, _ in self.journal.sizes()}
         rows = self.journal.pending()
-        there: dict[int, int] = {}
+        there = self.journal.inline.sizes()
+        inline = set(there)
         for number, making, size in self.files.found():
             if making:
                 os.unlink(self.files.path(number) + ".new")
-            elif number in known:
+            elif number in known and number not in inline:
                 there[number] = size
             else:
                 self.files.remove(number)
@@ -246,6 +252,24 @@ class Owned(Looking):
         if self._uses:
             self.journal.use([(when, number) for number, when in self._uses.items()])
             self._uses.clear()
+
+    def size_of(self, number: int) -> int | None:
+        """Bytes of a row's content as they are here; None where it is missing."""
+        with self.lock:
+            size = self.journal.inline.size(number)
+        return self.files.size(number) if size is None else size
+
+    def source_of(self, number: int, size: int) -> Source:
+        """The content of a row."""
+        with self.lock:
+            if self.journal.inline.size(number) is None:
+                return data_files.FileSource(self.files.path(number), size)
+        return InlineSource(size, lambda: self.small_of(number))
+
+    def small_of(self, number: int) -> bytes | None:
+        """The bytes of small content; None where it is a file, or there no more."""
+        with self.lock:
+            return self.journal.inline.data(number)
 
     def new_id(self) -> int:
         """Under the lock."""

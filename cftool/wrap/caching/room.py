@@ -6,9 +6,12 @@ from dataclasses import replace
 from cftool.core.errors import (
     QuotaExceeded,
 )
+from cftool.wrap.caching import small
 from cftool.wrap.caching.owned import Owned
 from cftool.wrap.caching.rows import State, What
 
+_GRANT = 4 << 20  # bytes that are asked for at once
+_TRIMMED = 20_000  # rows of small content at once
 _KEPT_FREE = 4 << 20  # bytes of the disk: without them the journal could not say what was brought to the remote
 
 
@@ -28,6 +31,18 @@ class Room(Owned):
             self._evict(wanted + _KEPT_FREE)
         if self.spare() <= wanted:
             raise QuotaExceeded("the disk of the cache is full", op="write", store=self.name)
+
+    def make_small_room(self, wanted: int) -> None:
+        """The same for small content, of which much is asked for at once, and then given out."""
+        with self._granting:
+            self._granted -= wanted
+            if self._granted >= 0:
+                return
+        self.make_room(wanted)
+        with self.lock:
+            left = min(self.settings.hard - self.journal.totals()[0], self.spare()) - wanted
+        with self._granting:
+            self._granted = max(0, min(_GRANT, left // 4))
 
     def make_room(self, wanted: int) -> None:
         """Evict above the soft limit; above the hard one wait for uploads, then QuotaExceeded before data is taken."""
@@ -71,6 +86,22 @@ class Room(Owned):
             self.journal.forget(numbers)
             for number in numbers:
                 self.files.remove(number)
+
+    def trim(self) -> None:
+        """Under the lock: the journal holds no more small content than it is to, as far as that is clean."""
+        inline = self.journal.inline
+        total = inline.total()
+        if total <= small.FULL:
+            return
+        gone: list[int] = []
+        self._save_uses()
+        for number, size in inline.evictable(_TRIMMED):
+            if total <= small.ENOUGH:
+                break
+            if number not in self._open:
+                gone.append(number)
+                total -= size
+        self.throw_away(gone)
 
     def _hurry(self) -> None:
         """Under the lock: writers wait for room, so that nothing waits for its delay."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from cftool.core.types import NO_HASHES, Entry, Kind
 
+_PAGE = 4096
 DAMAGED = "damaged"  # the kind of error of a row whose content is not what it was
 VERSION_PREFIX = "pending:"  # of what is not at the remote yet
 
@@ -114,10 +115,21 @@ class Content:
     blocks: bytes | None = None
     used: float = 0.0
     allocated: int = 0
+    data: bytes | None = None  # of small content that is new or changed; what is read from the journal has it not
 
     def holds(self, entry: Entry) -> bool:
         """Whether it is the content of this very version."""
         return self.version is not None and self.version == entry.version and self.size == entry.size
+
+
+def on_pages(size: int) -> int:
+    """Bytes that small content takes in the journal."""
+    return -(-size // _PAGE) * _PAGE
+
+
+def small_content(number: int, data: bytes) -> Content:
+    """Of a new row that has its bytes in the journal."""
+    return Content(number, None, len(data), allocated=on_pages(len(data)), data=data)
 
 
 def encode_hashes(hashes: Mapping[str, str]) -> str:

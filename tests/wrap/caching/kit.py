@@ -38,6 +38,12 @@ def crashed(store):
     store._closed = True
 
 
+def in_files(store):
+    """What is written from now on gets a data file, as large content does."""
+    store.settings = replace(store.settings, inline=0)
+    return store
+
+
 def put(store, path, data, **more):
     return store.write(path, BytesSource(data), **more)
 

@@ -9,7 +9,7 @@ from cftool.core.errors import IntegrityError, InvalidName, PermissionDenied, Qu
 from cftool.testing.faulty import Fault
 from cftool.wrap.caching import care
 from cftool.wrap.caching.rows import State
-from tests.wrap.caching.kit import cached, crashed, get, put
+from tests.wrap.caching.kit import cached, crashed, get, in_files, put
 
 LONG = 60.0  # seconds that no test takes
 
@@ -253,6 +253,7 @@ def test_draft_that_is_dropped_after_a_commit_leaves_a_row_that_is_right(store, 
 
 @pytest.mark.parametrize("harm", [os.unlink, lambda path: os.truncate(path, 1)])
 def test_content_that_is_damaged_while_it_waits_is_told_and_kept(store, memory, harm):
+    in_files(store)
     put(store, "file", b"content")
     put(store, "fine", b"x")
     with store.open("file") as handle:
