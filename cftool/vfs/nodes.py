@@ -3,8 +3,7 @@
 import errno
 import os
 import stat
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cftool.core import paths
 from cftool.core.errors import StoreError
@@ -86,8 +85,7 @@ class Node:
         return self.parent is None and self.id != ROOT
 
 
-@dataclass(frozen=True, slots=True)
-class Attr:
+class Attr(NamedTuple):
     """What `stat` shows; times in nanoseconds since the epoch."""
 
     id: int

@@ -13,13 +13,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cftool.wrap.caching.rows import VERSION_PREFIX
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.draft import Draft
     from cftool.wrap.caching.handle import Handle
+    from cftool.wrap.caching.rows import Pending
     from cftool.wrap.caching.store import CachingStore
 
 _TICK = 20_000_000  # nanoseconds: two changes within may leave one and the same time
@@ -129,6 +130,20 @@ class OpenFile:
                 return self.draft.read_into(buffer, offset)
             return os.preadv(self.fd, [buffer], offset)
 
+    def read_now(self, buffer: memoryview, offset: int) -> int:
+        """The same where it is here and nobody is at it; -1 where not."""
+        if not self.lock.acquire(blocking=False):
+            return -1
+        try:
+            if self.draft is not None:
+                return self.draft.read_into(buffer, offset)
+            handle = self.handle
+            if handle is None or not (handle.fetching is None or handle.has(offset, offset + len(buffer))):
+                return -1
+            return os.preadv(handle.fd, [buffer], offset)
+        finally:
+            self.lock.release()
+
     def _have(self, start: int, end: int) -> None:
         handle = self.handle
         if self.draft is None and handle is not None:
@@ -207,18 +222,34 @@ class OpenFile:
         `modified_ns` is the time that is shown; a direct file has its own.
         """
         with self.lock:
-            if self.draft is None or not self.dirty or self.removed:
+            change = self.change(modified_ns)
+            if change is None:
                 return None
-            size, changed_ns = self.times()
-            self._size = size
-            fresh = time.time_ns() - changed_ns < _TICK  # a later change might have the same time
-            if self.direct:
-                modified_ns = changed_ns
-            row = self.draft.commit(modified_ns)
-            self.version = None if row is None else row.entry().version
-            self._dirty = False
-            self._seen = (size, -1 if fresh else changed_ns)
-            return modified_ns
+            self.committed(change, self._store.together(change.enter))
+            return change.modified_ns
+
+    def change(self, modified_ns: int) -> "_Change | None":
+        """Under the lock, which is kept until `committed`: what `enter` is to make durable; None: nothing."""
+        if self.draft is None or not self.dirty or self.removed:
+            return None
+        size, changed_ns = self.times()
+        self._size = size
+        fresh = time.time_ns() - changed_ns < _TICK  # a later change might have the same time
+        when = changed_ns if self.direct else modified_ns
+        draft = self.draft
+        draft.prepare()
+        return _Change(lambda: draft.enter(when), when, (size, -1 if fresh else changed_ns))
+
+    def committed(self, change: "_Change", row: "Pending | None") -> None:
+        """It is durable."""
+        self.version = None if row is None else row.entry().version
+        self._dirty = False
+        self._seen = change.seen
+
+    @property
+    def is_small(self) -> bool:
+        """Whether nothing but the journal's commit makes it durable."""
+        return self.draft is None or self.draft.is_small
 
     def upload(self, path: str, *, timeout: float) -> None:
         """What was written is at the remote when this returns; raises what `CachingStore.upload` raises.
@@ -266,6 +297,14 @@ class OpenFile:
             backing, self.backing = self.backing, None
             if backing is not None:
                 self.on_close(backing)
+
+
+class _Change(NamedTuple):
+    """A commit that is to be done. `seen`: see `OpenFile._seen`."""
+
+    enter: "Callable[[], Pending | None]"
+    modified_ns: int
+    seen: tuple[int, int]
 
 
 def _nothing(number: int) -> None:

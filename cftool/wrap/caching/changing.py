@@ -16,7 +16,6 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Cap, Entry, Kind, Source
 from cftool.wrap.caching import files as data_files
-from cftool.wrap.caching import small
 from cftool.wrap.caching.local import Local
 from cftool.wrap.caching.overlay import Shows
 from cftool.wrap.caching.rows import VERSION_PREFIX, Base, Content, LocalChange, Pending, What, small_content
@@ -80,7 +79,7 @@ class Changing(Local):
         if size > self.settings.inline:
             return False
         with self.lock:
-            return self.journal.inline.total() + size <= small.MOST
+            return self.journal.inline.has_room(size)
 
     def _before_write(self, path: str, *, if_version: str | None, if_absent: bool) -> tuple[Entry | None, Base]:
         """What is at `path`, and the base of a change to it."""

@@ -97,6 +97,9 @@ class Draft:
 
     def has_room(self, end: int) -> bool:
         """Whether `reserve` would have nothing to ask."""
+        if self._small is not None:
+            limit = self._store.settings.inline
+            return end <= limit and (end <= self._reserved or self._store.has_small_room())
         return end <= self._reserved and (self._row is None or not self._published or self._marked)
 
     # ---- content
@@ -166,27 +169,36 @@ class Draft:
 
     def commit(self, modified_ns: int | None = None) -> Pending | None:
         """What is written is durable and will be uploaded; None where the name was removed meanwhile."""
-        store = self._store
-        if self._small is not None and not store.may_be_inline(len(self._small)):
-            self._spill()
+        self.prepare()
+        return self._store.together(lambda: self.enter(modified_ns))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the journal's own commit is all that makes it durable."""
+        return self._small is not None
+
+    def prepare(self) -> None:
+        """What is in a file is on the disk: before `enter`."""
         if self._small is not None:
-            pass  # the journal's own commit is all
-        elif self._published:
+            return
+        if self._published:
             os.fsync(self._fd)
         else:
-            store.files.publish(self.number, self._fd)
+            self._store.files.publish(self.number, self._fd)
             self._published = True
-        return store.together(lambda: self._enter(modified_ns))
 
     def _content(self) -> Content:
         """The row of what is here."""
+        if self._small is not None and not self._store.may_be_inline(len(self._small)):
+            self._spill()
+            self.prepare()
         if self._small is not None:
             return small_content(self.number, bytes(self._small))
         status = os.fstat(self._fd)
         return Content(self.number, None, status.st_size, allocated=status.st_blocks * 512)
 
-    def _enter(self, modified_ns: int | None) -> Pending | None:
-        """Under the lock."""
+    def enter(self, modified_ns: int | None) -> Pending | None:
+        """Under the store's lock, in a transaction: the rows of what is here."""
         store = self._store
         if self.path is None:
             return None

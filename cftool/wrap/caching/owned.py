@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -288,6 +288,10 @@ class Owned(Looking):
     def together(self, make: Callable[[], _T]) -> _T:
         """Call `make` under the lock, in one transaction with others who wait; on the disk when it returns."""
         return self._together.run(make)
+
+    def all_together(self, makes: Iterable[Callable[[], _T]]) -> list[_T | Exception]:
+        """The same of several: the result or the error of each."""
+        return self._together.run_all(makes)
 
     @contextmanager
     def _shared(self) -> Iterator[None]:

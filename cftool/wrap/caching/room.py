@@ -44,6 +44,10 @@ class Room(Owned):
         with self._granting:
             self._granted = max(0, min(_GRANT, left // 4))
 
+    def has_small_room(self) -> bool:
+        """Whether a small file can be written without asking."""
+        return self._granted > small.LARGEST
+
     def make_room(self, wanted: int) -> None:
         """Evict above the soft limit; above the hard one wait for uploads, then QuotaExceeded before data is taken."""
         self.make_disk_room(0)

@@ -40,6 +40,7 @@ class Inline:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self._known = MOST  # bytes of all rows at most, as far as is known without counting
 
     def is_there(self) -> bool:
         """Whether the journal has the table: one that only older programs had open has not."""
@@ -58,6 +59,13 @@ class Inline:
     def sizes(self) -> dict[int, int]:
         """Of all rows."""
         return dict(self._db.execute("SELECT content, length(data) FROM inline"))
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more are not too many; they count from now on."""
+        self._known += size
+        if self._known > MOST:
+            self._known = self.total() + size
+        return self._known <= MOST
 
     def total(self) -> int:
         """Bytes of all rows; of the owner's journal only."""

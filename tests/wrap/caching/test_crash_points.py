@@ -43,7 +43,8 @@ class World:
         store.close()
 
     def open(self, **more):
-        return CachingStore(remote(self.root), self.cache, CacheSettings(delay=3600, host="here", **{"inline": self.inline, **more}))
+        settings = CacheSettings(delay=3600, host="here", inline=self.inline, **more)
+        return CachingStore(remote(self.root), self.cache, settings)
 
     def act(self, action, **more):
         """In the child: commits are calls like others."""

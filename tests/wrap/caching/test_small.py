@@ -191,7 +191,8 @@ def test_more_than_the_journal_is_to_hold_goes_to_files(store, monkeypatch):
     assert [get(store, name) for name in "abc"] == [b"12345678"] * 3
 
 
-def test_clean_content_goes_where_the_journal_holds_much_least_recently_used_first(memory, cache_directory, monkeypatch):
+def test_clean_content_goes_where_the_journal_holds_much(memory, cache_directory, monkeypatch):
+    """What was used longest ago goes first."""
     clock = Clock()
     store = cached(memory, cache_directory, clock)
     monkeypatch.setattr(small, "FULL", 30)

@@ -23,7 +23,7 @@ from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.caching.rows import State
 from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool_providers.memory import MemoryStore
-from tests.wrap.caching.kit import cached, Clock, get, in_files, put
+from tests.wrap.caching.kit import Clock, cached, get, in_files, put
 
 
 @pytest.fixture
