@@ -44,6 +44,7 @@ def test_what_was_acknowledged_is_there_whole(place, record_property, inline):
     store = opened(cache)
     ops.write_bytes(store, "replaced", OLD)
     ops.write_bytes(store, "gone", OLD)
+    ops.write_bytes(store, "there", NEW)  # the recorder knows directories by what is in them
     store.close()
 
     def act(acknowledge):
@@ -90,6 +91,7 @@ def test_what_was_acknowledged_is_there_whole(place, record_property, inline):
         assert content("gone") in ({None} if "gone" in done else {OLD, None}), cut
         grown = content("grown")
         assert grown == OLD + NEW if "grown" in done else "synced" not in done or grown.startswith(OLD), cut
+        assert content("there") == NEW, cut
         assert content("small") in ({OLD} if "small" in done else {OLD, None}), cut
         assert store.check() == [], cut
         here = {number for number, _ in store.files.ids()} | store.journal.inline.sizes().keys()
