@@ -128,6 +128,7 @@ class Quick:
             self._vfs.unprivileged(request.node)
         count = self._vfs.write(number, request.view[fuse.WRITE_DATA : fuse.WRITE_DATA + size], offset)
         self._server.write(_WRITTEN.pack(_WRITTEN.size, 0, request.unique, count, 0))
+        self._server.told_readers(number)
         return True
 
     def _create(self, request: Request) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("cftool.mount")
 _SILENT = frozenset({Op.FORGET, Op.BATCH_FORGET, Op.INTERRUPT})
+_INVALIDATES = 39  # of the protocol (Linux 6.6): a write past the kernel's pages drops those of other openings
 _OVER = frozenset({errno.ENOENT, errno.ENODEV, errno.EBADF})  # the caller was interrupted, or all is over
 _KINDS = {
     stat.S_IFDIR: 4, stat.S_IFREG: 8, stat.S_IFLNK: 10, stat.S_IFIFO: 1, stat.S_IFCHR: 2, stat.S_IFBLK: 6,
@@ -49,6 +50,7 @@ class Server:
         self.ttl = ttl
         self.ready = threading.Event()
         self._may_pass = may_pass
+        self._past_the_pages = False  # whether who only writes a new file may do so past the kernel's own pages
         self._passthrough = passthrough.Passthrough(fd)
         self._notices = ThreadPoolExecutor(1, thread_name_prefix="cftool-notify")
         self._table: dict[int, Callable[[Request], bytes | memoryview | None]] = {
@@ -129,6 +131,7 @@ class Server:
         more = struct.unpack_from("<I", request.data, 16)[0] if flags & fuse.INIT_EXT else 0
         more &= fuse.PASSTHROUGH if self._may_pass else 0
         self._passthrough.possible = bool(more)
+        self._past_the_pages = minor >= _INVALIDATES
         self.ready.set()
         return fuse.INIT_OUT.pack(
             7, min(minor, 40), max(readahead, 1 << 20), flags & wanted, 64, 48, MAX_WRITE, 1,
@@ -273,6 +276,9 @@ class Server:
         if backing is not None:
             file.on_close = self._passthrough.take_back
             return fuse.OPEN_OUT.pack(number, fuse.FOPEN_PASSTHROUGH, backing)
+        if self._past_the_pages and handle.only_writes_anew:
+            handle.past_the_pages = True
+            return fuse.OPEN_OUT.pack(number, fuse.FOPEN_DIRECT_IO, 0)
         if self.vfs.is_report(node.id):  # of a size that the kernel cannot know
             return fuse.OPEN_OUT.pack(number, fuse.FOPEN_DIRECT_IO, 0)
         return fuse.OPEN_OUT.pack(number, fuse.FOPEN_KEEP_CACHE if self.vfs.unchanged(node) else 0, 0)
@@ -296,7 +302,15 @@ class Server:
         data = request.data[fuse.READ_IN.size : fuse.READ_IN.size + size]
         if flags & fuse.WRITE_KILL_PRIV:
             self.vfs.unprivileged(request.node)
-        return fuse.WRITE_OUT.pack(self.vfs.write(handle, data, offset), 0)
+        count = self.vfs.write(handle, data, offset)
+        self.told_readers(handle)
+        return fuse.WRITE_OUT.pack(count, 0)
+
+    def told_readers(self, number: int) -> None:
+        """After a write past the kernel's pages: who has the file open too may have read an old page meanwhile."""
+        handle = self.vfs.handles.get(number)
+        if handle is not None and handle.past_the_pages and handle.file.users > 1:
+            self._notices.submit(self._notice, fuse.NOTIFY_INVAL_INODE, struct.pack("<Qqq", handle.node.id, 0, 0))
 
     def _flush(self, request: Request) -> bytes:
         self.vfs.flush(fuse.HANDLE.unpack_from(request.data)[0])

@@ -24,11 +24,17 @@ class FileHandle:
     file: OpenFile
     flags: int
     made: bool = False  # it made the file, or emptied it: also what was opened for reading only can do that
+    past_the_pages: bool = False  # the kernel keeps nothing of what is written here
 
     @property
     def writable(self) -> bool:
         """Whether it was opened for writing."""
         return self.flags & os.O_ACCMODE != os.O_RDONLY
+
+    @property
+    def only_writes_anew(self) -> bool:
+        """Whether it begins with an empty file, which nobody else has open, and reads nothing."""
+        return self.made and self.flags & os.O_ACCMODE == os.O_WRONLY and self.file.users == 1
 
     @property
     def changes(self) -> bool:

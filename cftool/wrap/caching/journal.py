@@ -10,7 +10,6 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from cftool.core.errors import StoreError
@@ -317,12 +316,14 @@ class Journal:
                     ),
                 )  # fmt: skip
                 number = int(cursor.lastrowid or 0)
-                # Who waited for the result of a row that another takes over waits for that one now.
-                db.executemany("UPDATE pending SET after = ? WHERE after = ?", [(number, old.seq) for old in gone])
-                added.append(replace(row, seq=number))
+                if gone:  # who waited for the result of a row that another takes over waits for that one now
+                    db.executemany("UPDATE pending SET after = ? WHERE after = ?", [(number, old.seq) for old in gone])
+                added.append(row.numbered(number))
                 kept.add(row.content)
-            self._drop(db, gone, kept)
-            db.executemany("UPDATE pending SET due = 0, next_try = 0 WHERE seq = ?", [(seq,) for seq in due_now])
+            if gone:
+                self._drop(db, gone, kept)
+            if due_now:
+                db.executemany("UPDATE pending SET due = 0, next_try = 0 WHERE seq = ?", [(seq,) for seq in due_now])
             if local is not None:
                 self._localize(db, local)
         return added

@@ -220,7 +220,7 @@ class Owned(Looking):
         added = self.journal.record(rows, dropped=dropped, made=made, due_now=due_now, local=local)
         if local is not None:
             self.overlay.local.change(add=local.add, remove=local.remove)
-        kept = {row.content for row in rows}
+        kept = {row.content for row in rows} if dropped else ()
         successor = added[0].seq if added else None
         for old in dropped:
             self.overlay.drop(old)
@@ -236,7 +236,8 @@ class Owned(Looking):
         for seq in due_now:
             if seq in self.overlay.rows:
                 self.overlay.replace(replace(self.overlay.rows[seq], due=0.0, next_try=0.0))
-        self.waiting.wake()
+        patient = len(added) == 1 and not dropped and not due_now and added[0].state is State.DIRTY
+        self.waiting.wake(added[0].when if patient else None)
         return added
 
     def _try_again(self, new: Pending) -> None:
