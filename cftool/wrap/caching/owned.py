@@ -77,6 +77,7 @@ class Owned(Looking):
         self._open: dict[int, int] = {}  # content id: handles
         self._fetching: dict[int, Fetching] = {}
         self._drafts: set[Draft] = set()
+        self.silent: set[Draft] = set()  # those that the kernel writes to without telling
         self._uses: dict[int, float] = {}
         self._granting = threading.Lock()
         self._granted = 0  # bytes of small content that need not be asked room for
@@ -141,7 +142,7 @@ class Owned(Looking):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.times.wall()))
         aside = self.files.set_aside(stamp)
         if self.journal.damaged is not None:
-            self.problems.append(f"the journal was damaged and is now {self.journal.damaged}")
+            self.problems.append(f"the journal, with small files, was damaged and is now {self.journal.damaged}")
         if aside:
             self.problems.append(f"content that no journal knows is in {aside}")
         self.journal.begin()

@@ -211,7 +211,7 @@ def test_damaged_journal_is_set_aside_with_all_content_and_told(store, remote, c
         care.Unowned(cache_directory)
     again = cached(remote, cache_directory)
     assert [text.split(" and is now ")[0].split(" is in ")[0] for text in again.problems] == [
-        "the journal was damaged", "content that no journal knows",
+        "the journal, with small files, was damaged", "content that no journal knows",
     ]  # fmt: skip
     again.close()
     kept = [os.path.join(place, name) for place, _, names in os.walk(cache_directory) for name in names]
