@@ -269,7 +269,8 @@ class Server:
         handle = self.vfs.handle(number)
         file, node = handle.file, handle.node
         try:
-            backing = file.given(self._passthrough.give, writing=handle.writable, path=node.place)
+            anew = self._passthrough.possible and self.vfs.may_write_unseen(handle)
+            backing = file.given(self._passthrough.give, writing=handle.writable, anew=anew, path=node.place)
         except BaseException:
             self.vfs.release(number)
             raise

@@ -14,6 +14,9 @@ from cftool.vfs.nodes import Attr, Node, attr_of, error_of
 from cftool.vfs.openfile import OpenFile
 from cftool.vfs.tree import Tree
 from cftool.wrap.caching import files as data_files
+from cftool.wrap.caching.small import LARGEST
+
+_SMALL_ONES = 4  # small files after which the next is taken to be one
 
 
 @dataclass(slots=True)
@@ -285,6 +288,17 @@ class Files:
                 node.rewritten = True
             if node.parent is not None:
                 node.parent.changes += 1
+                node.parent.small = node.parent.small + 1 if node.size <= LARGEST else 0
+
+    def may_write_unseen(self, handle: FileHandle) -> bool:
+        """Whether the kernel may do what follows an opening without telling.
+
+        Not where a directory gets one small file after the other: for them a file is more work than a write.
+        """
+        parent = handle.node.parent
+        if parent is None or not handle.made or not handle.writable or handle.file.users > 1:
+            return False
+        return parent.small < _SMALL_ONES and self._store.is_wide()
 
     def release(self, number: int) -> None:
         """The last reference to a handle is gone."""

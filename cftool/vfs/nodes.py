@@ -20,8 +20,8 @@ class Node:
 
     __slots__ = (
         "atime_ns", "changed", "changes", "children", "ctime_ns", "folders", "gid", "id", "is_dir", "loaded",
-        "lookups", "mode", "mtime_ns", "name", "open", "parent", "rdev", "rewritten", "shown", "size", "stored",
-        "target", "uid", "version",
+        "lookups", "mode", "mtime_ns", "name", "open", "parent", "rdev", "rewritten", "shown", "size", "small",
+        "stored", "target", "uid", "version",
     )  # fmt: skip
 
     def __init__(self, number: int, parent: "Node | None", name: str, mode: int) -> None:
@@ -43,6 +43,7 @@ class Node:
         self.children: dict[str, Node] | None = None
         self.folders = 0  # directories among them
         self.loaded = -1.0  # when the children were listed (monotonic); -1: never
+        self.small = 0  # files in it that were small when they were closed, since one that was not
         self.changed = float("-inf")  # when others were heard to have changed it: older listings do not count
         self.changes = 0  # made here to the names, or to what a listing shows of them
         self.lookups = 0  # references that the kernel holds

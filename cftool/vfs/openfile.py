@@ -47,12 +47,17 @@ class OpenFile:
 
     # ---- by the kernel alone
 
-    def given(self, give: Callable[[int], int | None], *, writing: bool, path: str) -> int | None:
-        """The kernel's number for a file that it is to read by itself, or None; the same for all who have it open."""
+    def given(self, give: Callable[[int], int | None], *, writing: bool, anew: bool, path: str) -> int | None:
+        """The kernel's number for a file that it is to use by itself, or None; the same for all who have it open.
+
+        `anew`: who opens it begins with an empty file, and may write unseen.
+        """
         with self.lock:
             if not self._decided:
                 self._decided = True
-                if not writing and self._may_be_given():
+                if anew and self.draft is not None:
+                    self.backing = self.draft.lend(give)
+                elif not writing and self._may_be_given():
                     assert self.handle is not None
                     self.backing = give(self.handle.fd)
             elif writing and self.backing is not None and self.draft is None:
@@ -84,7 +89,10 @@ class OpenFile:
     @property
     def dirty(self) -> bool:
         """Whether something may have been changed since the last commit."""
-        return self._dirty or (self.direct and self.times() != self._seen)
+        if self._dirty or not self.direct or self.times() == self._seen:
+            return self._dirty
+        assert self.draft is not None
+        return not self.draft.is_unchanged()
 
     # ---- reading
 

@@ -79,6 +79,7 @@ class Vfs:
         self.flush = files.flush
         self.flush_together = files.flush_together
         self.is_small = files.is_small
+        self.may_write_unseen = files.may_write_unseen
         self.fsync = files.fsync
         self.release = files.release
 

@@ -5,11 +5,14 @@ the draft is open its content is not uploaded, but for the copy that `upload` ma
 committed leaves nothing: a file that was never closed nor synced is not published half-written.
 
 Small content is collected in memory and goes into the journal itself. What grows above the limit, or is asked for its
-descriptor, gets a file. Not thread-safe but for `removed` and `moved`: the user locks.
+descriptor, gets a file. The kernel may be given that file (`lend`), and then writes without telling; what is small all
+the same goes into the journal, and the file is thrown away. Not thread-safe but for `removed` and `moved`: the user
+locks.
 """
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,6 +51,8 @@ class Draft:
         self._row: Pending | None = None
         self._published = published  # whether the file has its name
         self._silent = published  # the kernel may write without telling
+        self._inlined: bytes | None = None  # what the journal has of a file that the kernel writes to
+        self._entered = 0  # bytes on the disk that the journal knows of
         self._marked = False  # the journal knows that the file may not be what its row says
         self._copied: tuple[str, int] | None = None  # path and time of the copy that has all that is here
         self._reserved = 0 if fd is None else os.fstat(fd).st_size
@@ -72,6 +77,20 @@ class Draft:
             files.discard(self.number, fd)
             raise
         self._fd, self._small = fd, None
+
+    def lend(self, give: Callable[[int], int | None]) -> int | None:
+        """`give` gets the file, for the kernel to write to, and says its number there; None where it takes it not."""
+        number = give(self.fd)
+        if number is not None:
+            self._silent = True
+            with self._store.lock:
+                self._store.silent.add(self)
+        return number
+
+    @property
+    def unseen(self) -> int:
+        """Bytes on the disk that the journal does not know of."""
+        return 0 if self._fd < 0 else max(0, data_files.allocated(self._fd) - self._entered)
 
     # ---- room
 
@@ -175,11 +194,11 @@ class Draft:
     @property
     def is_small(self) -> bool:
         """Whether the journal's own commit is all that makes it durable."""
-        return self._small is not None
+        return self._small is not None or self._may_be_taken_in()
 
     def prepare(self) -> None:
         """What is in a file is on the disk: before `enter`."""
-        if self._small is not None:
+        if self.is_small:
             return
         if self._published:
             os.fsync(self._fd)
@@ -187,15 +206,33 @@ class Draft:
             self._store.files.publish(self.number, self._fd)
             self._published = True
 
+    def _may_be_taken_in(self) -> bool:
+        """Whether it is small, though the kernel was given a file for it."""
+        return self._silent and not self._published and self.size <= self._store.settings.inline
+
     def _content(self) -> Content:
         """The row of what is here."""
-        if self._small is not None and not self._store.may_be_inline(len(self._small)):
-            self._spill()
-            self.prepare()
+        limit = self._store.settings.inline
+        data = None
         if self._small is not None:
-            return small_content(self.number, bytes(self._small))
+            data = bytes(self._small)
+        elif self._may_be_taken_in():
+            data = os.pread(self._fd, limit + 1, 0)
+        if data is not None and len(data) <= limit and self._store.may_be_inline(len(data)):
+            self._inlined = None if self._small is not None else data
+            return small_content(self.number, data)
+        self._inlined = None
+        if not self._published:  # it has grown meanwhile, or the journal is full of small content
+            self._store.files.publish(self.number, self.fd)
+            self._published = True
         status = os.fstat(self._fd)
-        return Content(self.number, None, status.st_size, allocated=status.st_blocks * 512)
+        self._entered = status.st_blocks * 512
+        return Content(self.number, None, status.st_size, allocated=self._entered)
+
+    def is_unchanged(self) -> bool:
+        """Whether what the journal has is what is here: known of small files that the kernel writes to."""
+        inlined = self._inlined
+        return inlined is not None and os.pread(self._fd, len(inlined) + 1, 0) == inlined
 
     def enter(self, modified_ns: int | None) -> Pending | None:
         """Under the store's lock, in a transaction: the rows of what is here."""
@@ -209,7 +246,7 @@ class Draft:
             self._row = store.record_upload(self.path, content, when, self._base)
         else:
             self._row = store.grown(row, content, when)
-        if self._silent and not self._marked:
+        if self._silent and self._published and not self._marked:
             self._mark()
         return self._row
 
@@ -301,6 +338,8 @@ class Draft:
         if self._closed:
             return
         self._closed = True
+        with self._store.lock:
+            self._store.silent.discard(self)
         fd, self._fd = self._fd, -1
         if fd >= 0 and self._published:
             self._settled(fd)

@@ -10,6 +10,8 @@ from cftool.wrap.caching import small
 from cftool.wrap.caching.owned import Owned
 from cftool.wrap.caching.rows import State, What
 
+_WIDE = 1 << 30  # bytes that have to be free for writes that are not seen
+_LOOK = 0.5  # seconds that an answer to that counts
 _GRANT = 4 << 20  # bytes that are asked for at once
 _TRIMMED = 20_000  # rows of small content at once
 _KEPT_FREE = 4 << 20  # bytes of the disk: without them the journal could not say what was brought to the remote
@@ -17,6 +19,9 @@ _KEPT_FREE = 4 << 20  # bytes of the disk: without them the journal could not sa
 
 class Room(Owned):
     """See the module."""
+
+    _wide = False
+    _wide_until = float("-inf")
 
     def spare(self) -> int:
         """Bytes that may be written to the disk before it is as good as full."""
@@ -55,6 +60,7 @@ class Room(Owned):
         while True:
             with self.lock:
                 total, clean = self.journal.totals()
+                total += self._unseen()
                 if total + wanted > self.settings.soft and clean:
                     total -= self._evict(total + wanted - self.settings.soft)
                 if total + wanted <= self.settings.hard:
@@ -67,6 +73,24 @@ class Room(Owned):
                     op="write",
                     store=self.name,
                 )
+
+    def _unseen(self) -> int:
+        """Under the lock: bytes that the kernel has written by itself since the journal was told."""
+        return sum(draft.unseen for draft in self.silent)
+
+    def is_wide(self) -> bool:
+        """Whether there is so much room that somebody may write unseen; looked at now and then.
+
+        Who does so meets no limit but the disk's own end: DESIGN.md, "Limits".
+        """
+        now = self.times.monotonic()
+        if now >= self._wide_until:
+            with self.lock:
+                used = self.journal.totals()[0] + self._unseen()
+            left = min(self.settings.hard - used, self.spare())
+            self._wide = left >= max(_WIDE, self.settings.hard // 4)
+            self._wide_until = now + _LOOK
+        return self._wide
 
     def _evict(self, wanted: int) -> int:
         """Under the lock: remove clean content until `wanted` bytes are free; how many were freed."""
