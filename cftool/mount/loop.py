@@ -11,6 +11,7 @@ all of them, and of what many writers do at once.
 import errno
 import os
 import select
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -20,21 +21,25 @@ from cftool.mount import protocol as fuse
 from cftool.mount.protocol import Op
 
 _LIMIT = 32
-_MEANWHILE = 32  # requests that are read while answers wait
+_HEADER = struct.Struct("<IIQQII").unpack_from  # of `fuse.IN_HEADER` what is used
+_AGAIN = frozenset({errno.ENOENT, errno.EINTR, errno.EAGAIN})  # interrupted, or taken back
+_GONE = frozenset({errno.ENODEV, errno.EBADF})
 MAX_WRITE = 1 << 20
 _BUFFER = MAX_WRITE + 8192
+_ROOM = fuse.OUT_SIZE + MAX_WRITE
 
 
 class Request:
     """The request of the kernel that a thread is at, its fixed part read; the next one takes its place."""
 
-    __slots__ = ("buffer", "count", "gid", "node", "op", "pid", "room", "uid", "unique", "view")
+    __slots__ = ("answer", "buffer", "count", "gid", "node", "op", "room", "uid", "unique", "view")
 
     def __init__(self, buffer: bytearray, room: bytearray) -> None:
-        self.op = self.unique = self.node = self.uid = self.gid = self.pid = self.count = 0
+        self.op = self.unique = self.node = self.uid = self.gid = self.count = 0
         self.buffer = buffer  # the whole request; its own part begins at `fuse.IN_SIZE`
         self.view = memoryview(buffer)
         self.room = room  # the thread's own, for what an answer is made of
+        self.answer = memoryview(room)
 
     @property
     def data(self) -> memoryview:
@@ -53,8 +58,8 @@ class Request:
 
     def kept(self) -> "Request":
         """The same with data of its own, for later."""
-        other = Request(bytearray(self.view[: self.count]), bytearray(MAX_WRITE))
-        for name in ("op", "unique", "node", "uid", "gid", "pid", "count"):
+        other = Request(bytearray(self.view[: self.count]), bytearray(_ROOM))
+        for name in ("op", "unique", "node", "uid", "gid", "count"):
             setattr(other, name, getattr(self, name))
         return other
 
@@ -62,8 +67,10 @@ class Request:
 class Later(Protocol):
     """Answers that wait, at one place for all threads. Used by the thread that reads alone, but for `finish`."""
 
-    def __len__(self) -> int:
-        """How many wait."""
+    count: int  # of those that wait
+
+    def passed(self) -> bool:
+        """One more request was read meanwhile; whether that were enough."""
         ...
 
     def taken(self) -> Callable[[], None]:
@@ -106,7 +113,7 @@ class Loop:
             thread.join()
 
     def _work(self) -> None:
-        own = Request(bytearray(_BUFFER), bytearray(MAX_WRITE))
+        own = Request(bytearray(_BUFFER), bytearray(_ROOM))
         while True:
             work = self._lead(own)
             while work is not None:
@@ -124,49 +131,37 @@ class Loop:
 
     def _lead(self, request: Request) -> Callable[[], None] | None:
         """Read, and answer what is quick; what may take its time, when somebody else can read on."""
+        later, quick = self._later, self._quick  # names of its own: this is passed for every request
+        fd, buffer, buffers, read, header = self._fd, request.buffer, [request.buffer], os.readv, _HEADER
         with self._turn:
             with self._lock:
                 self._free -= 1
-            read = 0
             while not self._over:
-                read += 1
-                if not len(self._later):
-                    read = 0
-                elif read > _MEANWHILE or not self._asked.poll(0):
-                    finish = self._later.taken()
-                    if self._later.is_slow() and self._relieved():
+                if later.count and (later.passed() or not self._asked.poll(0)):
+                    finish = later.taken()
+                    if later.is_slow() and self._relieved():
                         return finish
                     finish()
-                if not self._read(request):
-                    break
+                try:
+                    request.count = read(fd, buffers)
+                except OSError as error:
+                    if error.errno in _AGAIN:
+                        continue
+                    if error.errno in _GONE:
+                        break
+                    raise
+                _, request.op, request.unique, request.node, request.uid, request.gid = header(buffer)
+                if quick(request):
+                    continue
                 if request.op == Op.DESTROY:
                     self._serve(request)
                     break
-                if self._quick(request):
-                    continue
                 if self._relieved():
                     return self._serving(request)
                 with self._lock:
                     self._waiting.append(request.kept())
             self._over = True
-            return self._later.taken() if len(self._later) else None
-
-    def _read(self, request: Request) -> bool:
-        """The next request; False where there will be no more."""
-        buffers = [request.buffer]
-        while True:
-            try:
-                request.count = os.readv(self._fd, buffers)
-            except OSError as error:
-                if error.errno in {errno.ENOENT, errno.EINTR, errno.EAGAIN}:  # interrupted, or taken back
-                    continue
-                if error.errno in {errno.ENODEV, errno.EBADF}:
-                    return False
-                raise
-            (_length, request.op, request.unique, request.node, request.uid, request.gid, request.pid, _ext, _pad) = (
-                fuse.IN_HEADER.unpack_from(request.buffer)
-            )
-            return True
+            return later.taken() if later.count else None
 
     def _relieved(self) -> bool:
         """Whether there is a thread to read on."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("cftool.mount")
 _SHORT = 63  # of a name that is not too long in any case
+_MEANWHILE = 32  # requests that are read while answers wait
 _SLOW = 0.002  # seconds of a commit in which others are answered
 _OURS = b"user.cftool."
 _HANDLE = struct.Struct("<40xQ")  # of a whole request
@@ -34,6 +35,8 @@ _COUNT = struct.Struct("<40xI")
 _ONE = struct.Struct("<QQ")
 _WRITTEN = struct.Struct("<IiQII")
 _DONE = struct.Struct("<IiQ")
+_HEAD = _DONE.size
+_pack_done = _DONE.pack_into
 _FORGETS = 48  # where a batch begins
 
 
@@ -83,7 +86,7 @@ class Quick:
             return self._served(request)
         node = listing.taken(directory, name)
         if node is None:
-            self._server.write(_DONE.pack(_DONE.size + len(fuse.NO_ENTRY), 0, request.unique), fuse.NO_ENTRY)
+            self._server.write(_DONE.pack(_HEAD + len(fuse.NO_ENTRY), 0, request.unique) + fuse.NO_ENTRY)
         else:
             self._server.write(fuse.entry_answer(request.unique, attr_of(node), self._server.ttl))
         return True
@@ -112,11 +115,12 @@ class Quick:
         handle = self._vfs.handles.get(number)
         if handle is None:
             return self._served(request)
-        into = memoryview(request.room)[:size]
-        count = handle.file.read_now(into, offset)
+        answer = request.answer
+        count = handle.file.read_now(answer[_HEAD : _HEAD + size], offset)
         if count < 0:
             return False
-        self._server.write(_DONE.pack(_DONE.size + count, 0, request.unique), into[:count])
+        _pack_done(request.room, 0, _HEAD + count, 0, request.unique)
+        self._server.write(answer[: _HEAD + count])
         return True
 
     def _write(self, request: Request) -> bool:
@@ -176,14 +180,19 @@ class Later:
         self._server = server
         self._vfs = vfs
         self._asked: list[tuple[int, int]] = []  # request, handle
+        self.count = 0
+        self._meanwhile = 0  # requests since one waits
         self._took = 0.0  # seconds of a commit, of late
-
-    def __len__(self) -> int:
-        return len(self._asked)
 
     def add(self, unique: int, handle: int) -> None:
         """One more."""
         self._asked.append((unique, handle))
+        self.count += 1
+
+    def passed(self) -> bool:
+        """Who closes does not wait for any number of others."""
+        self._meanwhile += 1
+        return self._meanwhile > _MEANWHILE
 
     def is_slow(self) -> bool:
         """Whether a commit takes longer than others should wait."""
@@ -197,6 +206,7 @@ class Later:
     def taken(self) -> Callable[[], None]:
         """What commits and answers those that were added; others come anew."""
         asked, self._asked = self._asked, []
+        self.count = self._meanwhile = 0
         return lambda: self._finish(asked)
 
     def _finish(self, asked: list[tuple[int, int]]) -> None:

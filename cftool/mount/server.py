@@ -111,10 +111,13 @@ class Server:
     def _send(self, unique: int, error: int, body: bytes | memoryview = b"") -> None:
         self.write(fuse.OUT_HEADER.pack(fuse.OUT_SIZE + len(body), -error, unique), body)
 
-    def write(self, *answer: bytes | memoryview) -> None:
-        """A whole answer, in pieces."""
+    def write(self, answer: bytes | memoryview, body: bytes | memoryview = b"") -> None:
+        """A whole answer, in one or two pieces."""
         try:
-            os.writev(self.fd, answer)
+            if body:
+                os.writev(self.fd, (answer, body))
+            else:
+                os.write(self.fd, answer)
         except OSError as failed:
             if failed.errno not in _OVER:
                 _log.warning("an answer to the kernel failed: %s", failed.strerror)
@@ -295,7 +298,7 @@ class Server:
 
     def _read(self, request: Request) -> memoryview:
         handle, offset, size, *_ = fuse.READ_IN.unpack_from(request.data)
-        into = memoryview(request.room)[:size]
+        into = request.answer[:size]
         return into[: self.vfs.read_into(handle, into, offset)]
 
     def _write(self, request: Request) -> bytes:

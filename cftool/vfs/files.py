@@ -241,6 +241,8 @@ class Files:
 
     def flush_together(self, numbers: Sequence[int]) -> list[Exception | None]:
         """As `flush` of each, with one commit for all; the error of each."""
+        if len(numbers) == 1:
+            return [self._flushed_alone(numbers[0])]
         found = [self.handles.get(number) for number in numbers]
         errors: dict[OpenFile, Exception] = {}
         nodes = {handle.file: handle.node for handle in found if handle is not None}
@@ -266,6 +268,14 @@ class Files:
             if file not in errors:
                 self._published(nodes[file], file, change.modified_ns)
         return [error_of(errno.EBADF) if handle is None else errors.get(handle.file) for handle in found]
+
+    def _flushed_alone(self, number: int) -> Exception | None:
+        try:
+            handle = self.handle(number)
+            self._commit(handle.node, handle.file)
+        except (OSError, CftoolError) as error:
+            return error
+        return None
 
     def _commit(self, node: Node, file: OpenFile) -> None:
         if self._settings.remote and not node.gone and not self._tree.is_report(node.id):

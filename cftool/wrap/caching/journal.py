@@ -83,7 +83,7 @@ class Journal:
         self.path = path
         self._db = self._visit(path) if look else sqlite.open(path)
         self.fresh = False  # nothing is in it yet, not even `begin`
-        self._inside = False  # of `together`
+        self._inside = self._one = self._spoiled = False  # of `together`
         self.inline = small.Inline(self._db)
         self._identity = identity
         self.damaged = None if look else self._db.damaged  # type: ignore[attr-defined]
@@ -134,17 +134,27 @@ class Journal:
         self._db.close()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is changed within is on the disk when this ends, all or nothing; each change in itself as well."""
+    def together(self, *, one: bool = False) -> Iterator[None]:
+        """What is changed within is on the disk when this ends, all or nothing; each change in itself as well.
+
+        `one`: there is one change only, so that where it fails all does.
+        """
         with self._transaction():
-            self._inside = True
+            self._inside, self._one, self._spoiled = True, one, False
             try:
                 yield
             finally:
-                self._inside = False
+                self._inside = self._one = False
+            if self._spoiled:
+                raise StoreError("the journal could not be written", op="write", path=self.path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        if self._one:
+            self._spoiled = True  # until it is done
+            yield self._db
+            self._spoiled = False
+            return
         begin, commit, back = _INSIDE if self._inside else _ALONE
         try:
             self._db.execute(begin)

@@ -296,14 +296,14 @@ class Owned(Looking):
         return self._together.run_all(makes)
 
     @contextmanager
-    def _shared(self) -> Iterator[None]:
+    def _shared(self, *, one: bool = False) -> Iterator[None]:
         """Under the lock: the transaction, and what may go when it is on the disk."""
         if self._unneeded is not None:
             yield  # within another one
             return
         unneeded = self._unneeded = []
         try:
-            with self.journal.together():
+            with self.journal.together(one=one):
                 yield
         finally:
             self._unneeded = None

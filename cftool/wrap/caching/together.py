@@ -7,7 +7,7 @@ returns before that commit: the promise stays, only the waiting is shared.
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -23,13 +23,21 @@ class _Change(Generic[T]):
         return bool(self.result) or self.error is not None
 
 
+class Transaction(Protocol):
+    """What all changes are made in."""
+
+    def __call__(self, *, one: bool) -> AbstractContextManager[Any]:
+        """`one`: there is one change only."""
+        ...
+
+
 class Together:
     """See the module. `transaction` is entered once for all; `undone` is called where its end fails."""
 
     def __init__(
         self,
         lock: threading.RLock,
-        transaction: Callable[[], AbstractContextManager[Any]],
+        transaction: "Transaction",
         *,
         undone: Callable[[], None],
     ) -> None:
@@ -71,7 +79,7 @@ class Together:
 
     def _make(self, changes: list[_Change[Any]]) -> None:
         try:
-            with self._transaction():
+            with self._transaction(one=len(changes) == 1):
                 for change in changes:
                     try:
                         change.result.append(change.make())
