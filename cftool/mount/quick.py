@@ -47,6 +47,7 @@ class Quick:
         self._server = server
         self._vfs = vfs
         self._fd = fd
+        self._handles = vfs.handles
         self.later = Later(server, vfs)
         handlers: dict[int, Callable[[Request], bool]] = {
             Op.LOOKUP: self._lookup, Op.READ: self._read, Op.WRITE: self._write, Op.CREATE: self._create,
@@ -112,7 +113,7 @@ class Quick:
 
     def _read(self, request: Request) -> bool:
         number, offset, size, _flags = _READ.unpack_from(request.buffer)
-        handle = self._vfs.handles.get(number)
+        handle = self._handles.get(number)
         if handle is None:
             return self._served(request)
         answer = request.answer

@@ -489,7 +489,7 @@ class Journal:
     def _insert_pending_content(self, db: sqlite3.Connection, made: Content) -> None:
         db.execute("INSERT INTO content (id, size, allocated) VALUES (?, ?, ?)", (made.id, made.size, made.allocated))
         if made.data is not None:
-            self.inline.put(made)
+            self.inline.add(made)
 
 
 def _insert_content(

@@ -79,8 +79,12 @@ class Inline:
             (limit,),
         ).fetchall()
 
+    def add(self, made: Content) -> None:
+        """Within a transaction, after the new row of `content`: its bytes."""
+        self._db.execute("INSERT INTO inline VALUES (?, ?)", (made.id, made.data))
+
     def put(self, made: Content) -> None:
-        """Within a transaction, after the row of `content`: its bytes, or that it is a file."""
+        """The same where it may be there: its bytes, or that it is a file."""
         if made.data is None:
             self._db.execute("DELETE FROM inline WHERE content = ?", (made.id,))
         else:
