@@ -16,6 +16,7 @@ from cftool.core import ops
 from cftool.testing.crash import every_death_at_a_call
 from cftool.wrap.caching import CacheSettings, CachingStore
 from cftool.wrap.caching.journal import Journal
+from tests.wrap.caching.kit import content_is_where_its_row_is
 from tests.wrap.caching.owning import remote
 
 # A fork for each system call: slow where the process that forks is large.
@@ -103,8 +104,7 @@ def deaths(world, prepare, action, look, **more):
             try:
                 assert store.problems == []
                 look(store)
-                known = {number for number, _, _ in store.journal.sizes()}
-                assert {number for number, _ in store.files.ids()} == known - store.journal.inline.sizes().keys()
+                assert content_is_where_its_row_is(store)
                 assert store.journal.totals() == store.journal.summed()
             finally:
                 store.close()
