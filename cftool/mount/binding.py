@@ -47,7 +47,13 @@ class KernelBinding:
     """The kernel's own protocol over /dev/fuse: Linux, no library."""
 
     def __init__(self, vfs: "Vfs", place: Place) -> None:
-        self._fd = device.mount(place.directory, place.name, allow_other=place.allow_other, read_only=place.read_only)
+        # Where nobody but the superuser comes in, whom no mode stops, the kernel need not ask for the modes of a
+        # directory before each new name.
+        permissions = place.allow_other or os.geteuid() != 0
+        self._fd = device.mount(
+            place.directory, place.name, allow_other=place.allow_other, read_only=place.read_only,
+            permissions=permissions,
+        )  # fmt: skip
         self._server = Server(vfs, self._fd, ttl=max(1, int(vfs.settings.ttl)), may_pass=place.passthrough)
         self.ready = self._server.ready
 

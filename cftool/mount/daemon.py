@@ -8,6 +8,7 @@ cache a mount has, so that `umount` can ask for its uploads.
 
 import contextlib
 import errno
+import gc
 import hashlib
 import json
 import logging
@@ -34,6 +35,7 @@ from cftool.wrap.caching.store import CachingStore
 _log = logging.getLogger("cftool.mount")
 _POLL = 10.0  # seconds between two questions for what others changed
 _CHECK = 60.0  # seconds for the first answer
+_GARBAGE = 20_000  # objects until garbage is looked for: names and rows are none, and are made by the thousand
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def serve(
     store: CachingStore, place: str, settings: MountSettings, *, state_dir: str, ready: Callable[[], None]
 ) -> list[Pending]:
     """Mount and answer until the end; the changes that are still pending then. `ready` is called once."""
+    gc.set_threshold(_GARBAGE, 20, 20)
     attributes = Attributes(os.path.join(store.directory, "attributes.sqlite"))
     vfs = Vfs(
         store,

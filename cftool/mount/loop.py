@@ -3,40 +3,53 @@
 What is answered from memory or from this disk is answered by the thread that reads. Before work that may wait, for the
 network or for a commit, it gives the reading to another thread and goes on with the work itself: no request is handed
 over. Threads are made when none is free, up to a limit; beyond it slow work waits, and what is quick still goes on.
+
+Answers that wait for a commit (`Later`) are collected while the kernel has more requests, so that one commit is that of
+all of them, and of what many writers do at once.
 """
 
 import errno
 import os
+import select
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from cftool.mount import protocol as fuse
 from cftool.mount.protocol import Op
 
 _LIMIT = 32
+_HEADER = struct.Struct("<IIQQII").unpack_from  # of `fuse.IN_HEADER` what is used
+_AGAIN = frozenset({errno.ENOENT, errno.EINTR, errno.EAGAIN})  # interrupted, or taken back
+_GONE = frozenset({errno.ENODEV, errno.EBADF})
 MAX_WRITE = 1 << 20
 _BUFFER = MAX_WRITE + 8192
+_ROOM = fuse.OUT_SIZE + MAX_WRITE
 
 
 class Request:
-    """One request of the kernel, its fixed part read. `data` is good until the request was served."""
+    """The request of the kernel that a thread is at, its fixed part read; the next one takes its place."""
 
-    __slots__ = ("data", "gid", "node", "op", "pid", "room", "uid", "unique")
+    __slots__ = ("answer", "buffer", "count", "gid", "node", "op", "room", "uid", "unique", "view")
 
-    def __init__(
-        self, op: int, unique: int, node: int, who: tuple[int, int, int], data: memoryview, room: bytearray
-    ) -> None:
-        self.op = op
-        self.unique = unique
-        self.node = node
-        self.uid, self.gid, self.pid = who
-        self.data = data
+    def __init__(self, buffer: bytearray, room: bytearray) -> None:
+        self.op = self.unique = self.node = self.uid = self.gid = self.count = 0
+        self.buffer = buffer  # the whole request; its own part begins at `fuse.IN_SIZE`
+        self.view = memoryview(buffer)
         self.room = room  # the thread's own, for what an answer is made of
+        self.answer = memoryview(room)
+
+    @property
+    def data(self) -> memoryview:
+        """What follows the fixed part; good until the request was served."""
+        return self.view[fuse.IN_SIZE : self.count]
 
     def name(self, start: int = 0) -> str:
         """The name that stands at `start`, up to its NUL."""
-        return os.fsdecode(bytes(self.data[start:]).split(b"\0", 1)[0])
+        start += fuse.IN_SIZE
+        return os.fsdecode(bytes(self.view[start : self.buffer.index(0, start)]))
 
     def names(self, start: int) -> tuple[str, str]:
         """Two names."""
@@ -45,17 +58,42 @@ class Request:
 
     def kept(self) -> "Request":
         """The same with data of its own, for later."""
-        data = memoryview(bytes(self.data))
-        return Request(self.op, self.unique, self.node, (self.uid, self.gid, self.pid), data, bytearray(MAX_WRITE))
+        other = Request(bytearray(self.view[: self.count]), bytearray(_ROOM))
+        for name in ("op", "unique", "node", "uid", "gid", "count"):
+            setattr(other, name, getattr(self, name))
+        return other
+
+
+class Later(Protocol):
+    """Answers that wait, at one place for all threads. Used by the thread that reads alone, but for `finish`."""
+
+    count: int  # of those that wait
+
+    def passed(self) -> bool:
+        """One more request was read meanwhile; whether that were enough."""
+        ...
+
+    def taken(self) -> Callable[[], None]:
+        """What gives those that wait now; others come anew."""
+        ...
+
+    def is_slow(self) -> bool:
+        """Whether that is known to take its time."""
+        ...
 
 
 class Loop:
-    """See the module. `serve` answers a request, and raises nothing; `quick`: whether it does so without waiting."""
+    """See the module. `serve` answers a request, and raises nothing; `quick` does so where it needs no waiting."""
 
-    def __init__(self, fd: int, *, serve: Callable[[Request], None], quick: Callable[[Request], bool]) -> None:
+    def __init__(
+        self, fd: int, *, serve: Callable[[Request], None], quick: Callable[[Request], bool], later: Later
+    ) -> None:
         self._fd = fd
         self._serve = serve
         self._quick = quick
+        self._later = later
+        self._asked = select.poll()
+        self._asked.register(fd, select.POLLIN)
         self._turn = threading.Lock()  # who holds it reads
         self._lock = threading.Lock()  # of what follows
         self._free = 0  # threads that wait for their turn
@@ -75,55 +113,55 @@ class Loop:
             thread.join()
 
     def _work(self) -> None:
-        buffer = bytearray(_BUFFER)
-        view = memoryview(buffer)
-        room = bytearray(MAX_WRITE)
+        own = Request(bytearray(_BUFFER), bytearray(_ROOM))
         while True:
-            request = self._lead([buffer], view, room)
-            while request is not None:
-                self._serve(request)
+            work = self._lead(own)
+            while work is not None:
+                work()
                 with self._lock:
                     request = self._waiting.popleft() if self._waiting else None
+                work = None if request is None else self._serving(request)
             with self._lock:
                 self._free += 1
             if self._over:
                 return
 
-    def _lead(self, buffers: list[bytearray], view: memoryview, room: bytearray) -> Request | None:
-        """Read, and answer what is quick; a request that may take its time, when somebody else can read on."""
+    def _serving(self, request: Request) -> Callable[[], None]:
+        return lambda: self._serve(request)
+
+    def _lead(self, request: Request) -> Callable[[], None] | None:
+        """Read, and answer what is quick; what may take its time, when somebody else can read on."""
+        later, quick = self._later, self._quick  # names of its own: this is passed for every request
+        fd, buffer, buffers, read, header = self._fd, request.buffer, [request.buffer], os.readv, _HEADER
         with self._turn:
             with self._lock:
                 self._free -= 1
             while not self._over:
-                count = self._read(buffers)
-                if count < 0:
-                    break
-                _length, op, unique, node, uid, gid, pid, _ext, _pad = fuse.IN_HEADER.unpack_from(buffers[0])
-                request = Request(op, unique, node, (uid, gid, pid), view[fuse.IN_SIZE : count], room)
-                if op == Op.DESTROY:
-                    self._serve(request)
-                    break
-                if self._quick(request):
-                    self._serve(request)
-                elif self._relieved():
-                    return request
-                else:
-                    with self._lock:
-                        self._waiting.append(request.kept())
-            self._over = True
-            return None
-
-    def _read(self, buffers: list[bytearray]) -> int:
-        """The length of a request; -1 where there will be no more."""
-        while True:
-            try:
-                return os.readv(self._fd, buffers)
-            except OSError as error:
-                if error.errno in {errno.ENOENT, errno.EINTR, errno.EAGAIN}:  # interrupted, or taken back
+                if later.count and (later.passed() or not self._asked.poll(0)):
+                    finish = later.taken()
+                    if later.is_slow() and self._relieved():
+                        return finish
+                    finish()
+                try:
+                    request.count = read(fd, buffers)
+                except OSError as error:
+                    if error.errno in _AGAIN:
+                        continue
+                    if error.errno in _GONE:
+                        break
+                    raise
+                _, request.op, request.unique, request.node, request.uid, request.gid = header(buffer)
+                if quick(request):
                     continue
-                if error.errno in {errno.ENODEV, errno.EBADF}:
-                    return -1
-                raise
+                if request.op == Op.DESTROY:
+                    self._serve(request)
+                    break
+                if self._relieved():
+                    return self._serving(request)
+                with self._lock:
+                    self._waiting.append(request.kept())
+            self._over = True
+            return later.taken() if later.count else None
 
     def _relieved(self) -> bool:
         """Whether there is a thread to read on."""

@@ -103,6 +103,9 @@ SET_MODE, SET_UID, SET_GID, SET_SIZE, SET_ATIME, SET_MTIME = 1, 2, 4, 8, 16, 32
 SET_ATIME_NOW, SET_MTIME_NOW = 128, 256
 
 _SECOND = 1_000_000_000
+_NEGATIVE = 1  # seconds that a missing name counts
+_ENTRY_ANSWER = struct.Struct(OUT_HEADER.format + ENTRY.format[1:] + ATTR.format[1:])
+NO_ENTRY = ENTRY.pack(0, 0, _NEGATIVE, 0, 0, 0) + bytes(ATTR.size)
 
 
 def pack_attr(attr: Attr) -> bytes:
@@ -120,9 +123,16 @@ def pack_entry(attr: Attr, ttl: int) -> bytes:
     return ENTRY.pack(attr.id, 0, ttl, ttl, 0, 0) + pack_attr(attr)
 
 
-def pack_no_entry(ttl: int) -> bytes:
-    """There is no such name, for `ttl` seconds."""
-    return ENTRY.pack(0, 0, ttl, 0, 0, 0) + bytes(ATTR.size)
+def entry_answer(unique: int, attr: Attr, ttl: int) -> bytes:
+    """A whole answer with it."""
+    return _ENTRY_ANSWER.pack(
+        _ENTRY_ANSWER.size, 0, unique,
+        attr.id, 0, ttl, ttl, 0, 0,
+        attr.id, attr.size, -(-attr.size // 512),
+        attr.atime_ns // _SECOND, attr.mtime_ns // _SECOND, attr.ctime_ns // _SECOND,
+        attr.atime_ns % _SECOND, attr.mtime_ns % _SECOND, attr.ctime_ns % _SECOND,
+        attr.mode, attr.links, attr.uid, attr.gid, attr.rdev, 4096, 0,
+    )  # fmt: skip
 
 
 def pack_attr_out(attr: Attr, ttl: int) -> bytes:

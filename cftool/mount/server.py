@@ -20,6 +20,7 @@ from cftool.mount import passthrough
 from cftool.mount import protocol as fuse
 from cftool.mount.loop import MAX_WRITE, Loop, Request
 from cftool.mount.protocol import Op
+from cftool.mount.quick import Quick
 from cftool.vfs import Vfs
 from cftool.vfs.nodes import Attr, Node, errno_of
 
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _log = logging.getLogger("cftool.mount")
-_NEGATIVE = 1  # seconds that a missing name counts
-_OURS = b"user.cftool."
 _SILENT = frozenset({Op.FORGET, Op.BATCH_FORGET, Op.INTERRUPT})
+_INVALIDATES = 39  # of the protocol (Linux 6.6): a write past the kernel's pages drops those of other openings
+_OVER = frozenset({errno.ENOENT, errno.ENODEV, errno.EBADF})  # the caller was interrupted, or all is over
 _KINDS = {
     stat.S_IFDIR: 4, stat.S_IFREG: 8, stat.S_IFLNK: 10, stat.S_IFIFO: 1, stat.S_IFCHR: 2, stat.S_IFBLK: 6,
     stat.S_IFSOCK: 12,
@@ -49,6 +50,7 @@ class Server:
         self.ttl = ttl
         self.ready = threading.Event()
         self._may_pass = may_pass
+        self._past_the_pages = False  # whether who only writes a new file may do so past the kernel's own pages
         self._passthrough = passthrough.Passthrough(fd)
         self._notices = ThreadPoolExecutor(1, thread_name_prefix="cftool-notify")
         self._table: dict[int, Callable[[Request], bytes | memoryview | None]] = {
@@ -71,54 +73,20 @@ class Server:
     def run(self) -> None:
         """Until the mount is taken away."""
         try:
-            Loop(self.fd, serve=self._answer, quick=self._is_quick).run()
+            quick = Quick(self, self.vfs, self.fd)
+            Loop(self.fd, serve=self.answer, quick=quick.serve, later=quick.later).run()
         finally:
             self._notices.shutdown(wait=True)
 
-    def _is_quick(self, request: Request) -> bool:
-        """Whether it is answered from memory or from this disk."""
-        op = request.op
-        if op == Op.READ:
-            handle, offset, size = fuse.READ_IN.unpack_from(request.data)[:3]
-            found = self.vfs.handles.get(handle)
-            return found is None or (found.file.ready(offset, offset + size) and found.file.is_free)
-        if op == Op.WRITE:
-            handle, offset, size = fuse.READ_IN.unpack_from(request.data)[:3]
-            found = self.vfs.handles.get(handle)
-            return found is None or (found.file.has_room(offset + size) and found.file.is_free)
-        if op in {Op.LOOKUP, Op.OPENDIR}:
-            return self._listed(request.node)
-        if op == Op.CREATE:
-            return self._listed(request.node) and self._nobody_commits()
-        if op == Op.RELEASE:
-            found = self.vfs.handles.get(fuse.HANDLE.unpack_from(request.data)[0])
-            return found is None or (not found.file.dirty and found.file.is_local and self._nobody_commits())
-        if op == Op.FLUSH:
-            found = self.vfs.handles.get(fuse.HANDLE.unpack_from(request.data)[0])
-            return found is None or not found.changes
-        if op == Op.GETXATTR:
-            return bytes(request.data[8 : 8 + len(_OURS)]) != _OURS
-        return op in _QUICK
-
-    def _nobody_commits(self) -> bool:
-        """Whether the cache's lock is to be had at once, as far as one can know."""
-        free = self.vfs.store.lock.acquire(blocking=False)
-        if free:
-            self.vfs.store.lock.release()
-        return free
-
-    def _listed(self, number: int) -> bool:
-        node = self.vfs.nodes.get(number)
-        return node is None or self.vfs.is_listed(node)
-
-    def _answer(self, request: Request) -> None:
+    def answer(self, request: Request) -> None:
+        """Whatever it takes."""
         try:
             handler = self._table.get(request.op)
             if handler is None:
                 raise OSError(errno.ENOSYS, "")
             body = handler(request)
         except (OSError, CftoolError) as error:
-            self._reply_error(request, error)
+            self.reply_error(request, error)
             return
         except Exception:
             _log.exception("an operation of the mount had an error of its own")
@@ -127,23 +95,31 @@ class Server:
         if body is not None and request.op not in _SILENT:
             self._send(request.unique, 0, body)
 
-    def _reply_error(self, request: Request, error: Exception) -> None:
+    def reply_error(self, request: Request, error: Exception) -> None:
+        """What went wrong."""
+        self.reply(request.unique, request.op, error)
+
+    def reply(self, unique: int, op: int, error: Exception) -> None:
+        """What went wrong with a request."""
         number = errno_of(error)
         if number not in _EXPECTED:
-            name = Op(request.op).name.lower() if request.op in Op._value2member_map_ else str(request.op)
+            name = Op(op).name.lower() if op in Op._value2member_map_ else str(op)
             _log.warning("%s: %s", name, printable(str(error)))
-        if request.op not in _SILENT:
-            self._send(request.unique, number)
+        if op not in _SILENT:
+            self._send(unique, number)
 
     def _send(self, unique: int, error: int, body: bytes | memoryview = b"") -> None:
+        self.write(fuse.OUT_HEADER.pack(fuse.OUT_SIZE + len(body), -error, unique), body)
+
+    def write(self, answer: bytes | memoryview, body: bytes | memoryview = b"") -> None:
+        """A whole answer, in one or two pieces."""
         try:
-            os.writev(self.fd, [fuse.OUT_HEADER.pack(fuse.OUT_SIZE + len(body), -error, unique), body])
+            if body:
+                os.writev(self.fd, (answer, body))
+            else:
+                os.write(self.fd, answer)
         except OSError as failed:
-            if failed.errno not in {
-                errno.ENOENT,
-                errno.ENODEV,
-                errno.EBADF,
-            }:  # the caller was interrupted, or all is over
+            if failed.errno not in _OVER:
                 _log.warning("an answer to the kernel failed: %s", failed.strerror)
 
     def _init(self, request: Request) -> bytes:
@@ -158,6 +134,7 @@ class Server:
         more = struct.unpack_from("<I", request.data, 16)[0] if flags & fuse.INIT_EXT else 0
         more &= fuse.PASSTHROUGH if self._may_pass else 0
         self._passthrough.possible = bool(more)
+        self._past_the_pages = minor >= _INVALIDATES
         self.ready.set()
         return fuse.INIT_OUT.pack(
             7, min(minor, 40), max(readahead, 1 << 20), flags & wanted, 64, 48, MAX_WRITE, 1,
@@ -203,7 +180,7 @@ class Server:
         try:
             return self._entry(self.vfs.lookup(request.node, request.name()))
         except FileNotFoundError:
-            return fuse.pack_no_entry(_NEGATIVE)
+            return fuse.NO_ENTRY
 
     def _forget(self, request: Request) -> None:
         self.vfs.forget(request.node, fuse.HANDLE.unpack_from(request.data)[0])
@@ -295,13 +272,17 @@ class Server:
         handle = self.vfs.handle(number)
         file, node = handle.file, handle.node
         try:
-            backing = file.given(self._passthrough.give, writing=handle.writable, path=node.place)
+            anew = self._passthrough.possible and self.vfs.may_write_unseen(handle)
+            backing = file.given(self._passthrough.give, writing=handle.writable, anew=anew, path=node.place)
         except BaseException:
             self.vfs.release(number)
             raise
         if backing is not None:
             file.on_close = self._passthrough.take_back
             return fuse.OPEN_OUT.pack(number, fuse.FOPEN_PASSTHROUGH, backing)
+        if self._past_the_pages and handle.only_writes_anew:
+            handle.past_the_pages = True
+            return fuse.OPEN_OUT.pack(number, fuse.FOPEN_DIRECT_IO, 0)
         if self.vfs.is_report(node.id):  # of a size that the kernel cannot know
             return fuse.OPEN_OUT.pack(number, fuse.FOPEN_DIRECT_IO, 0)
         return fuse.OPEN_OUT.pack(number, fuse.FOPEN_KEEP_CACHE if self.vfs.unchanged(node) else 0, 0)
@@ -317,7 +298,7 @@ class Server:
 
     def _read(self, request: Request) -> memoryview:
         handle, offset, size, *_ = fuse.READ_IN.unpack_from(request.data)
-        into = memoryview(request.room)[:size]
+        into = request.answer[:size]
         return into[: self.vfs.read_into(handle, into, offset)]
 
     def _write(self, request: Request) -> bytes:
@@ -325,7 +306,15 @@ class Server:
         data = request.data[fuse.READ_IN.size : fuse.READ_IN.size + size]
         if flags & fuse.WRITE_KILL_PRIV:
             self.vfs.unprivileged(request.node)
-        return fuse.WRITE_OUT.pack(self.vfs.write(handle, data, offset), 0)
+        count = self.vfs.write(handle, data, offset)
+        self.told_readers(handle)
+        return fuse.WRITE_OUT.pack(count, 0)
+
+    def told_readers(self, number: int) -> None:
+        """After a write past the kernel's pages: who has the file open too may have read an old page meanwhile."""
+        handle = self.vfs.handles.get(number)
+        if handle is not None and handle.past_the_pages and handle.file.users > 1:
+            self._notices.submit(self._notice, fuse.NOTIFY_INVAL_INODE, struct.pack("<Qqq", handle.node.id, 0, 0))
 
     def _flush(self, request: Request) -> bytes:
         self.vfs.flush(fuse.HANDLE.unpack_from(request.data)[0])
@@ -421,13 +410,6 @@ class Server:
     def _destroy(self, request: Request) -> bytes:
         del request
         return b""
-
-
-# Of these nothing is known to be slow.
-_QUICK = frozenset({
-    Op.INIT, Op.FORGET, Op.BATCH_FORGET, Op.GETATTR, Op.READDIR, Op.READDIRPLUS, Op.RELEASEDIR, Op.FSYNCDIR,
-    Op.INTERRUPT, Op.LSEEK, Op.LINK, Op.SETXATTR, Op.REMOVEXATTR,
-})  # fmt: skip
 
 
 def _time(valid: int, flag: int, now_flag: int, now: int, seconds: int, nanoseconds: int) -> int | None:

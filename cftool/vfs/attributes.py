@@ -50,6 +50,11 @@ class Attributes:
         self._known = {os.fsdecode(path): Owned(*rest) for path, *rest in rows}
         self._special = {path for path, owned in self._known.items() if owned.special}
 
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing was ever set: then nobody need know a path."""
+        return not self._known
+
     def get(self, path: str) -> Owned | None:
         """What was set of `path`."""
         return self._known.get(path)

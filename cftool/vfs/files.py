@@ -1,16 +1,22 @@
 """Files: made, opened, read, written, made durable, closed. All handles of one node share an `OpenFile`."""
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cftool.core import paths
+from cftool.core.errors import CftoolError
 from cftool.vfs.listing import Listing
 from cftool.vfs.nodes import Attr, Node, attr_of, error_of
 from cftool.vfs.openfile import OpenFile
 from cftool.vfs.tree import Tree
 from cftool.wrap.caching import files as data_files
+from cftool.wrap.caching.small import LARGEST
+
+_SMALL_ONES = 4  # small files after which the next is taken to be one
 
 
 @dataclass(slots=True)
@@ -21,11 +27,17 @@ class FileHandle:
     file: OpenFile
     flags: int
     made: bool = False  # it made the file, or emptied it: also what was opened for reading only can do that
+    past_the_pages: bool = False  # the kernel keeps nothing of what is written here
 
     @property
     def writable(self) -> bool:
         """Whether it was opened for writing."""
         return self.flags & os.O_ACCMODE != os.O_RDONLY
+
+    @property
+    def only_writes_anew(self) -> bool:
+        """Whether it begins with an empty file, which nobody else has open, and reads nothing."""
+        return self.made and self.flags & os.O_ACCMODE == os.O_WRONLY and self.file.users == 1
 
     @property
     def changes(self) -> bool:
@@ -221,6 +233,50 @@ class Files:
         handle = self.handle(number)
         self._commit(handle.node, handle.file)
 
+    def is_small(self, number: int) -> bool:
+        """Whether `flush_together` may be asked: nobody is at the file, and its commit is all that there is to do."""
+        handle = self.handle(number)
+        file = handle.file
+        return not self._settings.remote and file.is_small and file.is_free
+
+    def flush_together(self, numbers: Sequence[int]) -> list[Exception | None]:
+        """As `flush` of each, with one commit for all; the error of each."""
+        if len(numbers) == 1:
+            return [self._flushed_alone(numbers[0])]
+        found = [self.handles.get(number) for number in numbers]
+        errors: dict[OpenFile, Exception] = {}
+        nodes = {handle.file: handle.node for handle in found if handle is not None}
+        files = sorted(nodes, key=id)  # whoever locks several does so in the same order
+        with contextlib.ExitStack() as locked:
+            for file in files:
+                locked.enter_context(file.lock)
+            changes = []
+            for file in files:
+                try:
+                    change = file.change(nodes[file].mtime_ns)
+                except (OSError, CftoolError) as error:
+                    errors[file] = error
+                else:
+                    changes += [] if change is None else [(file, change)]
+            answers = self._store.all_together([change.enter for _, change in changes])
+            for (file, change), answer in zip(changes, answers, strict=True):
+                if isinstance(answer, Exception):
+                    errors[file] = answer
+                else:
+                    file.committed(change, answer)
+        for file, change in changes:
+            if file not in errors:
+                self._published(nodes[file], file, change.modified_ns)
+        return [error_of(errno.EBADF) if handle is None else errors.get(handle.file) for handle in found]
+
+    def _flushed_alone(self, number: int) -> Exception | None:
+        try:
+            handle = self.handle(number)
+            self._commit(handle.node, handle.file)
+        except (OSError, CftoolError) as error:
+            return error
+        return None
+
     def _commit(self, node: Node, file: OpenFile) -> None:
         if self._settings.remote and not node.gone and not self._tree.is_report(node.id):
             try:
@@ -231,14 +287,28 @@ class Files:
                     node.rewritten = True
         when = file.commit(node.mtime_ns)  # the time that is shown: programs remember it
         if when is not None:
-            with self._lock:
-                node.size = file.size
-                node.shown = file.version
-                if file.direct:
-                    node.mtime_ns = node.ctime_ns = when
-                    node.rewritten = True
-                if node.parent is not None:
-                    node.parent.changes += 1
+            self._published(node, file, when)
+
+    def _published(self, node: Node, file: OpenFile, when: int) -> None:
+        with self._lock:
+            node.size = file.size
+            node.shown = file.version
+            if file.direct:
+                node.mtime_ns = node.ctime_ns = when
+                node.rewritten = True
+            if node.parent is not None:
+                node.parent.changes += 1
+                node.parent.small = node.parent.small + 1 if node.size <= LARGEST else 0
+
+    def may_write_unseen(self, handle: FileHandle) -> bool:
+        """Whether the kernel may do what follows an opening without telling.
+
+        Not where a directory gets one small file after the other: for them a file is more work than a write.
+        """
+        parent = handle.node.parent
+        if parent is None or not handle.made or not handle.writable or handle.file.users > 1:
+            return False
+        return parent.small < _SMALL_ONES and self._store.is_wide()
 
     def release(self, number: int) -> None:
         """The last reference to a handle is gone."""

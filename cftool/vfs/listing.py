@@ -49,6 +49,14 @@ class Listing:
                     break
         return self._tree.getattr(node.id)
 
+    def taken(self, directory: Node, name: str) -> Node | None:
+        """As `lookup` in a directory that is listed; None where there is no such name."""
+        with self._lock:
+            node = None if directory.children is None else directory.children.get(name)
+            if node is not None:
+                node.lookups += 1
+            return node
+
     def refer(self, node: Node) -> Attr:
         """For readdirplus: the kernel refers to one more node."""
         with self._lock:
@@ -62,6 +70,17 @@ class Listing:
             if node is not None:
                 node.lookups -= count
                 self._tree.let_go(node)
+
+    def forget_many(self, dropped: Iterable[tuple[int, int]]) -> None:
+        """The same of many: their numbers, and the count of each."""
+        nodes = self._tree.nodes
+        with self._lock:
+            for number, count in dropped:
+                node = nodes.get(number)
+                if node is not None:
+                    node.lookups -= count
+                    if node.parent is None:
+                        self._tree.let_go(node)
 
     def child(self, parent: Node, name: str) -> Node | None:
         """By name, or None."""

@@ -3,8 +3,7 @@
 import errno
 import os
 import stat
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cftool.core import paths
 from cftool.core.errors import StoreError
@@ -21,8 +20,8 @@ class Node:
 
     __slots__ = (
         "atime_ns", "changed", "changes", "children", "ctime_ns", "folders", "gid", "id", "is_dir", "loaded",
-        "lookups", "mode", "mtime_ns", "name", "open", "parent", "rdev", "rewritten", "shown", "size", "stored",
-        "target", "uid", "version",
+        "lookups", "mode", "mtime_ns", "name", "open", "parent", "rdev", "rewritten", "shown", "size", "small",
+        "stored", "target", "uid", "version",
     )  # fmt: skip
 
     def __init__(self, number: int, parent: "Node | None", name: str, mode: int) -> None:
@@ -44,6 +43,7 @@ class Node:
         self.children: dict[str, Node] | None = None
         self.folders = 0  # directories among them
         self.loaded = -1.0  # when the children were listed (monotonic); -1: never
+        self.small = 0  # files in it that were small when they were closed, since one that was not
         self.changed = float("-inf")  # when others were heard to have changed it: older listings do not count
         self.changes = 0  # made here to the names, or to what a listing shows of them
         self.lookups = 0  # references that the kernel holds
@@ -86,8 +86,7 @@ class Node:
         return self.parent is None and self.id != ROOT
 
 
-@dataclass(frozen=True, slots=True)
-class Attr:
+class Attr(NamedTuple):
     """What `stat` shows; times in nanoseconds since the epoch."""
 
     id: int

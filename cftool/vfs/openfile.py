@@ -13,14 +13,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from cftool.wrap.caching import files as data_files
 from cftool.wrap.caching.rows import VERSION_PREFIX
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.draft import Draft
     from cftool.wrap.caching.handle import Handle
+    from cftool.wrap.caching.rows import Pending
     from cftool.wrap.caching.store import CachingStore
 
 _TICK = 20_000_000  # nanoseconds: two changes within may leave one and the same time
@@ -47,12 +47,17 @@ class OpenFile:
 
     # ---- by the kernel alone
 
-    def given(self, give: Callable[[int], int | None], *, writing: bool, path: str) -> int | None:
-        """The kernel's number for a file that it is to read by itself, or None; the same for all who have it open."""
+    def given(self, give: Callable[[int], int | None], *, writing: bool, anew: bool, path: str) -> int | None:
+        """The kernel's number for a file that it is to use by itself, or None; the same for all who have it open.
+
+        `anew`: who opens it begins with an empty file, and may write unseen.
+        """
         with self.lock:
             if not self._decided:
                 self._decided = True
-                if not writing and self._may_be_given():
+                if anew and self.draft is not None:
+                    self.backing = self.draft.lend(give)
+                elif not writing and self._may_be_given():
                     assert self.handle is not None
                     self.backing = give(self.handle.fd)
             elif writing and self.backing is not None and self.draft is None:
@@ -62,7 +67,7 @@ class OpenFile:
     def _may_be_given(self) -> bool:
         """Whole content that the remote has, so that it can become a draft without anything being lost."""
         handle = self.handle
-        if self.draft is not None or handle is None or not handle.complete:
+        if self.draft is not None or handle is None or handle.copied or not handle.complete:
             return False
         return not (handle.entry.version or "").startswith(VERSION_PREFIX)
 
@@ -74,8 +79,7 @@ class OpenFile:
     def times(self) -> tuple[int, int]:
         """Size and time of change of a direct file as they stand."""
         assert self.draft is not None
-        status = os.fstat(self.draft.fd)
-        return status.st_size, status.st_mtime_ns
+        return self.draft.times()
 
     @property
     def size(self) -> int:
@@ -85,7 +89,10 @@ class OpenFile:
     @property
     def dirty(self) -> bool:
         """Whether something may have been changed since the last commit."""
-        return self._dirty or (self.direct and self.times() != self._seen)
+        if self._dirty or not self.direct or self.times() == self._seen:
+            return self._dirty
+        assert self.draft is not None
+        return not self.draft.is_unchanged()
 
     # ---- reading
 
@@ -118,13 +125,32 @@ class OpenFile:
         """Bytes at `offset`; may wait for the network."""
         self._have(offset, offset + size)
         with self.lock:
-            return os.pread(self.fd, size, offset)
+            if self.draft is None:
+                return os.pread(self.fd, size, offset)
+            buffer = bytearray(max(0, min(size, self.size - offset)))
+            return bytes(buffer[: self.draft.read_into(memoryview(buffer), offset)])
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """The same into a buffer; how many bytes."""
         self._have(offset, offset + len(buffer))
         with self.lock:
+            if self.draft is not None:
+                return self.draft.read_into(buffer, offset)
             return os.preadv(self.fd, [buffer], offset)
+
+    def read_now(self, buffer: memoryview, offset: int) -> int:
+        """The same where it is here and nobody is at it; -1 where not."""
+        if not self.lock.acquire(blocking=False):
+            return -1
+        try:
+            if self.draft is not None:
+                return self.draft.read_into(buffer, offset)
+            handle = self.handle
+            if handle is None or not (handle.fetching is None or handle.has(offset, offset + len(buffer))):
+                return -1
+            return os.preadv(handle.fd, [buffer], offset)
+        finally:
+            self.lock.release()
 
     def _have(self, start: int, end: int) -> None:
         handle = self.handle
@@ -142,8 +168,7 @@ class OpenFile:
         with self.lock:
             draft = self._drafted(path)
             end = offset + len(data)
-            draft.reserve(end)
-            data_files.write_at(draft.fd, data, offset)
+            draft.write(data, offset)
             self._size = max(self._size, end)
             self._dirty = True
             self.explicit_time = False
@@ -154,8 +179,7 @@ class OpenFile:
             if self.draft is None and size == 0 and not self.removed and self.backing is None:
                 self._replace(self._store.edit(path, truncate=True, create=True))
             draft = self._drafted(path)
-            draft.reserve(size)
-            os.ftruncate(draft.fd, size)
+            draft.truncate(size)
             self._size = size
             self._dirty = True
             self.explicit_time = False
@@ -164,9 +188,10 @@ class OpenFile:
         """Reserve space, as fallocate."""
         with self.lock:
             draft = self._drafted(path)
-            draft.reserve(offset + length)
-            if not keep_size:
-                os.posix_fallocate(draft.fd, offset, length)
+            if keep_size:
+                draft.reserve(offset + length)
+            else:
+                draft.allocate(offset, length)
                 self._size = max(self._size, offset + length)
             self._dirty = True
 
@@ -174,7 +199,7 @@ class OpenFile:
         """The file's time, to be published with the draft."""
         with self.lock:
             assert self.draft is not None
-            os.utime(self.draft.fd, ns=(modified_ns, modified_ns))
+            self.draft.set_time(modified_ns)
             self._dirty = True
             self.explicit_time = True
 
@@ -205,18 +230,34 @@ class OpenFile:
         `modified_ns` is the time that is shown; a direct file has its own.
         """
         with self.lock:
-            if self.draft is None or not self.dirty or self.removed:
+            change = self.change(modified_ns)
+            if change is None:
                 return None
-            size, changed_ns = self.times()
-            self._size = size
-            fresh = time.time_ns() - changed_ns < _TICK  # a later change might have the same time
-            if self.direct:
-                modified_ns = changed_ns
-            row = self.draft.commit(modified_ns)
-            self.version = None if row is None else row.entry().version
-            self._dirty = False
-            self._seen = (size, -1 if fresh else changed_ns)
-            return modified_ns
+            self.committed(change, self._store.together(change.enter))
+            return change.modified_ns
+
+    def change(self, modified_ns: int) -> "_Change | None":
+        """Under the lock, which is kept until `committed`: what `enter` is to make durable; None: nothing."""
+        if self.draft is None or not self.dirty or self.removed:
+            return None
+        size, changed_ns = self.times()
+        self._size = size
+        fresh = time.time_ns() - changed_ns < _TICK  # a later change might have the same time
+        when = changed_ns if self.direct else modified_ns
+        draft = self.draft
+        draft.prepare()
+        return _Change(lambda: draft.enter(when), when, (size, -1 if fresh else changed_ns))
+
+    def committed(self, change: "_Change", row: "Pending | None") -> None:
+        """It is durable."""
+        self.version = None if row is None else row.entry().version
+        self._dirty = False
+        self._seen = change.seen
+
+    @property
+    def is_small(self) -> bool:
+        """Whether nothing but the journal's commit makes it durable."""
+        return self.draft is None or self.draft.is_small
 
     def upload(self, path: str, *, timeout: float) -> None:
         """What was written is at the remote when this returns; raises what `CachingStore.upload` raises.
@@ -264,6 +305,14 @@ class OpenFile:
             backing, self.backing = self.backing, None
             if backing is not None:
                 self.on_close(backing)
+
+
+class _Change(NamedTuple):
+    """A commit that is to be done. `seen`: see `OpenFile._seen`."""
+
+    enter: "Callable[[], Pending | None]"
+    modified_ns: int
+    seen: tuple[int, int]
 
 
 def _nothing(number: int) -> None:

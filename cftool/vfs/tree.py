@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from cftool.core import paths
 from cftool.core.errors import InvalidName
+from cftool.core.types import NameRules
 from cftool.vfs.attributes import Attributes, Owned
 from cftool.vfs.nodes import ROOT, Attr, Node, attr_of, check_name, error_of
 from cftool.vfs.reports import ReportNodes, Reports
@@ -63,6 +64,7 @@ class Tree:
         self.wall_ns = wall_ns
         self.lock = threading.RLock()
         self.handle_numbers = itertools.count(1)  # of files and of directories
+        self._rules = (NameRules(), NameRules())  # the store's, and those of a single name
         self._next = ROOT + 1
         root = Node(ROOT, None, root_path, stat.S_IFDIR | settings.dir_mode)
         root.uid, root.gid = settings.uid, settings.gid
@@ -101,7 +103,9 @@ class Tree:
         """ENAMETOOLONG, EINVAL where the store cannot hold the name."""
         check_name(name)
         names = self.store.features.names
-        reason = paths.problem(name, replace(names, path_bytes=None))
+        if self._rules[0] is not names:  # asked for at every new name
+            self._rules = (names, replace(names, path_bytes=None))
+        reason = paths.problem(name, self._rules[1])
         if reason is not None:
             raise InvalidName(f"the name {reason}", path=name)
         longest = names.path_bytes
@@ -178,6 +182,8 @@ class Tree:
         """Under the lock: a name in it was changed."""
         directory.changes += 1
         directory.mtime_ns = directory.ctime_ns = self.wall_ns()
+        if self.attributes.nothing:
+            return
         owned = self.attributes.get(directory.path)
         if owned is not None and owned.mtime_ns is not None:
             self.keep_attributes(directory)
@@ -186,16 +192,16 @@ class Tree:
         """Under the lock. `mtime_ns`: of a directory whose time was set, and that was not changed since."""
         default = self.settings.dir_mode if node.is_dir else self.settings.file_mode
         mode = stat.S_IMODE(node.mode)
-        path = node.path
         if node.is_special:
-            self.attributes.set(path, Owned(node.mode, node.uid, node.gid, node.rdev, node.mtime_ns))
+            self.attributes.set(node.path, Owned(node.mode, node.uid, node.gid, node.rdev, node.mtime_ns))
             return
         if node.is_link:
             mode = default
         if (mode, node.uid, node.gid, mtime_ns) == (default, self.settings.uid, self.settings.gid, None):
-            self.attributes.remove(path)
+            if not self.attributes.nothing:
+                self.attributes.remove(node.path)
         else:
-            self.attributes.set(path, Owned(mode, node.uid, node.gid, mtime_ns=mtime_ns))
+            self.attributes.set(node.path, Owned(mode, node.uid, node.gid, mtime_ns=mtime_ns))
 
     def let_go(self, node: Node) -> None:
         """Under the lock: forget a node that nobody refers to."""

@@ -51,6 +51,7 @@ class Vfs:
         self.lookup = self.listing.lookup
         self.refer = self.listing.refer
         self.forget = self.listing.forget
+        self.forget_many = self.listing.forget_many
         self.child = self.listing.child
         self.children = self.listing.children
         self.is_listed = self.listing.is_listed
@@ -76,6 +77,9 @@ class Vfs:
         self.write = files.write
         self.allocate = files.allocate
         self.flush = files.flush
+        self.flush_together = files.flush_together
+        self.is_small = files.is_small
+        self.may_write_unseen = files.may_write_unseen
         self.fsync = files.fsync
         self.release = files.release
 

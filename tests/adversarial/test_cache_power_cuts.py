@@ -33,15 +33,18 @@ def place():
         yield Path(path)
 
 
-def test_what_was_acknowledged_is_there_whole(place, record_property):
+@pytest.mark.parametrize("inline", [0, len(OLD)], ids=["files", "journal"])
+def test_what_was_acknowledged_is_there_whole(place, record_property, inline):
+    """Content in files; and OLD in the journal, NEW in files, and one that grows out of the journal."""
     cache, cut_to = place / "cache", place / "cut"
 
     def opened(directory):
-        return CachingStore(MemoryStore(), str(directory), CacheSettings(delay=3600))
+        return CachingStore(MemoryStore(), str(directory), CacheSettings(delay=3600, inline=inline))
 
     store = opened(cache)
     ops.write_bytes(store, "replaced", OLD)
     ops.write_bytes(store, "gone", OLD)
+    ops.write_bytes(store, "there", NEW)  # the recorder knows directories by what is in them
     store.close()
 
     def act(acknowledge):
@@ -55,14 +58,14 @@ def test_what_was_acknowledged_is_there_whole(place, record_property):
         store.delete("gone")
         acknowledge("gone ")
         draft = store.edit("grown", create=True)
-        draft.reserve(len(OLD))
-        os.pwrite(draft.fd, OLD, 0)
+        draft.write(OLD, 0)
         draft.commit()
         acknowledge("synced ")
-        draft.reserve(len(OLD + NEW))
-        os.pwrite(draft.fd, NEW, len(OLD))
+        draft.write(NEW, len(OLD))
         draft.close()
         acknowledge("grown ")
+        ops.write_bytes(store, "small", OLD)
+        acknowledge("small ")
         store.close()
 
     disk = record(cache, act)
@@ -88,8 +91,11 @@ def test_what_was_acknowledged_is_there_whole(place, record_property):
         assert content("gone") in ({None} if "gone" in done else {OLD, None}), cut
         grown = content("grown")
         assert grown == OLD + NEW if "grown" in done else "synced" not in done or grown.startswith(OLD), cut
+        assert content("there") == NEW, cut
+        assert content("small") in ({OLD} if "small" in done else {OLD, None}), cut
         assert store.check() == [], cut
-        assert {number for number, _ in store.files.ids()} == {n for n, _, _ in store.journal.sizes()}, cut
+        here = {number for number, _ in store.files.ids()} | store.journal.inline.sizes().keys()
+        assert here == {n for n, _, _ in store.journal.sizes()}, cut
         assert store.flush() == [], cut
         store.close()
     assert states > 20

@@ -11,6 +11,7 @@ from cftool.config.address import parse
 from cftool.config.file import Config, StackOptions
 from cftool.core import ops
 from cftool.wrap import caches
+from cftool.wrap.caching import CachingStore
 from cftool.wrap.caching.owner import Owner
 
 
@@ -49,6 +50,12 @@ def cache(here):
     os.environ["CFTOOL_MINE_TYPE"] = "local"
     yield cache
     del os.environ["CFTOOL_MINE_TYPE"]
+
+
+@pytest.fixture
+def in_files(monkeypatch):
+    """All content has data files, as large content has."""
+    monkeypatch.setattr(CachingStore, "may_be_inline", lambda *_: False)
 
 
 @pytest.fixture
@@ -223,6 +230,7 @@ def s3_cache(fake_s3):  # for its environment
     return opened
 
 
+@pytest.mark.usefixtures("in_files")
 def test_fsck_sets_damaged_clean_content_aside_and_it_is_fetched_again(run, s3_cache):
     store = s3_cache()
     ops.write_bytes(store, "bucket/file", b"content")
@@ -246,6 +254,7 @@ def test_fsck_of_a_sound_cache(run, alone):
     assert run("cache", "fsck").out == b""
 
 
+@pytest.mark.usefixtures("in_files")
 def test_fsck_keeps_pending_content_that_is_damaged_and_does_not_upload_it(run, alone):
     store = alone.open()
     with store.open("two") as handle:
@@ -259,6 +268,7 @@ def test_fsck_keeps_pending_content_that_is_damaged_and_does_not_upload_it(run, 
     assert "two (3 B) failed" in run("cache", "status").out.decode()
 
 
+@pytest.mark.usefixtures("in_files")
 def test_fsck_finds_a_missing_file_and_one_of_nobody(run, alone):
     data = os.path.join(alone.directory, "data")
     for name in os.listdir(data):
@@ -268,6 +278,7 @@ def test_fsck_finds_a_missing_file_and_one_of_nobody(run, alone):
     assert text.count("is in no row; it goes when") == 2
 
 
+@pytest.mark.usefixtures("in_files")
 def test_fsck_of_a_damaged_journal_changes_nothing(run, alone):
     path = os.path.join(alone.directory, "journal.sqlite")
     for suffix in ("-wal", "-shm"):

@@ -5,6 +5,7 @@ what is damaged, and never what is not uploaded but where it is told to.
 """
 
 import contextlib
+import io
 import os
 import time
 from collections.abc import Collection, Iterator
@@ -94,7 +95,9 @@ def checked(
     for content in contents:
         if content.id in busy:
             continue
-        problem = _problem(content, files)
+        with lock:
+            data = journal.inline.data(content.id)
+        problem = _problem(content, files, data)
         if problem is None:
             continue
         with lock:
@@ -115,14 +118,14 @@ def checked(
 
 def unknown(journal: Journal, files: DataFiles) -> Iterator[Finding]:
     """Data files that nobody knows; only where nobody owns the cache: an owner makes the file before the row."""
-    known = {number for number, _, _ in journal.sizes()}
+    known = {number for number, _, _ in journal.sizes()} - journal.inline.sizes().keys()
     for number, making in files.ids():
         if not making and number not in known:
             yield Finding("", f"the data file {number:x} is in no row", "it goes when the cache is next opened")
 
 
-def _problem(content: Content, files: DataFiles) -> str | None:
-    size = files.size(content.id)
+def _problem(content: Content, files: DataFiles, data: bytes | None) -> str | None:
+    size = files.size(content.id) if data is None else len(data)
     if size is None:
         return "its data file is missing"
     if size != content.size:
@@ -131,7 +134,7 @@ def _problem(content: Content, files: DataFiles) -> str | None:
     if content.path is None or content.blocks is not None or name is None:
         return None
     hasher = hashing.new(name)
-    with open(files.path(content.id), "rb") as file:
+    with open(files.path(content.id), "rb") if data is None else io.BytesIO(data) as file:
         while piece := file.read(_PIECE):
             hasher.update(piece)
     return None if hasher.hexdigest() == content.hashes[name] else f"its data file has another {name}"

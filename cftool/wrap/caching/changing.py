@@ -11,13 +11,14 @@ from cftool.core.errors import (
     NotADirectory,
     NotFound,
     PreconditionFailed,
+    SourceChanged,
     TemporaryError,
 )
 from cftool.core.types import Cap, Entry, Kind, Source
 from cftool.wrap.caching import files as data_files
 from cftool.wrap.caching.local import Local
 from cftool.wrap.caching.overlay import Shows
-from cftool.wrap.caching.rows import VERSION_PREFIX, Base, Content, LocalChange, Pending, What
+from cftool.wrap.caching.rows import VERSION_PREFIX, Base, Content, LocalChange, Pending, What, small_content
 from cftool.wrap.caching.uploads import UNKNOWN
 
 
@@ -35,6 +36,31 @@ class Changing(Local):
     ) -> Entry:
         """In the journal, on this disk, when it returns; uploaded after the delay."""
         old, base = self._before_write(path, if_version=if_version, if_absent=if_absent)
+        content = self._taken(source)
+
+        def record() -> Pending:
+            self._require(path, old, base, if_version=if_version, if_absent=if_absent)
+            return self.record_upload(path, content, modified_ns, base)
+
+        try:
+            row = self.together(record)
+        except BaseException:
+            if content.data is None:
+                self.files.remove(content.id)
+            raise
+        return row.entry()
+
+    def _taken(self, source: Source) -> Content:
+        """All of it is here: on the disk, or in memory where it is small. In no row yet."""
+        if source.size is not None and self.may_be_inline(source.size):
+            self.make_room(source.size)
+            with source.open() as reader:
+                data = reader.read(source.size + 1)
+            if len(data) != source.size:
+                raise SourceChanged(f"the source has {len(data)} bytes, not {source.size}", op="write")
+            source.check()
+            with self.lock:
+                return small_content(self.new_id(), data)
         with self.lock:
             number = self.new_id()
             fd = self.files.create(number)
@@ -46,17 +72,14 @@ class Changing(Local):
             self.files.discard(number, fd)
             raise
         os.close(fd)
+        return content
 
-        def record() -> Pending:
-            self._require(path, old, base, if_version=if_version, if_absent=if_absent)
-            return self.record_upload(path, content, modified_ns, base)
-
-        try:
-            row = self.together(record)
-        except BaseException:
-            self.files.remove(number)
-            raise
-        return row.entry()
+    def may_be_inline(self, size: int) -> bool:
+        """Whether new content of that size is to be in the journal."""
+        if size > self.settings.inline:
+            return False
+        with self.lock:
+            return self.journal.inline.has_room(size)
 
     def _before_write(self, path: str, *, if_version: str | None, if_absent: bool) -> tuple[Entry | None, Base]:
         """What is at `path`, and the base of a change to it."""

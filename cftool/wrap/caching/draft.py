@@ -3,15 +3,23 @@
 `commit` makes all that was written so far durable and pending; it may be called again (fsync, then close). As long as
 the draft is open its content is not uploaded, but for the copy that `upload` makes of it. A draft that was never
 committed leaves nothing: a file that was never closed nor synced is not published half-written.
+
+Small content is collected in memory and goes into the journal itself. What grows above the limit, or is asked for its
+descriptor, gets a file. The kernel may be given that file (`lend`), and then writes without telling; what is small all
+the same goes into the journal, and the file is thrown away. Not thread-safe but for `removed` and `moved`: the user
+locks.
 """
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cftool.core import paths
 from cftool.disk import copying
-from cftool.wrap.caching.rows import Base, Content, Pending, State
+from cftool.wrap.caching import files as data_files
+from cftool.wrap.caching.rows import Base, Content, Pending, State, on_pages, small_content
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
@@ -20,32 +28,85 @@ _STEP = 64 << 20  # bytes that are asked room for at once
 
 
 class Draft:
-    """See the module. `fd` may be read and written by its user, up to what `reserve` allowed."""
+    """See the module. `fd` None: it begins empty, or with `small`, in memory."""
 
     def __init__(
-        self, store: "CachingStore", path: str | None, number: int, fd: int, base: Base, *, published: bool = False
+        self,
+        store: "CachingStore",
+        path: str | None,
+        number: int,
+        fd: int | None,
+        base: Base,
+        *,
+        published: bool = False,
+        small: bytes = b"",
     ) -> None:
         self._store = store
         self.path = path  # None: the name was removed; the content goes with the draft
         self.number = number
-        self.fd = fd
+        self._small: bytearray | None = bytearray(small) if fd is None else None
+        self._fd = -1 if fd is None else fd
+        self._closed = False
         self._base = base
         self._row: Pending | None = None
         self._published = published  # whether the file has its name
         self._silent = published  # the kernel may write without telling
+        self._inlined: bytes | None = None  # what the journal has of a file that the kernel writes to
+        self._entered = 0  # bytes on the disk that the journal knows of
         self._marked = False  # the journal knows that the file may not be what its row says
         self._copied: tuple[str, int] | None = None  # path and time of the copy that has all that is here
-        self._reserved = os.fstat(fd).st_size
+        self._reserved = 0 if fd is None else os.fstat(fd).st_size
+        self._changed_ns = time.time_ns()  # of small content
+
+    @property
+    def fd(self) -> int:
+        """Of the file, which is made if need be; to be read and written by its user, up to what `reserve` allowed."""
+        if self._small is not None:
+            self._spill()
+        return self._fd
+
+    def _spill(self) -> None:
+        """From here on it is a file. What the journal has of it counts until the next commit."""
+        assert self._small is not None
+        files = self._store.files
+        fd = files.create(self.number)
+        try:
+            data_files.write_at(fd, memoryview(self._small), 0)
+            os.utime(fd, ns=(self._changed_ns, self._changed_ns))
+        except BaseException:
+            files.discard(self.number, fd)
+            raise
+        self._fd, self._small = fd, None
+
+    def lend(self, give: Callable[[int], int | None]) -> int | None:
+        """`give` gets the file, for the kernel to write to, and says its number there; None where it takes it not."""
+        number = give(self.fd)
+        if number is not None:
+            self._silent = True
+            with self._store.lock:
+                self._store.silent.add(self)
+        return number
+
+    @property
+    def unseen(self) -> int:
+        """Bytes on the disk that the journal does not know of."""
+        return 0 if self._fd < 0 else max(0, data_files.allocated(self._fd) - self._entered)
+
+    # ---- room
 
     def reserve(self, end: int) -> None:
         """Before bytes are written up to `end`, or the file is cut there: ask for room. Raises QuotaExceeded."""
-        if end > self._reserved:
+        if end > self._reserved and self._small is not None and end <= self._store.settings.inline:
+            pages = on_pages(end)
+            self._store.make_small_room(pages - self._reserved)
+            self._reserved = pages
+        elif end > self._reserved:
             step = min(_STEP, self._store.settings.hard // 16)
-            self._store.make_disk_room(end - os.fstat(self.fd).st_size)
+            self._store.make_disk_room(end - self.size)
             self._store.make_room(end - self._reserved + step if end - self._reserved < step else end)
             self._reserved = end + min(step, self._store.spare() // 4)  # others write at the same time
         self._copied = None
-        if self._row is not None and not self._marked:
+        if self._row is not None and self._published and not self._marked:
             with self._store.lock:
                 self._mark()
 
@@ -55,36 +116,137 @@ class Draft:
 
     def has_room(self, end: int) -> bool:
         """Whether `reserve` would have nothing to ask."""
-        return end <= self._reserved and (self._row is None or self._marked)
+        if self._small is not None:
+            limit = self._store.settings.inline
+            return end <= limit and (end <= self._reserved or self._store.has_small_room())
+        return end <= self._reserved and (self._row is None or not self._published or self._marked)
+
+    # ---- content
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        """All of `data` at `offset`. Raises QuotaExceeded before anything is accepted."""
+        end = offset + len(data)
+        self.reserve(end)
+        small = self._small
+        if small is None or end > self._store.settings.inline:
+            data_files.write_at(self.fd, data, offset)
+            return
+        if offset > len(small):
+            small.extend(bytes(offset - len(small)))
+        small[offset:end] = data
+        self._changed_ns = time.time_ns()
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Bytes at `offset`; how many."""
+        small = self._small
+        if small is None:
+            return os.preadv(self._fd, [buffer], offset)
+        piece = small[offset : offset + len(buffer)]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def truncate(self, size: int) -> None:
+        """Cut, or extend with zeros."""
+        self.reserve(size)
+        small = self._small
+        if small is None or size > self._store.settings.inline:
+            os.ftruncate(self.fd, size)
+            return
+        if size > len(small):
+            small.extend(bytes(size - len(small)))
+        del small[size:]
+        self._changed_ns = time.time_ns()
+
+    def allocate(self, offset: int, length: int) -> None:
+        """Have room on the disk for these bytes; the content gets as long."""
+        end = offset + length
+        self.reserve(end)
+        if self._small is not None and end <= self._store.settings.inline:
+            self.truncate(max(end, len(self._small)))
+        else:
+            os.posix_fallocate(self.fd, offset, length)
+
+    def set_time(self, modified_ns: int) -> None:
+        """When it was changed."""
+        if self._small is None:
+            os.utime(self._fd, ns=(modified_ns, modified_ns))
+        self._changed_ns = modified_ns
+
+    def times(self) -> tuple[int, int]:
+        """Size, and time of change, as they stand now."""
+        if self._small is not None:
+            return len(self._small), self._changed_ns
+        status = os.fstat(self._fd)
+        return status.st_size, status.st_mtime_ns
 
     @property
     def size(self) -> int:
         """Bytes as they stand now."""
-        return os.fstat(self.fd).st_size
+        return self.times()[0]
+
+    # ---- making durable
 
     def commit(self, modified_ns: int | None = None) -> Pending | None:
         """What is written is durable and will be uploaded; None where the name was removed meanwhile."""
-        store = self._store
-        if self._published:
-            os.fsync(self.fd)
-        else:
-            store.files.publish(self.number, self.fd)
-            self._published = True
-        return store.together(lambda: self._enter(modified_ns))
+        self.prepare()
+        return self._store.together(lambda: self.enter(modified_ns))
 
-    def _enter(self, modified_ns: int | None) -> Pending | None:
-        """Under the lock."""
+    @property
+    def is_small(self) -> bool:
+        """Whether the journal's own commit is all that makes it durable."""
+        return self._small is not None or self._may_be_taken_in()
+
+    def prepare(self) -> None:
+        """What is in a file is on the disk: before `enter`."""
+        if self.is_small:
+            return
+        if self._published:
+            os.fsync(self._fd)
+        else:
+            self._store.files.publish(self.number, self._fd)
+            self._published = True
+
+    def _may_be_taken_in(self) -> bool:
+        """Whether it is small, though the kernel was given a file for it."""
+        return self._silent and not self._published and self.size <= self._store.settings.inline
+
+    def _content(self) -> Content:
+        """The row of what is here."""
+        limit = self._store.settings.inline
+        data = None
+        if self._small is not None:
+            data = bytes(self._small)
+        elif self._may_be_taken_in():
+            data = os.pread(self._fd, limit + 1, 0)
+        if data is not None and len(data) <= limit and self._store.may_be_inline(len(data)):
+            self._inlined = None if self._small is not None else data
+            return small_content(self.number, data)
+        self._inlined = None
+        if not self._published:  # it has grown meanwhile, or the journal is full of small content
+            self._store.files.publish(self.number, self.fd)
+            self._published = True
+        status = os.fstat(self._fd)
+        self._entered = status.st_blocks * 512
+        return Content(self.number, None, status.st_size, allocated=self._entered)
+
+    def is_unchanged(self) -> bool:
+        """Whether what the journal has is what is here: known of small files that the kernel writes to."""
+        inlined = self._inlined
+        return inlined is not None and os.pread(self._fd, len(inlined) + 1, 0) == inlined
+
+    def enter(self, modified_ns: int | None) -> Pending | None:
+        """Under the store's lock, in a transaction: the rows of what is here."""
         store = self._store
         if self.path is None:
             return None
-        status = os.fstat(self.fd)
-        content = Content(self.number, None, status.st_size, allocated=status.st_blocks * 512)
+        content = self._content()
+        when = modified_ns or self.times()[1]
         row = self._current()
         if row is None:
-            self._row = store.record_upload(self.path, content, modified_ns or status.st_mtime_ns, self._base)
+            self._row = store.record_upload(self.path, content, when, self._base)
         else:
-            self._row = store.grown(row, content, modified_ns or status.st_mtime_ns)
-        if self._silent and not self._marked:
+            self._row = store.grown(row, content, when)
+        if self._silent and self._published and not self._marked:
             self._mark()
         return self._row
 
@@ -103,7 +265,7 @@ class Draft:
         store = self._store
         if self.path is None:
             return
-        when = os.fstat(self.fd).st_mtime_ns if modified_ns is None else modified_ns
+        when = self.times()[1] if modified_ns is None else modified_ns
         if self._silent or self._copied != (self.path, when):
             self._copy(when)
         if self._copied is None:
@@ -116,27 +278,37 @@ class Draft:
 
     def _copy(self, modified_ns: int) -> None:
         store = self._store
-        size = self.size
-        store.make_room(size)
+        store.make_room(self.size)
         with store.lock:
             number = store.new_id()
-            fd = store.files.create(number)
-        try:
-            copying.copy(self.fd, fd, size)
-            store.files.publish(number, fd)
-            status = os.fstat(fd)
-        except BaseException:
-            store.files.discard(number, fd)
-            raise
-        os.close(fd)
-        content = Content(number, None, size, allocated=status.st_blocks * 512)
+        content = self._copied_small(number) or self._copied_file(number)
         row = None
         try:
             row = store.together(lambda: self._enter_copy(content, modified_ns))
         finally:
-            if row is None:
+            if row is None and content.data is None:
                 store.files.remove(number)
         self._copied = None if row is None else (row.path, modified_ns)
+
+    def _copied_small(self, number: int) -> Content | None:
+        small = self._small
+        if small is None or not self._store.may_be_inline(len(small)):
+            return None
+        return small_content(number, bytes(small))
+
+    def _copied_file(self, number: int) -> Content:
+        files = self._store.files
+        size = self.size
+        fd = files.create(number)
+        try:
+            copying.copy(self.fd, fd, size)
+            files.publish(number, fd)
+            status = os.fstat(fd)
+        except BaseException:
+            files.discard(number, fd)
+            raise
+        os.close(fd)
+        return Content(number, None, size, allocated=status.st_blocks * 512)
 
     def _enter_copy(self, content: Content, modified_ns: int) -> Pending | None:
         """Under the lock: the copy takes the place of our own content, which is in no row until the next commit."""
@@ -148,6 +320,8 @@ class Draft:
         if row is None:
             return store.record_upload(self.path, content, modified_ns, self._base)
         return store.grown(row, content, modified_ns)
+
+    # ---- its name, its end
 
     def moved(self, src: str, dst: str) -> None:
         """Under the store's lock: a path was renamed."""
@@ -161,13 +335,16 @@ class Draft:
 
     def discard(self) -> None:
         """Close without a commit of what was written since the last one. Idempotent."""
-        fd, self.fd = self.fd, -1
-        if fd < 0:
+        if self._closed:
             return
-        if self._published:
+        self._closed = True
+        with self._store.lock:
+            self._store.silent.discard(self)
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and self._published:
             self._settled(fd)
             os.close(fd)
-        else:
+        elif fd >= 0:
             self._store.files.discard(self.number, fd)
         self._store.forget_draft(self)
 

@@ -27,17 +27,39 @@ _IDLE = 3600.0
 
 
 class Waiting:
-    """Wakes the drain when there is something new, and writers when there is room. Waits are bounded."""
+    """Wakes the drain when there is something to do, and writers when there is room. Waits are bounded."""
 
     def __init__(self, lock: threading.RLock) -> None:
         self._changed = threading.Condition(lock)
         self.count = 0  # of changes: who looks, and then waits, misses none in between
+        self._for_any = 0  # who waits for any change
+        self._resting = False  # the drain, until
+        self._until = 0.0
+        self._hurried = 0  # changes that it does not sleep through
 
-    def wake(self) -> None:
-        """Something changed."""
+    def wake(self, due: float | None = None) -> None:
+        """Something changed. `due`: all that is new is a row that has time until then, in epoch seconds."""
         with self._changed:
             self.count += 1
-            self._changed.notify_all()
+            if due is None or not self._resting or due < self._until:
+                self._hurried += 1
+                self._changed.notify_all()
+            elif self._for_any:
+                self._changed.notify_all()
+
+    def rest(self, seconds: float, until: float, seen: int) -> None:
+        """For the drain: `seconds`, which is `until` then, or something comes that is due before; `seen`: `hurried`."""
+        with self._changed:
+            self._resting, self._until = True, until
+            try:
+                self._changed.wait_for(lambda: self._hurried != seen, min(seconds, _IDLE))
+            finally:
+                self._resting = False
+
+    @property
+    def hurried(self) -> int:
+        """How often something came that could not wait."""
+        return self._hurried
 
     def wait(self, seconds: float, seen: int | None = None) -> bool:
         """Until there are more changes than were `seen`; False where `seconds` were over first."""
@@ -46,7 +68,11 @@ class Waiting:
         with self._changed:
             if seen is not None and seen != self.count:
                 return True
-            return self._changed.wait(min(seconds, _IDLE))
+            self._for_any += 1
+            try:
+                return self._changed.wait(min(seconds, _IDLE))
+            finally:
+                self._for_any -= 1
 
 
 class Drain(Uploads, Others):
@@ -80,14 +106,15 @@ class Drain(Uploads, Others):
 
     def _run(self) -> None:
         while not self._stopping:
-            seen = self._store.waiting.count
+            waiting = self._store.waiting
+            seen = waiting.hurried
             try:
                 delay = self.step()
             except Exception:
                 _log.exception("the write-back of %s had an error of its own; it goes on", self._store.name)
                 delay = 60.0
             if delay > 0 and not self._stopping:
-                self._store.waiting.wait(delay, seen)
+                waiting.rest(delay, self._store.times.wall() + delay, seen)
 
     def step(self) -> float:
         """One round; seconds until the next one may have something to do (0: at once)."""

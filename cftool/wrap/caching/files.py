@@ -6,6 +6,7 @@ See DESIGN.md, "On the disk" and "Crash points". Used by the store under its loc
 import errno
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -90,6 +91,19 @@ class DataFiles:
             pass
         except OSError as error:
             _log.warning("the cache file %s cannot be removed: %s", name, error.strerror)
+
+    def anonymous(self, data: bytes) -> int:
+        """A file without a name, in memory where there are such: its descriptor, for who reads small content."""
+        try:
+            if hasattr(os, "memfd_create"):
+                fd = os.memfd_create("cftool", os.MFD_CLOEXEC)
+            else:
+                with tempfile.TemporaryFile(dir=self._directory, buffering=0) as file:
+                    fd = os.dup(file.fileno())
+        except OSError as error:
+            raise store_error(error, op="read") from error
+        write_at(fd, data, 0)
+        return fd
 
     # ---- using
 

@@ -24,12 +24,15 @@ class Owner(Protocol):
 class Handle:
     """One open file. `entry` is what it shows; the content never changes under it. A context manager."""
 
-    def __init__(self, owner: Owner, number: int, fd: int, entry: Entry, fetching: Fetching | None) -> None:
+    def __init__(
+        self, owner: Owner, number: int, fd: int, entry: Entry, fetching: Fetching | None, *, copied: bool = False
+    ) -> None:
         self._owner = owner
         self.number = number
         self.fd = fd
         self.entry = entry
         self.fetching = fetching
+        self.copied = copied  # `fd` is a copy: the content is in the journal
 
     def read(self, size: int, offset: int) -> bytes:
         """Up to `size` bytes at `offset`; fewer at the end only. Raises what fetching raises."""

@@ -10,17 +10,18 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from cftool.core.errors import StoreError
 from cftool.core.paths import printable
 from cftool.core.types import Entry
 from cftool.disk import sqlite
+from cftool.wrap.caching import small
 from cftool.wrap.caching.rows import Content, LocalChange, Pending, State, What, decode_hashes, encode_hashes
 
 _log = logging.getLogger("cftool.cache")
-FORMAT = 1
+FORMAT = 2
+_KNOWN = {"1", "2"}  # 1 had no small content: it is there once the table is
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS content (
@@ -82,15 +83,16 @@ class Journal:
         self.path = path
         self._db = self._visit(path) if look else sqlite.open(path)
         self.fresh = False  # nothing is in it yet, not even `begin`
-        self._inside = False  # of `together`
+        self._inside = self._one = self._spoiled = False  # of `together`
+        self.inline = small.Inline(self._db)
         self._identity = identity
         self.damaged = None if look else self._db.damaged  # type: ignore[attr-defined]
         try:
             if not look:
-                self._db.executescript(_SCHEMA)
+                self._db.executescript(_SCHEMA + small.SCHEMA)
             self._check(identity, look=look)
             if not look:
-                self._db.executescript(_TOTALS)
+                self._db.executescript(_TOTALS + small.TOTALS)
         except BaseException:
             self._db.close()
             raise
@@ -109,7 +111,7 @@ class Journal:
                 raise StoreError("the cache's journal is not begun yet", op="open", path=self.path)
             self.fresh = True
             return
-        if known.get("format") != str(FORMAT):
+        if known.get("format") not in _KNOWN:
             raise StoreError("the cache was written by another version of cftool", op="open", path=self.path)
         if identity is not None and known.get("identity") != identity:
             raise StoreError(
@@ -117,6 +119,9 @@ class Journal:
                 op="open",
                 path=self.path,
             )
+        if not look and known["format"] != str(FORMAT):
+            with self._transaction() as db:
+                db.execute("UPDATE meta SET value = ? WHERE name = 'format'", (str(FORMAT),))
 
     def begin(self) -> None:
         """A fresh journal counts from now on; what lay about without one was put away before."""
@@ -129,17 +134,27 @@ class Journal:
         self._db.close()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is changed within is on the disk when this ends, all or nothing; each change in itself as well."""
+    def together(self, *, one: bool = False) -> Iterator[None]:
+        """What is changed within is on the disk when this ends, all or nothing; each change in itself as well.
+
+        `one`: there is one change only, so that where it fails all does.
+        """
         with self._transaction():
-            self._inside = True
+            self._inside, self._one, self._spoiled = True, one, False
             try:
                 yield
             finally:
-                self._inside = False
+                self._inside = self._one = False
+            if self._spoiled:
+                raise StoreError("the journal could not be written", op="write", path=self.path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        if self._one:
+            self._spoiled = True  # until it is done
+            yield self._db
+            self._spoiled = False
+            return
         begin, commit, back = _INSIDE if self._inside else _ALONE
         try:
             self._db.execute(begin)
@@ -297,7 +312,7 @@ class Journal:
         added: list[Pending] = []
         with self._transaction() as db:
             if made is not None:
-                _insert_pending_content(db, made)
+                self._insert_pending_content(db, made)
             gone = list(dropped)
             kept = set()
             for row in rows:
@@ -311,12 +326,14 @@ class Journal:
                     ),
                 )  # fmt: skip
                 number = int(cursor.lastrowid or 0)
-                # Who waited for the result of a row that another takes over waits for that one now.
-                db.executemany("UPDATE pending SET after = ? WHERE after = ?", [(number, old.seq) for old in gone])
-                added.append(replace(row, seq=number))
+                if gone:  # who waited for the result of a row that another takes over waits for that one now
+                    db.executemany("UPDATE pending SET after = ? WHERE after = ?", [(number, old.seq) for old in gone])
+                added.append(row.numbered(number))
                 kept.add(row.content)
-            self._drop(db, gone, kept)
-            db.executemany("UPDATE pending SET due = 0, next_try = 0 WHERE seq = ?", [(seq,) for seq in due_now])
+            if gone:
+                self._drop(db, gone, kept)
+            if due_now:
+                db.executemany("UPDATE pending SET due = 0, next_try = 0 WHERE seq = ?", [(seq,) for seq in due_now])
             if local is not None:
                 self._localize(db, local)
         return added
@@ -341,14 +358,18 @@ class Journal:
     def update(self, row: Pending) -> None:
         """State, times, attempts, errors, path and base of a row."""
         with self._transaction() as db:
-            db.execute(
-                "UPDATE pending SET path = ?, base = ?, after = ?, state = ?, due = ?, attempts = ?, next_try = ?,"
-                " error_kind = ?, error = ?, modified_ns = ? WHERE seq = ?",
-                (
-                    os.fsencode(row.path), row.base, row.after, row.state.value, row.due, row.attempts, row.next_try,
-                    row.error_kind, row.error, row.modified_ns, row.seq,
-                ),
-            )  # fmt: skip
+            self._update(db, row)
+
+    @staticmethod
+    def _update(db: sqlite3.Connection, row: Pending) -> None:
+        db.execute(
+            "UPDATE pending SET path = ?, base = ?, after = ?, state = ?, due = ?, attempts = ?, next_try = ?,"
+            " error_kind = ?, error = ?, modified_ns = ? WHERE seq = ?",
+            (
+                os.fsencode(row.path), row.base, row.after, row.state.value, row.due, row.attempts, row.next_try,
+                row.error_kind, row.error, row.modified_ns, row.seq,
+            ),
+        )  # fmt: skip
 
     def rebase(self, seq: int, base: str) -> None:
         """Rows that waited for the result of that one are based on this."""
@@ -362,17 +383,18 @@ class Journal:
                 "UPDATE content SET size = ?, allocated = ? WHERE id = ?",
                 (content.size, content.allocated, content.id),
             )
+            self.inline.put(content)
             db.execute("UPDATE pending SET size = ? WHERE seq = ?", (content.size, row.seq))
-        self.update(row)
+            self._update(db, row)
 
     def swap(self, row: Pending, content: Content) -> None:
         """A row gets `content`, which is new, in the place of what it had; see `update` for the rest of it."""
         with self._transaction() as db:
             old = db.execute("SELECT content FROM pending WHERE seq = ?", (row.seq,)).fetchone()
-            _insert_pending_content(db, content)
+            self._insert_pending_content(db, content)
             db.execute("UPDATE pending SET content = ?, size = ? WHERE seq = ?", (content.id, content.size, row.seq))
             db.execute("DELETE FROM content WHERE id = ? AND path IS NULL", old)
-        self.update(row)
+            self._update(db, row)
 
     def editing(self) -> set[int]:
         """Content of pending rows whose data file may have changed since its row was written."""
@@ -464,9 +486,10 @@ class Journal:
         with self._transaction() as db:
             db.execute("UPDATE pending SET state = 'dirty', attempts = max(attempts, 1) WHERE state = 'uploading'")
 
-
-def _insert_pending_content(db: sqlite3.Connection, made: Content) -> None:
-    db.execute("INSERT INTO content (id, size, allocated) VALUES (?, ?, ?)", (made.id, made.size, made.allocated))
+    def _insert_pending_content(self, db: sqlite3.Connection, made: Content) -> None:
+        db.execute("INSERT INTO content (id, size, allocated) VALUES (?, ?, ?)", (made.id, made.size, made.allocated))
+        if made.data is not None:
+            self.inline.add(made)
 
 
 def _insert_content(

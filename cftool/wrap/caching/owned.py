@@ -5,9 +5,10 @@ Has what the layers above share: ids of content, the lock's maps, and how a chan
 
 import logging
 import os
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from cftool.core.errors import (
     Locked,
 )
 from cftool.core.store import Store
+from cftool.core.types import Source
 from cftool.disk import locks
 from cftool.disk.errors import translated
 from cftool.wrap import caches
@@ -28,6 +30,7 @@ from cftool.wrap.caching.looking import Looking
 from cftool.wrap.caching.overlay import Overlay
 from cftool.wrap.caching.rows import DAMAGED, Base, Content, LocalChange, Pending, State
 from cftool.wrap.caching.settings import CacheSettings
+from cftool.wrap.caching.small import InlineSource
 from cftool.wrap.caching.stats import Stats
 from cftool.wrap.caching.together import Together
 
@@ -74,7 +77,10 @@ class Owned(Looking):
         self._open: dict[int, int] = {}  # content id: handles
         self._fetching: dict[int, Fetching] = {}
         self._drafts: set[Draft] = set()
+        self.silent: set[Draft] = set()  # those that the kernel writes to without telling
         self._uses: dict[int, float] = {}
+        self._granting = threading.Lock()
+        self._granted = 0  # bytes of small content that need not be asked room for
         self._settled: OrderedDict[str, tuple[int, str | None]] = OrderedDict()  # what we brought to the remote last
         self._closed = False
 
@@ -86,11 +92,12 @@ class Owned(Looking):
         self.journal.restart()
         known = {number: size for number, size, _ in self.journal.sizes()}
         rows = self.journal.pending()
-        there: dict[int, int] = {}
+        there = self.journal.inline.sizes()
+        inline = set(there)
         for number, making, size in self.files.found():
             if making:
                 os.unlink(self.files.path(number) + ".new")
-            elif number in known:
+            elif number in known and number not in inline:
                 there[number] = size
             else:
                 self.files.remove(number)
@@ -135,7 +142,7 @@ class Owned(Looking):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.times.wall()))
         aside = self.files.set_aside(stamp)
         if self.journal.damaged is not None:
-            self.problems.append(f"the journal was damaged and is now {self.journal.damaged}")
+            self.problems.append(f"the journal, with small files, was damaged and is now {self.journal.damaged}")
         if aside:
             self.problems.append(f"content that no journal knows is in {aside}")
         self.journal.begin()
@@ -214,7 +221,7 @@ class Owned(Looking):
         added = self.journal.record(rows, dropped=dropped, made=made, due_now=due_now, local=local)
         if local is not None:
             self.overlay.local.change(add=local.add, remove=local.remove)
-        kept = {row.content for row in rows}
+        kept = {row.content for row in rows} if dropped else ()
         successor = added[0].seq if added else None
         for old in dropped:
             self.overlay.drop(old)
@@ -230,7 +237,8 @@ class Owned(Looking):
         for seq in due_now:
             if seq in self.overlay.rows:
                 self.overlay.replace(replace(self.overlay.rows[seq], due=0.0, next_try=0.0))
-        self.waiting.wake()
+        patient = len(added) == 1 and not dropped and not due_now and added[0].state is State.DIRTY
+        self.waiting.wake(added[0].when if patient else None)
         return added
 
     def _try_again(self, new: Pending) -> None:
@@ -246,6 +254,24 @@ class Owned(Looking):
         if self._uses:
             self.journal.use([(when, number) for number, when in self._uses.items()])
             self._uses.clear()
+
+    def size_of(self, number: int) -> int | None:
+        """Bytes of a row's content as they are here; None where it is missing."""
+        with self.lock:
+            size = self.journal.inline.size(number)
+        return self.files.size(number) if size is None else size
+
+    def source_of(self, number: int, size: int) -> Source:
+        """The content of a row."""
+        with self.lock:
+            if self.journal.inline.size(number) is None:
+                return data_files.FileSource(self.files.path(number), size)
+        return InlineSource(size, lambda: self.small_of(number))
+
+    def small_of(self, number: int) -> bytes | None:
+        """The bytes of small content; None where it is a file, or there no more."""
+        with self.lock:
+            return self.journal.inline.data(number)
 
     def new_id(self) -> int:
         """Under the lock."""
@@ -265,15 +291,19 @@ class Owned(Looking):
         """Call `make` under the lock, in one transaction with others who wait; on the disk when it returns."""
         return self._together.run(make)
 
+    def all_together(self, makes: Iterable[Callable[[], _T]]) -> list[_T | Exception]:
+        """The same of several: the result or the error of each."""
+        return self._together.run_all(makes)
+
     @contextmanager
-    def _shared(self) -> Iterator[None]:
+    def _shared(self, *, one: bool = False) -> Iterator[None]:
         """Under the lock: the transaction, and what may go when it is on the disk."""
         if self._unneeded is not None:
             yield  # within another one
             return
         unneeded = self._unneeded = []
         try:
-            with self.journal.together():
+            with self.journal.together(one=one):
                 yield
         finally:
             self._unneeded = None

@@ -12,6 +12,7 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Cap, Download, Entry
 from cftool.wrap.caching import files as data_files
+from cftool.wrap.caching import small
 from cftool.wrap.caching.blocks import Blocks
 from cftool.wrap.caching.fetch import Fetching
 from cftool.wrap.caching.handle import Handle
@@ -99,10 +100,13 @@ class Reading(Room):
 
     def _opened(self, number: int, entry: Entry, fetching: Fetching | None) -> Handle:
         """Under the lock."""
-        fd = self.files.open(number)
+        data = None
+        if fetching is None and (entry.size or 0) <= small.LARGEST:
+            data = self.journal.inline.data(number)
+        fd = self.files.open(number) if data is None else self.files.anonymous(data)
         self._open[number] = self._open.get(number, 0) + 1
         self._uses[number] = self.times.wall()
-        return Handle(self, number, fd, entry, fetching)
+        return Handle(self, number, fd, entry, fetching, copied=data is not None)
 
     def released(self, number: int) -> None:
         """A handle was closed."""

@@ -6,14 +6,22 @@ from dataclasses import replace
 from cftool.core.errors import (
     QuotaExceeded,
 )
+from cftool.wrap.caching import small
 from cftool.wrap.caching.owned import Owned
 from cftool.wrap.caching.rows import State, What
 
+_WIDE = 1 << 30  # bytes that have to be free for writes that are not seen
+_LOOK = 0.5  # seconds that an answer to that counts
+_GRANT = 4 << 20  # bytes that are asked for at once
+_TRIMMED = 20_000  # rows of small content at once
 _KEPT_FREE = 4 << 20  # bytes of the disk: without them the journal could not say what was brought to the remote
 
 
 class Room(Owned):
     """See the module."""
+
+    _wide = False
+    _wide_until = float("-inf")
 
     def spare(self) -> int:
         """Bytes that may be written to the disk before it is as good as full."""
@@ -29,6 +37,22 @@ class Room(Owned):
         if self.spare() <= wanted:
             raise QuotaExceeded("the disk of the cache is full", op="write", store=self.name)
 
+    def make_small_room(self, wanted: int) -> None:
+        """The same for small content, of which much is asked for at once, and then given out."""
+        with self._granting:
+            self._granted -= wanted
+            if self._granted >= 0:
+                return
+        self.make_room(wanted)
+        with self.lock:
+            left = min(self.settings.hard - self.journal.totals()[0], self.spare()) - wanted
+        with self._granting:
+            self._granted = max(0, min(_GRANT, left // 4))
+
+    def has_small_room(self) -> bool:
+        """Whether a small file can be written without asking."""
+        return self._granted > small.LARGEST
+
     def make_room(self, wanted: int) -> None:
         """Evict above the soft limit; above the hard one wait for uploads, then QuotaExceeded before data is taken."""
         self.make_disk_room(0)
@@ -36,6 +60,7 @@ class Room(Owned):
         while True:
             with self.lock:
                 total, clean = self.journal.totals()
+                total += self._unseen()
                 if total + wanted > self.settings.soft and clean:
                     total -= self._evict(total + wanted - self.settings.soft)
                 if total + wanted <= self.settings.hard:
@@ -48,6 +73,24 @@ class Room(Owned):
                     op="write",
                     store=self.name,
                 )
+
+    def _unseen(self) -> int:
+        """Under the lock: bytes that the kernel has written by itself since the journal was told."""
+        return sum(draft.unseen for draft in self.silent)
+
+    def is_wide(self) -> bool:
+        """Whether there is so much room that somebody may write unseen; looked at now and then.
+
+        Who does so meets no limit but the disk's own end: DESIGN.md, "Limits".
+        """
+        now = self.times.monotonic()
+        if now >= self._wide_until:
+            with self.lock:
+                used = self.journal.totals()[0] + self._unseen()
+            left = min(self.settings.hard - used, self.spare())
+            self._wide = left >= max(_WIDE, self.settings.hard // 4)
+            self._wide_until = now + _LOOK
+        return self._wide
 
     def _evict(self, wanted: int) -> int:
         """Under the lock: remove clean content until `wanted` bytes are free; how many were freed."""
@@ -71,6 +114,22 @@ class Room(Owned):
             self.journal.forget(numbers)
             for number in numbers:
                 self.files.remove(number)
+
+    def trim(self) -> None:
+        """Under the lock: the journal holds no more small content than it is to, as far as that is clean."""
+        inline = self.journal.inline
+        total = inline.total()
+        if total <= small.FULL:
+            return
+        gone: list[int] = []
+        self._save_uses()
+        for number, size in inline.evictable(_TRIMMED):
+            if total <= small.ENOUGH:
+                break
+            if number not in self._open:
+                gone.append(number)
+                total -= size
+        self.throw_away(gone)
 
     def _hurry(self) -> None:
         """Under the lock: writers wait for room, so that nothing waits for its delay."""

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cftool.wrap.caching.small import LARGEST
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -20,6 +22,7 @@ class CacheSettings:
     `delay`: from the last write of a file to its upload. `soft`: clean files are evicted above it. `hard`: writers wait
     above it, for `patience` at most, and then fail before their data is accepted. `whole`: files up to this size are
     fetched and verified whole before a byte is shown, larger ones in ranges. `window`: how far is read ahead at most.
+    `inline`: what is written up to this size, `small.LARGEST` at most, is kept in the journal.
     """
 
     delay: float = 60.0
@@ -28,6 +31,7 @@ class CacheSettings:
     patience: float = 60.0
     whole: int = 8 << 20
     window: int = 16 << 20
+    inline: int = LARGEST
     uploads: int = 0  # at once; 0: as many as the store below likes
     host: str = ""  # in the names of conflict files
     times: Times = field(default_factory=Times)

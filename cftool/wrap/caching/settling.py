@@ -84,7 +84,7 @@ class Settling:
         text = paths.printable(str(error))
         attempts = row.attempts + 1
         permanent = isinstance(error, _PERMANENT)
-        if row.content is not None and store.files.size(row.content) != row.size:
+        if row.content is not None and store.size_of(row.content) != row.size:
             permanent, kind = True, DAMAGED
         store.stats.error(kind, text)
         delay = _delay(error, attempts)

@@ -60,24 +60,33 @@ class CachingStore(Naming):
             entry, base = self._before_write(path, if_version=None, if_absent=False)
         if entry is None and not create:
             raise NotFound("not found", op="write", path=path, store=self.name)
-        self.make_room(0)
+        self.make_small_room(0)
         handle = None if entry is None or truncate else self.open(path)
         if entry is not None and not truncate and handle is None:
             raise Unsupported("its size is not known: it cannot be edited in place", op="write", path=path)
         with self.lock:
             number = self.new_id()
-            fd = self.files.create(number)
-        try:
-            if handle is not None:
-                with handle:
-                    handle.copy_to(fd)
-        except BaseException:
-            self.files.discard(number, fd)
-            raise
-        draft = Draft(self, path, number, fd, base)
+        if handle is None:
+            draft = Draft(self, path, number, None if self.settings.inline else self.files.create(number), base)
+        else:
+            with handle:
+                draft = self._copied(path, number, handle, base)
         with self.lock:
             self._drafts.add(draft)
         return draft
+
+    def _copied(self, path: str, number: int, handle: Handle, base: Base) -> Draft:
+        """A draft that begins with what is there."""
+        size = handle.entry.size or 0
+        if size <= self.settings.inline:
+            return Draft(self, path, number, None, base, small=handle.read(size, 0))
+        fd = self.files.create(number)
+        try:
+            handle.copy_to(fd)
+        except BaseException:
+            self.files.discard(number, fd)
+            raise
+        return Draft(self, path, number, fd, base)
 
     def orphan(self, handle: Handle | None) -> Draft:
         """A draft without a name, for writes to a file that was removed while it is open."""

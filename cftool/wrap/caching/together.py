@@ -5,9 +5,9 @@ returns before that commit: the promise stays, only the waiting is shared.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -23,13 +23,21 @@ class _Change(Generic[T]):
         return bool(self.result) or self.error is not None
 
 
+class Transaction(Protocol):
+    """What all changes are made in."""
+
+    def __call__(self, *, one: bool) -> AbstractContextManager[Any]:
+        """`one`: there is one change only."""
+        ...
+
+
 class Together:
     """See the module. `transaction` is entered once for all; `undone` is called where its end fails."""
 
     def __init__(
         self,
         lock: threading.RLock,
-        transaction: Callable[[], AbstractContextManager[Any]],
+        transaction: "Transaction",
         *,
         undone: Callable[[], None],
     ) -> None:
@@ -41,21 +49,37 @@ class Together:
 
     def run(self, make: Callable[[], T]) -> T:
         """The result of `make`, which is called under the lock by this thread or another; its error is raised here."""
-        change = _Change(make)
-        with self._queue_lock:
-            self._queue.append(change)
-        with self._lock:
-            if not change.done:
-                with self._queue_lock:
-                    changes, self._queue = self._queue, []
-                self._make(changes)
+        [change] = self._done([make])
         if change.error is not None:
             raise change.error
         return change.result[0]
 
+    def run_all(self, makes: Iterable[Callable[[], T]]) -> list[T | Exception]:
+        """The same of several: the result or the error of each."""
+        answers: list[T | Exception] = []
+        for change in self._done(makes):
+            if change.error is None:
+                answers.append(change.result[0])
+            elif isinstance(change.error, Exception):
+                answers.append(change.error)
+            else:
+                raise change.error
+        return answers
+
+    def _done(self, makes: Iterable[Callable[[], T]]) -> list[_Change[T]]:
+        wanted = [_Change(make) for make in makes]
+        with self._queue_lock:
+            self._queue += wanted
+        with self._lock:
+            if not all(change.done for change in wanted):
+                with self._queue_lock:
+                    changes, self._queue = self._queue, []
+                self._make(changes)
+        return wanted
+
     def _make(self, changes: list[_Change[Any]]) -> None:
         try:
-            with self._transaction():
+            with self._transaction(one=len(changes) == 1):
                 for change in changes:
                     try:
                         change.result.append(change.make())

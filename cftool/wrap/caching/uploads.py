@@ -13,7 +13,6 @@ from cftool.core.errors import (
     TemporaryError,
 )
 from cftool.core.types import Cap, Entry, Kind, Result, WriteItem
-from cftool.wrap.caching.files import FileSource
 from cftool.wrap.caching.rows import Pending, State
 from cftool.wrap.caching.settling import Settling
 
@@ -84,7 +83,7 @@ class Uploads(Settling):
         if row.attempts and self._superseded(row):
             self._settle(row, lambda: self._resolve(row))
             return None
-        source = FileSource(store.files.path(row.content), row.size)
+        source = store.source_of(row.content, row.size)
         caps = store.inner.features.caps
         plain = WriteItem(row.path, source, row.modified_ns, tag=row.seq)
         first_try = row.attempts == 0
@@ -192,9 +191,9 @@ class Uploads(Settling):
         if there.kind is not Kind.FILE or there.size != row.size or row.content is None:
             return False
         name = hashing.cheapest(there.hashes)
-        if self._store.files.size(row.content) != row.size:
+        if self._store.size_of(row.content) != row.size:
             return False  # damaged: nobody can tell
-        content = FileSource(self._store.files.path(row.content), row.size or 0)
+        content = self._store.source_of(row.content, row.size or 0)
         if name is not None:
             with content.open() as file:
                 hasher = hashing.new(name)
@@ -217,4 +216,5 @@ class Uploads(Settling):
             self._based(row.seq, entry.version)
             store.settled(row.path, entry.version)
             store.arrived(row.path)
+            store.trim()
         _log.info("uploaded %s", paths.printable(row.path))

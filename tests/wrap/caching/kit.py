@@ -38,6 +38,18 @@ def crashed(store):
     store._closed = True
 
 
+def content_is_where_its_row_is(store):
+    """Each row's content is in one place, and no data file is nobody's."""
+    known = {number for number, _, _ in store.journal.sizes()}
+    return {number for number, _ in store.files.ids()} == known - store.journal.inline.sizes().keys()
+
+
+def in_files(store):
+    """What is written from now on gets a data file, as large content does."""
+    store.settings = replace(store.settings, inline=0)
+    return store
+
+
 def put(store, path, data, **more):
     return store.write(path, BytesSource(data), **more)
 

@@ -21,7 +21,7 @@ from cftool.core.types import Cap, Result
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.caching.blocks import BLOCK
 from cftool.wrap.caching.rows import State
-from tests.wrap.caching.kit import Clock, FlatMemory, cached, get, put
+from tests.wrap.caching.kit import Clock, FlatMemory, cached, content_is_where_its_row_is, get, put
 
 
 class Meanwhile:
@@ -117,7 +117,7 @@ def test_condition_on_a_version_fails_where_it_has_gone_meanwhile(store, memory,
         store.write("file", Meanwhile(b"mine", lambda: change(store)), if_version=seen.version)
     assert store.flush() == []
     assert files(memory) == {"other": b"x", **({"file": b"theirs"} if "replaced" in change.__name__ else {})}
-    assert len(list(store.files.ids())) == len(store.journal.sizes())
+    assert content_is_where_its_row_is(store)
 
 
 @pytest.mark.parametrize("change", [replaced, replaced_there_too])

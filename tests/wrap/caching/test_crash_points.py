@@ -16,6 +16,7 @@ from cftool.core import ops
 from cftool.testing.crash import every_death_at_a_call
 from cftool.wrap.caching import CacheSettings, CachingStore
 from cftool.wrap.caching.journal import Journal
+from tests.wrap.caching.kit import content_is_where_its_row_is
 from tests.wrap.caching.owning import remote
 
 # A fork for each system call: slow where the process that forks is large.
@@ -27,8 +28,9 @@ OLD, NEW = b"old", b"new content"
 class World:
     """A remote and its cache, begun anew for each death; `acknowledged` where the operation returned."""
 
-    def __init__(self, base):
+    def __init__(self, base, inline):
         self.base = base
+        self.inline = inline
         self.root, self.cache, self.mark = (os.path.join(base, name) for name in ("remote", "cache", "mark"))
 
     def reset(self, prepare):
@@ -42,7 +44,8 @@ class World:
         store.close()
 
     def open(self, **more):
-        return CachingStore(remote(self.root), self.cache, CacheSettings(delay=3600, host="here", **more))
+        settings = CacheSettings(delay=3600, host="here", inline=self.inline, **more)
+        return CachingStore(remote(self.root), self.cache, settings)
 
     def act(self, action, **more):
         """In the child: commits are calls like others."""
@@ -76,7 +79,19 @@ class World:
 
 @pytest.fixture
 def world(cache_directory):
-    return World(cache_directory)
+    """All content is in files."""
+    return World(cache_directory, 0)
+
+
+@pytest.fixture
+def journal(cache_directory):
+    """Up to ten bytes are in the journal itself."""
+    return World(cache_directory, 10)
+
+
+def few(count):
+    """There is little to die at: the commit is nearly all."""
+    return 5 < count < 60
 
 
 def deaths(world, prepare, action, look, **more):
@@ -89,8 +104,7 @@ def deaths(world, prepare, action, look, **more):
             try:
                 assert store.problems == []
                 look(store)
-                known = {number for number, _, _ in store.journal.sizes()}
-                assert {number for number, _ in store.files.ids()} == known
+                assert content_is_where_its_row_is(store)
                 assert store.journal.totals() == store.journal.summed()
             finally:
                 store.close()
@@ -145,14 +159,55 @@ def test_replaced_file_that_is_pending(world):
     assert deaths(world, prepare, lambda store: ops.write_bytes(store, "f", NEW), look) > 30
 
 
-def test_file_that_is_edited_in_place(world):
-    def edit(store):
-        draft = store.edit("d/f")
-        os.pwrite(draft.fd, b"NEW", 0)
-        draft.close()
+def edit(store):
+    draft = store.edit("d/f")
+    draft.write(b"NEW", 0)
+    draft.close()
 
+
+def test_file_that_is_edited_in_place(world):
     look = old_or_new(world, {"d/f": OLD}, {"d/f": b"NEW"})
     assert deaths(world, uploaded, edit, look) > 30
+
+
+def test_small_file(journal):
+    look = old_or_new(journal, {}, {"a/f": b"small"})
+    assert few(deaths(journal, lambda store: None, lambda store: ops.write_bytes(store, "a/f", b"small"), look))
+
+
+@pytest.mark.parametrize("prepare", [uploaded, lambda store: ops.write_bytes(store, "d/f", OLD)], ids=["up", "pending"])
+def test_small_file_that_is_edited(journal, prepare):
+    look = old_or_new(journal, {"d/f": OLD}, {"d/f": b"NEW"})
+    assert few(deaths(journal, prepare, edit, look))
+
+
+@pytest.mark.parametrize(("old", "new"), [(OLD, NEW), (NEW, OLD)], ids=["small is replaced", "large is replaced"])
+def test_small_and_large_content_in_each_others_place(journal, old, new):
+    look = old_or_new(journal, {"f": old}, {"f": new})
+    prepare = lambda store: ops.write_bytes(store, "f", old)
+    assert deaths(journal, prepare, lambda store: ops.write_bytes(store, "f", new), look) > 5
+
+
+def test_small_file_that_grows_after_its_commit(journal):
+    parts = (b"one", b"two", b"and more than is small")
+
+    def grow(store):
+        draft = store.edit("f", create=True)
+        for number, part in enumerate(parts):
+            draft.write(part, len(b"".join(parts[:number])))
+            draft.commit()
+        draft.close()
+
+    whole = [{}, *({"f": b"".join(parts[: n + 1])} for n in range(3))]
+
+    def look(store):
+        now = tree(store)
+        assert now in (whole[-1:] if journal.acknowledged else whole)
+        assert store.flush() == []
+        assert store.stats.conflicts == 0
+        assert journal.there() == now
+
+    assert deaths(journal, lambda store: None, grow, look) > 10
 
 
 def test_file_that_grows_after_its_commit(world):
@@ -175,11 +230,13 @@ def test_file_that_grows_after_its_commit(world):
     assert deaths(world, lambda store: None, grow, look) > 30
 
 
-def test_file_that_is_uploaded_while_it_is_open(world):
+@pytest.mark.parametrize("inline", [0, 10])
+def test_file_that_is_uploaded_while_it_is_open(world, inline):
+    world.inline = inline
+
     def send(store):
         draft = store.edit("f", truncate=True)
-        draft.reserve(3)
-        os.pwrite(draft.fd, b"NEW", 0)
+        draft.write(b"NEW", 0)
         draft.upload(timeout=60.0)
         assert world.there() == {"f": b"NEW"}
         draft.discard()
@@ -187,7 +244,7 @@ def test_file_that_is_uploaded_while_it_is_open(world):
     def prepare(store):
         ops.write_bytes(store, "f", OLD)
 
-    assert deaths(world, prepare, send, old_or_new(world, {"f": OLD}, {"f": b"NEW"})) > 30
+    assert deaths(world, prepare, send, old_or_new(world, {"f": OLD}, {"f": b"NEW"})) > 15
 
 
 def test_deleted_file(world):
@@ -212,7 +269,9 @@ def changes(store):
     store.delete("gone")
 
 
-def test_flush(world):
+@pytest.mark.parametrize("inline", [0, 20])
+def test_flush(world, inline):
+    world.inline = inline
     whole = {"m/f": NEW, "n/new": NEW}
 
     def look(store):
@@ -227,7 +286,7 @@ def test_flush(world):
     def flush(store):
         assert store.flush() == []
 
-    assert deaths(world, changes, flush, look) > 60
+    assert deaths(world, changes, flush, look) > 40
 
 
 def test_evict(world):

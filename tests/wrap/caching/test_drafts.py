@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,8 @@ from cftool.core.errors import IntegrityError, InvalidName, PermissionDenied, Qu
 from cftool.testing.faulty import Fault
 from cftool.wrap.caching import care
 from cftool.wrap.caching.rows import State
-from tests.wrap.caching.kit import cached, crashed, get, put
+from cftool.wrap.caching.small import LARGEST
+from tests.wrap.caching.kit import cached, crashed, get, in_files, put
 
 LONG = 60.0  # seconds that no test takes
 
@@ -253,6 +255,7 @@ def test_draft_that_is_dropped_after_a_commit_leaves_a_row_that_is_right(store, 
 
 @pytest.mark.parametrize("harm", [os.unlink, lambda path: os.truncate(path, 1)])
 def test_content_that_is_damaged_while_it_waits_is_told_and_kept(store, memory, harm):
+    in_files(store)
     put(store, "file", b"content")
     put(store, "fine", b"x")
     with store.open("file") as handle:
@@ -268,3 +271,119 @@ def test_content_that_is_damaged_while_it_waits_is_told_and_kept(store, memory, 
     put(store, "file", b"again")
     assert store.flush() == []
     assert files(memory) == {"fine": b"x", "file": b"again"}
+
+
+# ---- files that the kernel writes to without telling
+
+
+def lent(store, path):
+    """A new draft, and the descriptor that the kernel would have."""
+    given = []
+
+    def give(fd):
+        given.append(os.dup(fd))
+        return 7
+
+    draft = store.edit(path, create=True)
+    assert draft.lend(give) == 7
+    return draft, given[0]
+
+
+def unseen(fd, data, offset=0):
+    os.pwrite(fd, data, offset)
+
+
+def test_small_content_of_the_kernels_file_is_in_the_journal_and_stands_until_the_next_commit(
+    store, remote, memory, cache_directory
+):
+    draft, fd = lent(store, "f")
+    unseen(fd, b"content")
+    assert (draft.is_small, draft.is_unchanged()) == (True, False)
+    draft.commit()
+    assert draft.is_unchanged()
+    unseen(fd, b"CONTENT and more")
+    assert not draft.is_unchanged()
+    assert store.journal.editing() == set()
+    crashed(store)
+    again = cached(remote, cache_directory)
+    assert (get(again, "f"), content_files(again), again.problems) == (b"content", [], [])
+    assert again.flush() == []
+    assert files(memory) == {"f": b"content"}
+    again.close()
+    os.close(fd)
+
+
+@pytest.mark.parametrize("before", [b"", b"small first"])
+def test_large_content_of_the_kernels_file_is_what_it_is_after_a_crash(store, remote, cache_directory, before):
+    draft, fd = lent(store, "f")
+    if before:
+        unseen(fd, before)
+        draft.commit()
+    large = bytes(LARGEST + 1)
+    unseen(fd, large)
+    draft.commit()
+    assert not draft.is_unchanged()
+    assert store.journal.editing() == {draft.number}
+    unseen(fd, b"more", len(large))
+    crashed(store)
+    again = cached(remote, cache_directory)
+    assert (get(again, "f"), again.problems) == (large + b"more", [])
+    again.close()
+    os.close(fd)
+
+
+def test_kernels_file_that_was_never_closed_is_not_there_after_a_crash(store, remote, cache_directory):
+    _, fd = lent(store, "f")
+    unseen(fd, b"never closed")
+    crashed(store)
+    again = cached(remote, cache_directory)
+    assert (list(again.scan("")), content_files(again)) == ([], [])
+    again.close()
+    os.close(fd)
+
+
+def test_closed_file_of_the_kernel_is_uploaded(store, memory):
+    for name, size in (("small", 10), ("large", LARGEST + 1)):
+        draft, fd = lent(store, name)
+        unseen(fd, bytes(size))
+        draft.close()
+        os.close(fd)
+    assert store.flush() == []
+    assert {name: len(data) for name, data in files(memory).items()} == {"small": 10, "large": LARGEST + 1}
+    assert (store.silent, store.journal.editing()) == (set(), set())
+    assert store.check() == []
+
+
+def test_kernel_that_takes_no_file_leaves_the_draft_as_it_was(store):
+    draft = store.edit("f", create=True)
+    assert draft.lend(lambda fd: None) is None
+    assert store.silent == set()
+    draft.write(b"content", 0)
+    draft.close()
+    assert get(store, "f") == b"content"
+
+
+def test_what_the_kernel_has_written_counts_for_all_others(remote, cache_directory):
+    store = cached(remote, cache_directory, hard=1 << 20, soft=1 << 20)
+    _, fd = lent(store, "f")
+    unseen(fd, b"x" * (1 << 20))
+    with pytest.raises(QuotaExceeded):
+        put(store, "other", bytes(LARGEST + 1))
+    store.close()
+    os.close(fd)
+
+
+def test_unseen_writes_need_much_room(remote, cache_directory, monkeypatch):
+    store = cached(remote, cache_directory, hard=8 << 30)
+    free = 3 << 30
+    monkeypatch.setattr(store, "spare", lambda: free)
+    assert store.is_wide()
+    free = 1 << 30
+    assert store.is_wide()  # looked at a moment ago
+    store.times.monotonic.now += 1
+    assert not store.is_wide()
+    store.settings = replace(store.settings, hard=1 << 29)
+    free = 3 << 30
+    store.times.monotonic.now += 1
+    assert not store.is_wide()
+    store.close()

@@ -6,8 +6,16 @@ import threading
 import pytest
 
 from cftool.core.errors import AlreadyExists, StoreError
+from cftool.wrap.caching import small
 from cftool.wrap.caching.together import _Change
-from tests.wrap.caching.kit import get, put
+from tests.wrap.caching.kit import cached, get, put
+
+
+@pytest.fixture(params=[0, small.LARGEST], ids=["file", "small"])
+def store(request, remote, cache_directory):
+    store = cached(remote, cache_directory, inline=request.param)
+    yield store
+    store.close()
 
 
 def at_once(store, calls):
@@ -39,7 +47,7 @@ def test_only_one_of_many_makes_a_new_file(store):
     [winner] = [n for n, error in enumerate(errors) if error is None]
     assert {type(error) for n, error in enumerate(errors) if n != winner} == {AlreadyExists}
     assert get(store, "file") == b"%d" % winner
-    assert len(list(store.files.ids())) == 1
+    assert len(list(store.journal.sizes())) == 1
 
 
 def test_changes_of_one_batch_share_a_transaction_and_fail_alone(store):
@@ -81,5 +89,5 @@ def test_failed_commit_is_told_and_nothing_is_shown_of_it(store):
         put(store, "file", b"new content")
     store.journal._db = real
     assert get(store, "file") == b"old"
-    assert len(list(store.files.ids())) == 1
+    assert len(list(store.files.ids())) == (1 if store.settings.inline == 0 else 0)
     assert store.flush() == []

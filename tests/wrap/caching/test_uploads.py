@@ -23,7 +23,7 @@ from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.caching.rows import State
 from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool_providers.memory import MemoryStore
-from tests.wrap.caching.kit import Clock, cached, get, put
+from tests.wrap.caching.kit import Clock, cached, get, in_files, put
 
 
 @pytest.fixture
@@ -347,6 +347,7 @@ def test_writer_waits_for_uploads_to_make_room(remote, memory, cache_directory):
 
 
 def test_pending_content_that_is_damaged_is_told_and_not_uploaded(store, remote, memory, cache_directory):
+    in_files(store)
     put(store, "file", b"content")
     put(store, "other", b"fine")
     with store.open("file") as handle:
