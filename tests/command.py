@@ -17,6 +17,7 @@ from tests import warm
 from tests.dav_servers import DavServer
 from tests.servers import S3Server, tool
 
+_PROOF = ("PYTHONPATH", "PROOF_WITHOUT")  # what is taken away from the program: tests/house/proof
 PATIENCE = 600  # seconds; a command that takes longer hangs
 
 
@@ -61,8 +62,8 @@ class Cftool:
         """No setting of the real user; state, cache and configuration below `home`."""
         kept = {
             name: os.environ[name]
-            for name in ("PATH", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START")
-            if name in os.environ
+            for name in ("PATH", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", *_PROOF)
+            if name in os.environ and (name not in _PROOF or _PROOF[-1] in os.environ)
         }
         return {
             **kept,

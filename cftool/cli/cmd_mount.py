@@ -198,9 +198,10 @@ def umount(
 
     from cftool.mount import device
 
+    seconds = formats.parse_duration(timeout, "--timeout")
     if device.mounted(place) is None:
         raise ConfigError(f"{printable(place)}: no mount of cftool is there")
-    left = 0 if device.stale(place) else _drained(session, place, timeout)
+    left = 0 if device.stale(place) else _drained(session, place, seconds)
     try:
         device.unmount(os.path.abspath(place), lazy=lazy or device.stale(place))
     except OSError as error:
@@ -209,17 +210,12 @@ def umount(
     return exits.TEMPORARY if left else exits.DONE
 
 
-def _drained(session: Session, place: str, timeout: str) -> int:
+def _drained(session: Session, place: str, seconds: float) -> int:
     """Ask the process of the mount to upload; how many changes are left, each told."""
     from cftool.config import dirs
-    from cftool.config.sizes import parse_duration
     from cftool.mount import daemon
     from cftool.wrap.caching import owner
 
-    try:
-        seconds = parse_duration(timeout)
-    except ValueError as error:
-        raise ConfigError(f"--timeout: {error}") from None
     directory = daemon.cache_of(dirs.state_dir(session.env), place)
     if directory is None:
         return 0  # the process uploads what it can when the mount is gone

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from cftool.core import paths
 from cftool.core.errors import NotFound, TemporaryError
 from cftool.core.types import Entry
+from cftool.vfs.folding import Folding
 from cftool.vfs.nodes import LINK_SUFFIX, ROOT, Attr, Node, attr_of, check_name, error_of
 from cftool.vfs.reports import NAME
 from cftool.vfs.tree import Tree
@@ -28,6 +29,7 @@ class Listing:
         self._store = tree.store
         self._settings = tree.settings
         self._lock = tree.lock
+        self._folding = Folding(tree.store.features.names)
         self._listings: dict[int, list[tuple[str, Node]]] = {}  # of open directories
         self.on_change: Callable[[Node], None] = _ignore
         self.on_stale: Callable[[Node], None] = _ignore
@@ -86,7 +88,11 @@ class Listing:
         """By name, or None."""
         if name == NAME and self._tree.reports is not None and parent.id == ROOT:
             return self._tree.reports.directory
-        return self.children(parent).get(name)
+        children = self.children(parent)
+        found = children.get(name)
+        if found is None and self._folding.folds:
+            return self._folding.find(children, name)
+        return found
 
     def existing(self, parent: Node, name: str) -> Node:
         """By name. ENOENT."""

@@ -19,7 +19,7 @@ def test_check_reads_the_bytes_where_it_is_asked_to(run, here, fake_s3):
         ("mount", "--cache", "soon", "lab:bucket", "a"),
         ("mount", "--metadata-cache", "soon", "lab:bucket", "a"), ("mount", "--cache-size", "huge", "lab:bucket", "a"),
         ("mount", "--hard-cache-size-limit", "huge", "lab:bucket", "a"),
-        ("mount", "--drain", "soon", "lab:bucket", "a"),
+        ("mount", "--drain", "soon", "lab:bucket", "a"), ("umount", "--timeout", "soon", "a"),
     ],
     ids=lambda words: " ".join(word for word in words if word.isalpha() or word.startswith("-"))
 )  # fmt: skip

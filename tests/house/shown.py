@@ -329,12 +329,6 @@ SHOWN = {
     "exit 8": "tests/cli/test_commands.py::TestSync::test_the_limit_of_transfers_is_8",
     "exit 10": "tests/cli/test_commands.py::TestRemove::test_a_dry_run_removes_nothing",
     "exit 130": "tests/cli/test_login.py::test_an_interrupt_at_a_question_changes_nothing",
-}
-
-# Shown by processes that do their work past the command line, so that `proof` cannot take them away.
-UNPROVEN = {
-    "--help": "tests/cli/test_usage.py::test_every_command_has_help_with_the_common_flags",
-    "mkdir --parents": "tests/cli/test_promises.py::test_parents_are_made_with_and_without_being_asked_for",
     "mount": "tests/mount/test_mount.py::test_a_second_mount_of_the_same_remote_is_refused",
     "mount --allow-other": "tests/mount/test_passthrough.py::test_who_may_not_keep_them_loses_set_id_bits_by_writing",
     "mount --foreground": "tests/mount/test_life.py::test_a_service_tells_when_it_is_ready_and_uploads_before_it_ends",
@@ -342,13 +336,19 @@ UNPROVEN = {
     "mount --fsync": "tests/mount/test_modes.py::test_what_was_closed_or_synced_is_at_the_remote",
     "mount --stats-dir": "tests/mount/test_modes.py::test_statistics_are_files",
     "mount --cache-id": "tests/mount/test_life.py::test_another_cache_of_the_same_remote_is_another_mount",
-    "umount --timeout": "tests/mount/test_modes.py::test_a_close_that_the_remote_does_not_take_fails_and_the_umount_tells",  # noqa: E501 - a test id
+    "umount --timeout": "tests/cli/test_promises.py::test_a_value_that_is_none_is_refused_by_the_name_of_its_flag",
     "umount --lazy": "tests/mount/test_life.py::test_a_mount_in_use_is_not_taken_away_but_with_lazy",
     "mount --no-passthrough": "tests/mount/test_passthrough.py::test_an_option_keeps_the_kernel_from_it",
     "mount --read-only": "tests/mount/test_mount.py::test_read_only",
+    "exit 141": "tests/cli/test_environment.py::test_help_to_a_reader_that_went_away",
+}
+
+# Shown by processes that do their work past the command line, so that `proof` cannot take them away.
+UNPROVEN = {
+    "--help": "tests/cli/test_usage.py::test_every_command_has_help_with_the_common_flags",
+    "mkdir --parents": "tests/cli/test_promises.py::test_parents_are_made_with_and_without_being_asked_for",
     "exit 5": "tests/acceptance/test_exit_codes.py::test_5_where_the_server_asks_to_come_back_tomorrow",
     "exit 9": "tests/acceptance/test_exit_codes.py::test_9_while_another_run_has_the_destination",
-    "exit 141": "tests/cli/test_environment.py::test_help_to_a_reader_that_went_away",
 }
 
 # What no test of the command line shows yet; an entry that gets its test moves up.

@@ -7,6 +7,7 @@ and down, mapped reads and writes, close and open, fsync, rename and back. Any d
 import mmap
 import os
 import random
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,14 +23,17 @@ class Fsx:
     model: bytearray = field(default_factory=bytearray)
     operations: dict[str, int] = field(default_factory=dict)
 
-    def run(self, count: int, *, mapped: bool = True) -> None:
-        """So many operations; AssertionError where the file is not the model."""
+    def run(self, count: int, *, mapped: bool = True, seconds: float = float("inf")) -> None:
+        """So many operations, or fewer where the time is over; AssertionError where the file is not the model."""
+        end = time.monotonic() + seconds
         self.rng = random.Random(self.seed)
         self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT)
         steps = [self.read, self.read, self.write, self.write, self.append, self.truncate, self.reopen, self.sync]
         steps += [self.rename, self.whole] + ([self.mapped_read, self.mapped_write] if mapped else [])
         try:
             for self.number in range(count):
+                if time.monotonic() > end:
+                    break
                 step = self.rng.choice(steps)
                 self.operations[step.__name__] = self.operations.get(step.__name__, 0) + 1
                 step()

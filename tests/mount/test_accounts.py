@@ -35,7 +35,10 @@ def test_dropbox(tmp_path):
         with mounted("box:top", tmp_path / "mnt", env, *FLAGS) as mount:
             place = mount.place
             assert contents(place) == {"Known": b"known"}
-            expected = {"Known": b"known", **work(place)}
+            (place / "KNOWN").write_bytes(b"one file, however it is written")
+            with pytest.raises(FileExistsError):
+                (place / "known").mkdir()
+            expected = {"Known": b"one file, however it is written", **work(place)}
             assert contents(place) == expected
             assert mount.command("cache", "flush").returncode == 0
             assert {path.removeprefix("top/"): data for path, data in fake.files().items()} == expected

@@ -75,8 +75,9 @@ def test_a_service_tells_when_it_is_ready_and_uploads_before_it_ends(place, remo
         assert os.path.ismount(place.place)
         (place.place / "f").write_bytes(b"f")
         code, said = service.stopped(number)
-        assert (code, service.heard()) == (0, b"STOPPING=1"), said
-    assert ((remote / "f").read_bytes(), os.path.ismount(place.place)) == (b"f", False)
+        assert (code, os.path.ismount(place.place)) == (0, False), said
+        assert service.heard() == b"STOPPING=1"
+    assert (remote / "f").read_bytes() == b"f"
 
 
 def test_what_a_service_cannot_upload_in_time_it_names(place, remote):

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -206,8 +207,6 @@ def test_paths_that_the_service_cannot_hold_are_refused(opened, memory):
     class Short(MemoryStore):
         @property
         def features(self):
-            from dataclasses import replace
-
             features = super().features
             return replace(features, names=replace(features.names, path_bytes=10))
 
@@ -218,6 +217,30 @@ def test_paths_that_the_service_cannot_hold_are_refused(opened, memory):
         make(vfs, "8901", parent=folder)
     assert number(error) == errno.ENAMETOOLONG
     assert names(vfs, folder) == ["890"]
+
+
+def test_a_name_means_what_the_service_takes_it_for(opened, memory):
+    class Folding(MemoryStore):
+        @property
+        def features(self):
+            features = super().features
+            return replace(features, names=replace(features.names, case_sensitive=False, unicode_form="NFC"))
+
+    remote = Folding()
+    for name in ("Stra\u00dfe", "caf\u00e9", "Plain"):
+        put(remote, name, b"x")
+    vfs = opened(remote)
+    found = {name: vfs.lookup(ROOT, name).id for name in ("STRASSE", "Cafe\u0301", "plain")}
+    assert found == {
+        name: vfs.lookup(ROOT, exact).id
+        for name, exact in zip(found, ("Stra\u00dfe", "caf\u00e9", "Plain"), strict=True)
+    }
+    with pytest.raises(FileNotFoundError):
+        vfs.lookup(ROOT, "plane")
+    make(vfs, "PLAIN", b"longer")
+    vfs.unlink(ROOT, "strasse")
+    assert vfs.store.flush() == []
+    assert {entry.path: entry.size for entry in remote.walk("")} == {"Plain": 6, "caf\u00e9": 1}
 
 
 # ---- at the same time

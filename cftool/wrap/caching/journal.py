@@ -16,7 +16,7 @@ from cftool.core.errors import StoreError
 from cftool.core.paths import printable
 from cftool.core.types import Entry
 from cftool.disk import sqlite
-from cftool.wrap.caching import small
+from cftool.wrap.caching import file_times, small
 from cftool.wrap.caching.rows import Content, LocalChange, Pending, State, What, decode_hashes, encode_hashes
 
 _log = logging.getLogger("cftool.cache")
@@ -83,13 +83,15 @@ class Journal:
         self.path = path
         self._db = self._visit(path) if look else sqlite.open(path)
         self.fresh = False  # nothing is in it yet, not even `begin`
+        self.keeps_times = False  # of files whose content goes: set for stores whose listings have none
         self._inside = self._one = self._spoiled = False  # of `together`
         self.inline = small.Inline(self._db)
         self._identity = identity
         self.damaged = None if look else self._db.damaged  # type: ignore[attr-defined]
         try:
             if not look:
-                self._db.executescript(_SCHEMA + small.SCHEMA)
+                self._db.executescript(_SCHEMA + small.SCHEMA + file_times.SCHEMA)
+            self._has_times = file_times.exist(self._db)
             self._check(identity, look=look)
             if not look:
                 self._db.executescript(_TOTALS + small.TOTALS)
@@ -240,12 +242,9 @@ class Journal:
         return [int(number) for (number,) in rows]
 
     def times(self, directory: str) -> dict[str, tuple[str | None, int]]:
-        """Version and own time of the clean content below a directory, by path: what listings of S3 do not tell."""
-        prefix = os.fsencode(directory) + b"/" if directory else b""
-        query = (
-            "SELECT path, version, modified_ns FROM content WHERE path >= ? AND path < ? AND modified_ns IS NOT NULL"
-        )
-        rows = self._db.execute(query, (prefix, prefix[:-1] + b"0" if prefix else b"\xff"))
+        """Version and own time of files below a directory, by path: what listings of S3 do not tell."""
+        tables = ("file_time", "content") if self._has_times else ("content",)
+        rows = file_times.within(self._db, directory, *tables)
         return {os.fsdecode(path): (version, when) for path, version, when in rows}
 
     def totals(self) -> tuple[int, int]:
@@ -294,8 +293,24 @@ class Journal:
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Remove rows of clean content; their files go afterwards."""
+        gone = list(numbers)
         with self._transaction() as db:
-            db.executemany("DELETE FROM content WHERE id = ? AND path IS NOT NULL", [(number,) for number in numbers])
+            if self.keeps_times:
+                file_times.keep(db, gone)
+            db.executemany("DELETE FROM content WHERE id = ? AND path IS NOT NULL", [(number,) for number in gone])
+
+    def retimed(self, entry: Entry) -> None:
+        """The time of a file was set at the remote."""
+        if self.keeps_times:
+            with self._transaction() as db:
+                for row in file_times.rows_of(entry):
+                    db.execute("UPDATE content SET modified_ns = ? WHERE path = ? AND version = ?", (row[2], *row[:2]))
+                    file_times.put(db, [row])
+
+    def forget_times(self, path: str) -> None:
+        """Others have changed what is at or below it."""
+        with self._transaction() as db:
+            file_times.drop(db, path)
 
     # ---- pending changes
 
@@ -444,6 +459,9 @@ class Journal:
         places = [place for place in row.places if row.what is not What.MKDIR]
         with self._transaction() as db:
             keep = None
+            if self.keeps_times and row.what is What.RENAME and row.dst is not None:
+                file_times.move(db, row.path, row.dst)
+                file_times.put(db, file_times.rows_of(moved))
             if moved is not None:
                 found = db.execute("SELECT id FROM content WHERE path = ?", (os.fsencode(row.path),)).fetchone()
                 keep = None if found is None else int(found[0])

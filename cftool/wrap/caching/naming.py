@@ -123,7 +123,10 @@ class Naming(Changing):
             found = self.overlay.find(path)
             untouched = found.shows is Shows.BELOW and found.path == path
         if untouched and Cap.SET_MODIFIED in self.inner.features.caps:
-            return self.inner.set_modified(path, modified_ns)
+            entry = self.inner.set_modified(path, modified_ns)
+            with self.lock:
+                self.journal.retimed(entry)
+            return entry
         handle = self.open(path)
         if handle is None:
             raise Unsupported("its time cannot be set", op="set_modified", path=path, store=self.name)

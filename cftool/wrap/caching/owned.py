@@ -65,6 +65,7 @@ class Owned(Looking):
         try:
             self.files = data_files.DataFiles(os.path.join(directory, "data"))
             self.journal = Journal(os.path.join(directory, "journal.sqlite"), identity=inner.features.identity)
+            self.journal.keeps_times = inner.features.time_precision_ns is not None and not inner.features.listed_time
             self._recover()
         except BaseException:
             self._ownership.release()

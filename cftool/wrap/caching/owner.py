@@ -86,7 +86,7 @@ class _Handler(socketserver.StreamRequestHandler):
             yield {"found": [finding.fields() for finding in store.check()]}
         elif asked["do"] == "forget":
             for place in asked["paths"]:
-                store.clear(str(place))
+                store.clear(str(place), changed=True)
             yield {}
         elif asked["do"] == "flush":
             yield from self._flush(store, path, float(asked.get("timeout", 0.0)))

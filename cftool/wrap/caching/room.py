@@ -138,9 +138,11 @@ class Room(Owned):
                 self.overlay.replace(replace(row, due=0.0))
         self.waiting.wake()
 
-    def clear(self, path: str = "") -> int:
-        """Drop clean content at or below `path` that nobody has open; how many files."""
+    def clear(self, path: str = "", *, changed: bool = False) -> int:
+        """Drop clean content at or below `path` that nobody has open; how many files. `changed`: others did that."""
         with self.lock:
             numbers = [number for number in self.journal.clean_within(path) if number not in self._open]
             self.throw_away(numbers)
+            if changed:
+                self.journal.forget_times(path)
         return len(numbers)

@@ -4,7 +4,7 @@ import inspect
 import os
 from typing import Any
 
-VARIABLE = "CFTOOL_PROOF_WITHOUT"
+VARIABLE = "PROOF_WITHOUT"  # no setting of cftool, which tests would clear
 _NO_CODE = 99
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-if what := os.environ.get("CFTOOL_PROOF_WITHOUT"):
+if what := os.environ.get("PROOF_WITHOUT"):
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 4)))
     from tests.house.proof import broken
 
