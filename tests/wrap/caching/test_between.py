@@ -383,6 +383,21 @@ def test_file_that_is_deleted_here_between_look_and_read_is_not_found(store, rem
         store.open("file")
 
 
+def test_file_that_is_replaced_here_between_look_and_read_is_read_as_it_is_by_then(store, memory):
+    put(store, "file", b"old")
+    real = store.stat
+
+    def stat(path):
+        store.stat = real
+        entry = real(path)
+        put(store, "file", b"newer")
+        return entry
+
+    store.stat = stat
+    with store.open("file") as handle:
+        assert (handle.read(9, 0), handle.entry.size) == (b"newer", 5)
+
+
 def test_two_who_begin_to_read_a_large_file_at_the_same_moment_share_what_they_fetch(remote, memory, cache_directory):
     store = cached(remote, cache_directory, whole=BLOCK)
     put(memory, "file", bytes(3 * BLOCK))

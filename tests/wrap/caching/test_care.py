@@ -1,5 +1,6 @@
 """Looking after a cache that nobody has open, and a disk that is in the way."""
 
+import io
 import os
 import sqlite3
 import threading
@@ -8,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from cftool.core.errors import (
+    AlreadyExists,
     ConnectionFailed,
     IntegrityError,
     IsADirectory,
@@ -22,7 +24,7 @@ from cftool.core.errors import (
     Unsupported,
 )
 from cftool.core.sources import BytesSource
-from cftool.core.types import Cap, NameRules
+from cftool.core.types import Cap, NameRules, WriteItem
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.caching import care, owner
 from cftool.wrap.caching.blocks import BLOCK, Blocks
@@ -163,6 +165,9 @@ def test_disk_that_is_full_makes_room_of_clean_files_and_is_told_where_that_does
     put(store, "new", bytes(LARGE))
     assert store.flush() == []
     assert set(files(memory)) == {"clean", "pending", "new"}
+    monkeypatch.setattr(store, "spare", lambda: 0 if store.journal.totals()[1] else 1 << 40)
+    put(store, "another", bytes(LARGE))  # the clean files made room
+    assert [row.path for row in store.pending()] == ["another"]
 
 
 def test_open_files_stay_where_room_is_made(remote, memory, cache_directory):
@@ -359,17 +364,25 @@ class Gate(FaultyStore):
         return super().read(path, start=start, end=end, if_version=if_version)
 
 
-def test_reader_waits_for_a_block_that_another_is_fetching(memory, cache_directory):
+def test_reader_waits_for_a_block_that_another_is_fetching(memory, cache_directory, monkeypatch):
     remote = Gate(memory)
     store = cached(remote, cache_directory, whole=BLOCK)
     put(memory, "file", bytes(range(256)) * (4 * BLOCK // 256))
     with store.open("file") as one, store.open("file") as other:
         remote.going.clear()
-        got = []
+        got, waits = [], threading.Event()
+        real = one.fetching._ready.wait
+
+        def wait(seconds):
+            waits.set()
+            return real(seconds)
+
+        monkeypatch.setattr(one.fetching._ready, "wait", wait)
         threads = [threading.Thread(target=lambda h=h: got.append(h.read(9, 2 * BLOCK + 7))) for h in (one, other)]
         for thread in threads:
             thread.start()
         assert remote.held.wait(60)
+        assert waits.wait(60)
         remote.going.set()
         for thread in threads:
             thread.join()
@@ -449,6 +462,194 @@ def test_upload_whose_content_nobody_wants_any_more_is_looked_for_and_not_repeat
     assert remote.calls["write"] == 2
 
 
+def test_uploads_without_batches_run_side_by_side_and_each_counts_for_itself(cache_directory, memory):
+    class Single(FaultyStore):
+        @property
+        def features(self):
+            features = super().features
+            return replace(features, caps=features.caps & ~Cap.WRITE_MANY, connections=1)
+
+    remote = Single(memory, {"write": [None, Fault()]})
+    store = cached(remote, cache_directory)
+    put(memory, "edited", b"old")
+    for name in ("a", "b", "edited"):
+        put(store, name, name.encode())
+    put(memory, "edited", b"theirs")
+    assert [row.path for row in store.flush()] == ["b"]
+    assert (store.stats.up.bytes, store.stats.conflicts) == (len("a") + len("edited"), 1)
+    assert store.flush() == []
+    assert sorted(files(memory).values()) == [b"a", b"b", b"edited", b"theirs"]
+    store.close()
+
+
+def test_damaged_content_is_never_taken_for_what_the_remote_has(cache_directory, memory):
+    store = cached(FaultyStore(memory, {"write": [Fault(answer_lost=True)]}), cache_directory)
+    put(store, "file", bytes(LARGE))
+    assert len(store.flush()) == 1
+    with store.open("file") as handle:
+        os.truncate(store.files.path(handle.number), 3)
+    assert [row.error_kind for row in store.flush()] != []
+    assert memory.stat("file").size == LARGE
+    store.close()
+
+
+def test_rounds_take_no_more_than_a_batch_at_once(store, memory, monkeypatch):
+    monkeypatch.setattr("cftool.wrap.caching.drain._BATCH", 2)
+    for number in range(5):
+        put(store, f"{number}", b"x")
+    store.times.wall.now += 100
+    left = []
+    while store.drain.step() == 0.0:
+        left.append(len(store.pending()))
+    assert left == [3, 1, 0]
+
+
+def test_what_ends_a_program_ends_a_transaction_without_a_trace(store, memory):
+    def interrupted():
+        store.localize(add=("never",))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.together(interrupted)
+    assert store.journal.local() == []
+    put(store, "file", b"x")
+    assert store.flush() == []
+
+
+# ---- renames that are merged
+
+
+def test_renames_onto_what_is_pending_take_its_place(store, memory):
+    put(memory, "clean", b"clean")
+    put(memory, "there", b"old")
+    put(store, "a", b"a")
+    put(store, "b", b"b")
+    store.move("a", "b")  # onto an upload
+    put(store, "c", b"c")
+    store.delete("there")
+    store.move("c", "there")  # onto a deletion
+    put(store, "there2", b"gone")
+    store.move("clean", "there2")  # of what the remote has, onto an upload
+    assert files(store) == {"b": b"a", "there": b"c", "there2": b"clean"}
+    assert store.flush() == []
+    assert (files(memory), store.stats.conflicts) == ({"b": b"a", "there": b"c", "there2": b"clean"}, 0)
+
+
+def test_edited_file_that_is_renamed_takes_its_old_name_away(store, memory):
+    put(memory, "old", b"1")
+    put(store, "old", b"22")
+    store.move("old", "new")
+    assert store.flush() == []
+    assert (files(memory), store.stats.conflicts) == ({"new": b"22"}, 0)
+
+
+def test_directories_are_not_renamed_onto_directories(store, memory):
+    memory.mkdir("a")
+    memory.mkdir("b")
+    with pytest.raises(AlreadyExists):
+        store.move("a", "b")
+
+
+def test_source_that_is_shorter_than_it_said_is_refused(store):
+    class Short:
+        size, local_path = LARGE, None
+
+        def open(self):
+            return io.BytesIO(b"short")
+
+        def check(self):
+            pass
+
+    with pytest.raises(SourceChanged, match="5 bytes"):
+        store.write("file", Short())
+    assert (list(store.scan("")), list(store.files.ids())) == ([], [])
+
+
+def test_new_directory_of_the_top_is_gone_where_it_was_removed_while_it_was_made(cache_directory):
+    """The remote cannot make it, so that it would become one that is only here."""
+    memory = FlatMemory()
+
+    class Slow(FaultyStore):
+        def mkdir(self, path):
+            store.rmdir("top")
+            super().mkdir(path)
+
+    store = cached(Slow(memory, {}), cache_directory)
+    store.mkdir("top")
+    assert store.flush() == []
+    assert list(store.scan("")) == []
+    store.close()
+
+
+# ---- files that are removed, or in the kernel's hands, while they are open
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_writes_to_a_file_that_was_removed_while_it_was_open_are_nobodys(store, memory, whole):
+    put(memory, "file", b"content")
+    with store.open("file") as handle:
+        store.delete("file")
+        draft = store.orphan(handle if whole else None)
+        assert os.pread(draft.fd, 99, 0) == (b"content" if whole else b"")
+        os.pwrite(draft.fd, b"C", 0)
+        assert draft.commit() is None
+        draft.discard()
+    assert store.flush() == []
+    assert files(memory) == {}
+
+
+def test_clean_content_that_is_written_to_in_place_is_no_clean_content_any_more(store, memory):
+    put(memory, "file", bytes(LARGE))
+    with store.open("file") as handle:
+        draft = store.adopt(handle, "file")
+        assert store.journal.clean("file") is None
+        os.pwrite(draft.fd, b"X", 0)
+        draft.close()
+    assert store.flush() == []
+    assert get(memory, "file") == b"X" + bytes(LARGE - 1)
+
+
+def test_content_whose_row_cannot_be_taken_away_is_not_written_to(store, memory, monkeypatch):
+    put(memory, "file", bytes(LARGE))
+    open_files = len(os.listdir("/proc/self/fd"))
+    with store.open("file") as handle:
+
+        def full(_numbers):
+            raise QuotaExceeded("the disk is full")
+
+        monkeypatch.setattr(store.journal, "forget", full)
+        with pytest.raises(QuotaExceeded):
+            store.adopt(handle, "file")
+    assert len(os.listdir("/proc/self/fd")) == open_files
+    assert store.pending() == []
+
+
+@pytest.mark.parametrize("when", ["before", "while it is copied"])
+def test_draft_that_is_removed_while_it_is_sent_sends_nothing(store, memory, monkeypatch, when):
+    draft = store.edit("file", create=True)
+    os.pwrite(draft.fd, b"x", 0)
+    if when == "before":
+        draft.removed()
+    else:
+        real = store.make_room
+        monkeypatch.setattr(store, "make_room", lambda size: (real(size), draft.removed()))
+    draft.upload(timeout=60.0)
+    draft.discard()
+    assert (store.pending(), files(memory), list(store.files.ids())) == ([], {}, [])
+
+
+def test_draft_that_is_renamed_while_it_is_open_is_uploaded_under_its_new_name(store, memory):
+    put(memory, "d/file", b"old")
+    draft = store.edit("d/file")
+    other = store.edit("elsewhere", create=True)
+    os.pwrite(draft.fd, b"NEW", 0)
+    store.move("d", "e")
+    draft.close()
+    other.close()
+    assert store.flush() == []
+    assert (files(memory), store.stats.conflicts) == ({"e/file": b"NEW", "elsewhere": b""}, 0)
+
+
 # ---- visitors
 
 
@@ -500,6 +701,35 @@ def test_link_of_a_visitor_is_of_what_was_pending(store, remote, memory, visited
     remote.link = lambda path, *, expires=None: f"https://{path}?{len(get(memory, path))}"
     put(store, "file", b"12345")
     assert visited().link("file") == "https://file?5"
+
+
+def test_condition_on_a_pending_version_is_one_on_what_was_uploaded_of_it(store, memory, visited):
+    seen = put(store, "file", b"pending").version
+    visited().write("file", BytesSource(b"mine"), if_version=seen)
+    assert files(memory) == {"file": b"mine"}
+
+
+def test_owner_hears_of_what_a_visitor_changed(store, remote, memory, cache_directory):
+    put(store, "file", bytes(LARGE))
+    serving = owner.Owner(store)
+    visitor = VisitingStore(memory, cache_directory)
+    visitor.write("file", BytesSource(b"mine"))
+    assert store.journal.clean("file") is None
+    assert get(store, "file") == b"mine"
+    serving.close()
+    visitor.journal.close()
+
+
+def test_all_that_stands_in_the_way_of_a_batch_is_asked_for_once(cache_directory, memory, store):
+    put(store, "a", b"x")
+    put(store, "b", b"x")
+    crashed(store)
+    remote = FaultyStore(memory, {"write": [Fault()] * 99})
+    visitor = VisitingStore(remote, cache_directory)
+    items = [WriteItem(path, BytesSource(b"new")) for path in ("a", "b")]
+    results = {result.path: type(result.error) for result in visitor.write_many(items)}
+    assert results == {"a": TemporaryError, "b": TemporaryError}
+    visitor.journal.close()
 
 
 @pytest.mark.parametrize("edited", [False, True])
