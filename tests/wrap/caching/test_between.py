@@ -335,6 +335,19 @@ def test_both_names_of_a_rename_are_written_again_before_it_is_done(store, memor
     assert (files(memory), store.stats.conflicts) == ({"a": b"new a", "b": b"new b"}, 0)
 
 
+def test_file_that_is_deleted_again_before_the_first_deletion_is_known_to_be_done(store, remote, memory):
+    put(memory, "file", b"old")
+    store.delete("file")
+    remote._faults["delete"] = iter([Fault()])
+    assert len(store.flush()) == 1
+    put(store, "file", b"new")
+    store.delete("file")
+    with pytest.raises(NotFound):
+        store.stat("file")
+    assert store.flush() == []
+    assert (files(memory), store.stats.conflicts) == ({}, 0)
+
+
 def test_file_that_is_deleted_twice_while_its_upload_is_unknown_is_gone(store, remote, memory):
     put(memory, "file", b"old")
     store.delete("file")

@@ -390,6 +390,30 @@ def test_reader_waits_for_a_block_that_another_is_fetching(memory, cache_directo
     store.close()
 
 
+def test_reader_of_a_stretch_fetches_what_nobody_is_at_and_waits_for_the_rest(memory, cache_directory):
+    remote = Gate(memory)
+    store = cached(remote, cache_directory, whole=BLOCK)
+    content = os.urandom(4 * BLOCK)
+    put(memory, "file", content)
+    with store.open("file") as handle:
+        remote.going.clear()
+        last = threading.Thread(target=lambda: handle.read(1, 3 * BLOCK))
+        last.start()
+        assert remote.held.wait(60)
+        got, ranges, real = [], [], FaultyStore.read
+
+        def read(path, *, start=0, end=None, if_version=None):
+            ranges.append((start, end))
+            remote.going.set()
+            return real(remote, path, start=start, end=end, if_version=if_version)
+
+        remote.read = read
+        got.append(handle.read(2 * BLOCK, 2 * BLOCK))
+        last.join()
+        assert (got, ranges) == ([content[2 * BLOCK :]], [(2 * BLOCK, 3 * BLOCK)])
+    store.close()
+
+
 def test_file_that_is_shorter_than_what_was_fetched_is_told(memory, remote, cache_directory):
     store = cached(remote, cache_directory, whole=BLOCK)
     put(memory, "file", os.urandom(3 * BLOCK))
@@ -462,12 +486,14 @@ def test_upload_whose_content_nobody_wants_any_more_is_looked_for_and_not_repeat
     assert remote.calls["write"] == 2
 
 
-def test_uploads_without_batches_run_side_by_side_and_each_counts_for_itself(cache_directory, memory):
+@pytest.mark.parametrize("conditions", [Cap.NONE, Cap.IF_VERSION, Cap.IF_VERSION | Cap.IF_ABSENT])
+def test_uploads_without_batches_run_side_by_side_and_each_counts_for_itself(cache_directory, memory, conditions):
     class Single(FaultyStore):
         @property
         def features(self):
             features = super().features
-            return replace(features, caps=features.caps & ~Cap.WRITE_MANY, connections=1)
+            without = Cap.WRITE_MANY | ((Cap.IF_VERSION | Cap.IF_ABSENT) & ~conditions)
+            return replace(features, caps=features.caps & ~without, connections=1)
 
     remote = Single(memory, {"write": [None, Fault()]})
     store = cached(remote, cache_directory)
@@ -479,6 +505,38 @@ def test_uploads_without_batches_run_side_by_side_and_each_counts_for_itself(cac
     assert (store.stats.up.bytes, store.stats.conflicts) == (len("a") + len("edited"), 1)
     assert store.flush() == []
     assert sorted(files(memory).values()) == [b"a", b"b", b"edited", b"theirs"]
+    store.close()
+
+
+def test_file_without_a_version_is_replaced_as_it_was_asked_for(cache_directory):
+    class Silent(MemoryStore):
+        def stat(self, path):
+            return super().stat(path)._replace(version=None)
+
+    memory = Silent()
+    put(memory, "file", b"old")
+    store = cached(memory, cache_directory)
+    put(store, "file", b"new")
+    assert store.flush() == []
+    assert (files(memory), store.stats.conflicts) == ({"file": b"new"}, 0)
+    store.close()
+
+
+def test_flush_whose_time_is_over_tries_nothing(store, remote):
+    put(store, "file", b"x")
+    assert [row.path for row in store.flush(timeout=-1.0)] == ["file"]
+    assert remote.calls["write"] == 0
+
+
+def test_times_are_kept_only_where_the_remote_keeps_some(cache_directory, memory):
+    class Timeless(FaultyStore):
+        @property
+        def features(self):
+            features = super().features
+            return replace(features, caps=features.caps & ~Cap.SET_MODIFIED, time_precision_ns=None)
+
+    store = cached(Timeless(memory, {}), cache_directory)
+    assert Cap.SET_MODIFIED not in store.features.caps
     store.close()
 
 
@@ -636,6 +694,43 @@ def test_draft_that_is_removed_while_it_is_sent_sends_nothing(store, memory, mon
     draft.upload(timeout=60.0)
     draft.discard()
     assert (store.pending(), files(memory), list(store.files.ids())) == ([], {}, [])
+
+
+def test_draft_that_is_renamed_while_it_is_sent_is_at_both_places_at_the_end(store, remote, memory):
+    draft = store.edit("file", create=True)
+    os.pwrite(draft.fd, b"x", 0)
+    real = remote.write
+
+    def write(path, *args, **more):
+        remote.write = real
+        store.move("file", "renamed")
+        return real(path, *args, **more)
+
+    remote.write = write
+    draft.upload(timeout=60.0)
+    assert draft.path == "renamed"
+    os.pwrite(draft.fd, b"y", 1)
+    draft.close()
+    assert store.flush() == []
+    assert (files(memory), store.stats.conflicts) == ({"renamed": b"xy"}, 0)
+
+
+def test_draft_that_cannot_be_copied_leaves_nothing_and_stays_open(store, memory, monkeypatch):
+    draft = store.edit("file", create=True)
+    os.ftruncate(draft.fd, LARGE)
+
+    def full(*_):
+        raise QuotaExceeded("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cftool.wrap.caching.draft.copying.copy", full)
+        with pytest.raises(QuotaExceeded):
+            draft.upload(timeout=60.0)
+    assert (store.pending(), len(list(store.files.ids()))) == ([], 1)
+    draft.upload(timeout=60.0)
+    draft.close()
+    assert store.flush() == []
+    assert files(memory) == {"file": bytes(LARGE)}
 
 
 def test_draft_that_is_renamed_while_it_is_open_is_uploaded_under_its_new_name(store, memory):
