@@ -4,6 +4,7 @@ For the owner of a cache and for those who only visit it. One lock guards overla
 the network is waited for.
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -154,11 +155,8 @@ class Looking(StatefulWrapper):
             try:
                 yield self._entry(child, one)
             except NotFound:
-                try:
+                with contextlib.suppress(NotFound):  # removed at the remote meanwhile
                     yield self.stat(child)  # as it is by now
-                except NotFound:  # removed at the remote meanwhile
-                    if name in listing.implied:
-                        yield Entry(child, Kind.DIRECTORY)
         for name in listing.implied - shown:
             yield Entry(paths.join(path, name), Kind.DIRECTORY)
 

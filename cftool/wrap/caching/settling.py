@@ -38,10 +38,9 @@ _PERMANENT = (InvalidName, TooLarge, Unsupported, ReadOnly, NotADirectory)
 
 
 class Settling:
-    """See the module."""
+    """See the module. Whoever inherits it gives the store."""
 
-    def __init__(self, store: "CachingStore") -> None:
-        self._store = store
+    _store: "CachingStore"
 
     def _there(self, path: str) -> Entry | None:
         """What the remote has now: a cache of metadata below is not believed, others may have written since."""

@@ -118,6 +118,7 @@ def test_condition_on_a_version_fails_where_it_has_gone_meanwhile(store, memory,
     assert store.flush() == []
     assert files(memory) == {"other": b"x", **({"file": b"theirs"} if "replaced" in change.__name__ else {})}
     assert content_is_where_its_row_is(store)
+    assert len(store.journal.sizes()) == len(files(memory)) - ("other" in files(memory))
 
 
 @pytest.mark.parametrize("change", [replaced, replaced_there_too])
@@ -335,6 +336,19 @@ def test_both_names_of_a_rename_are_written_again_before_it_is_done(store, memor
     assert (files(memory), store.stats.conflicts) == ({"a": b"new a", "b": b"new b"}, 0)
 
 
+def test_file_that_is_deleted_again_before_the_first_deletion_is_known_to_be_done(store, remote, memory):
+    put(memory, "file", b"old")
+    store.delete("file")
+    remote._faults["delete"] = iter([Fault()])
+    assert len(store.flush()) == 1
+    put(store, "file", b"new")
+    store.delete("file")
+    with pytest.raises(NotFound):
+        store.stat("file")
+    assert store.flush() == []
+    assert (files(memory), store.stats.conflicts) == ({}, 0)
+
+
 def test_file_that_is_deleted_twice_while_its_upload_is_unknown_is_gone(store, remote, memory):
     put(memory, "file", b"old")
     store.delete("file")
@@ -381,6 +395,21 @@ def test_file_that_is_deleted_here_between_look_and_read_is_not_found(store, rem
     store.stat = stat
     with pytest.raises(NotFound):
         store.open("file")
+
+
+def test_file_that_is_replaced_here_between_look_and_read_is_read_as_it_is_by_then(store, memory):
+    put(store, "file", b"old")
+    real = store.stat
+
+    def stat(path):
+        store.stat = real
+        entry = real(path)
+        put(store, "file", b"newer")
+        return entry
+
+    store.stat = stat
+    with store.open("file") as handle:
+        assert (handle.read(9, 0), handle.entry.size) == (b"newer", 5)
 
 
 def test_two_who_begin_to_read_a_large_file_at_the_same_moment_share_what_they_fetch(remote, memory, cache_directory):

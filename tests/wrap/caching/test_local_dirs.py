@@ -91,6 +91,21 @@ def test_it_is_forgotten_when_the_remote_is_seen_to_have_something_in_it(store, 
     assert store.journal.local() == []
 
 
+def test_it_is_kept_where_only_what_is_pending_by_then_was_seen_in_it(remote, cache_directory):
+    class Slow(FaultyStore):
+        def scan(self, path):
+            yield from super().scan(path)
+            if path == "a/b":
+                put(store, "a/b/file", b"ours")
+
+    store = cached(Slow(remote, {}), cache_directory)
+    store.mkdir("a/b")
+    put(remote, "a/b/file", b"somebody's")
+    assert names(store, "a/b") == ["a/b/file"]
+    assert store.journal.local() == ["a/b"]
+    store.close()
+
+
 def test_a_file_moves_out_of_its_directory_which_stays(store, remote):
     put(remote, "a/file", b"x")
     store.move("a/file", "b/c/file")

@@ -17,6 +17,7 @@ from cftool.core.types import NO_HASHES
 from cftool.wrap.caching.drain import Waiting
 from cftool.wrap.caching.names import conflict_name
 from cftool.wrap.caching.rows import Pending, What, content_of, decode_hashes, encode_hashes
+from cftool.wrap.caching.schedule import Schedule
 from cftool.wrap.caching.settling import _delay, error_of
 from cftool.wrap.caching.stats import Busy, Stats
 from tests.wrap.caching.kit import Clock
@@ -111,6 +112,26 @@ def test_next_try_waits_by_kind_and_longer_each_time(error, attempts, least, mos
 def test_error_of_a_row_is_the_one_of_its_last_try(kind, raised):
     error = error_of(Pending(1, What.UPLOAD, "a", error_kind=kind, error="why"))
     assert (type(error), error.message, error.path) == (raised, "why", "a")
+
+
+def test_row_that_has_another_time_since_it_was_due_is_not_done():
+    rows = {number: Pending(number, What.UPLOAD, f"{number}", due=1.0) for number in (1, 2, 3)}
+    schedule = Schedule(rows)
+    due = schedule.due(5.0)
+    assert next(due).seq == 1
+    rows[2] = Pending(2, What.UPLOAD, "2", due=9.0)
+    schedule.put(rows[2])
+    assert [row.seq for row in due] == [3]
+    assert (schedule.next(), [row.seq for row in schedule.due(9.0)]) == (9.0, [2])
+
+
+def test_only_what_waits_is_asked_again():
+    rows = {number: Pending(number, What.UPLOAD, f"{number}", due=1.0) for number in (1, 2)}
+    schedule = Schedule(rows)
+    assert [row.seq for row in schedule.due(5.0)] == [1, 2]
+    schedule.set_aside(rows[2])
+    schedule.again([1, 2, 2, 77])
+    assert [row.seq for row in schedule.due(5.0)] == [2]
 
 
 def test_wait_misses_no_change_between_look_and_wait():
