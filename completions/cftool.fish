@@ -579,7 +579,7 @@ complete -c cftool -n '__cftool_is "mount" any' -l cache-size -x -d 'Above it cl
 complete -c cftool -n '__cftool_is "mount" any' -l hard-cache-size-limit -x -d 'Above it writers wait, then fail (10G)'
 complete -c cftool -n '__cftool_is "mount" any' -l metadata-cache -x -d 'Changes of others show after it (60)'
 complete -c cftool -n '__cftool_is "mount" any' -l cache-id -x -a '(__cftool_ask remote)' -d 'Another cache of the remote'
-complete -c cftool -n '__cftool_is "mount" any' -l no-passthrough -d 'The kernel is not to read cached files by itself'
+complete -c cftool -n '__cftool_is "mount" any' -l no-passthrough -d 'The kernel is not to read and write files of the cache by itself'
 complete -c cftool -n '__cftool_is "mount" any' -l drain -x -d 'At the end wait so long for uploads (60)'
 complete -c cftool -n '__cftool_is "mount" any' -l config -r -F -d 'The configuration file'
 complete -c cftool -n '__cftool_is "mount" any' -s q -l quiet -d 'Errors only'

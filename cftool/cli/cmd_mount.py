@@ -56,7 +56,7 @@ class MountFlags:
     ] = None
     cache_id: Annotated[str | None, Option("--cache-id", metavar="NAME", help="Another cache of the remote.")] = None
     no_passthrough: Annotated[
-        bool, Option("--no-passthrough", help="The kernel is not to read cached files by itself.")
+        bool, Option("--no-passthrough", help="The kernel is not to read and write files of the cache by itself.")
     ] = False
     drain: Annotated[str, Option("--drain", metavar="TIME", help="At the end wait so long for uploads (60).")] = "60"
 

@@ -120,7 +120,13 @@ uploaded yet, and why, `cftool cache status` tells; a file's own state is its at
 Programs are told ENOSPC where the cache's disk or the account is full, EACCES where the login or the permission is
 missing, ETIMEDOUT where the remote cannot be reached or asks to come back later, EFBIG above the service's largest
 file, EROFS on a mount for reading, and EIO where an answer was wrong. While the remote is away, what is in the cache
-is read and written all the same."""
+is read and written all the same.
+
+Mounted by root, on Linux 6.9 and newer, the kernel reads whole cached files by itself, and writes new ones. What it
+writes is not seen before the file is closed or synced, and so not stopped at `--hard-cache-size-limit`: it is let do so
+only while a quarter of that limit, and 1 GiB at least, is free, below the limit and on the disk. Who has begun then may
+write past the limit until the file is closed, or the disk is full; others wait, or get ENOSPC, as ever.
+`--no-passthrough` has all of it pass through the mount."""
 DESCRIPTIONS = {
     "ls": "Without an address the configured remotes are listed. Paths of `-R` are relative to the address.",
     "cp": (

@@ -135,3 +135,106 @@ def test_who_may_not_keep_them_loses_set_id_bits_by_writing(mount):
     done = subprocess.run([sys.executable, "-c", WRITES, str(file)], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert file.stat().st_mode & 0o7777 == 0o777
+
+
+# ---- new files, which the kernel writes
+
+
+WRITES_ON = "import os, sys; print(os.write(int(sys.argv[1]), b'y' * 200_000), flush=True)"
+
+
+def _written_while_stopped(mount: Mount, fd: int, *, patience: float = 30) -> str:
+    """What a writer gets told while the process of the mount stands still; nothing where it has to wait for it."""
+    [pid] = mount.pids()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITES_ON, str(fd)], pass_fds=[fd], stdout=subprocess.PIPE
+        )  # fmt: skip
+        assert writer.stdout is not None
+        ready, _, _ = select.select([writer.stdout], [], [], patience)
+        return writer.stdout.readline().decode().strip() if ready else ""
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        writer.communicate()
+
+
+def _much_room(mount: Mount) -> bool:
+    status = os.statvfs(mount.env["XDG_STATE_HOME"])
+    return status.f_bavail * status.f_frsize > 3 << 30
+
+
+@pytest.mark.parametrize("mount", ["by the kernel"], indirect=True)
+def test_the_kernel_writes_a_new_file_without_asking(mount, tmp_path):
+    if not _much_room(mount):
+        pytest.skip("the disk has too little room for writes that are not seen")
+    fd = os.open(mount.place / "new", os.O_WRONLY | os.O_CREAT)
+    assert os.write(fd, b"y") == 1  # before the first one the kernel asks what rights the file lends
+    assert _written_while_stopped(mount, fd) == "200000"
+    assert (mount.place / "new").stat().st_size == 200_001
+    os.close(fd)
+    (mount.place / "small").write_bytes(b"small")
+    assert (mount.place / "small").read_bytes() == b"small"
+    assert (mount.place / "new").read_bytes() == b"y" * 200_001
+    mount.umount()
+    assert (tmp_path / "remote" / "new").read_bytes() == b"y" * 200_001
+    assert (tmp_path / "remote" / "small").read_bytes() == b"small"
+
+
+@pytest.mark.parametrize("mount", ["--no-passthrough"], indirect=True)
+def test_an_option_keeps_the_kernel_from_writing(mount):
+    fd = os.open(mount.place / "new", os.O_WRONLY | os.O_CREAT)
+    assert os.write(fd, b"y") == 1
+    assert _written_while_stopped(mount, fd, patience=3) == ""
+    os.close(fd)
+    assert (mount.place / "new").stat().st_size == 200_001
+
+
+def test_new_file_is_there_after_a_crash_as_it_was_synced_and_not_where_it_was_not(mount):
+    synced = os.open(mount.place / "synced", os.O_RDWR | os.O_CREAT)
+    os.write(synced, b"small and synced")
+    os.fsync(synced)
+    large = os.open(mount.place / "large", os.O_WRONLY | os.O_CREAT)
+    os.write(large, b"l" * 100_000)
+    os.fsync(large)
+    never = os.open(mount.place / "never", os.O_WRONLY | os.O_CREAT)
+    os.write(never, b"n" * 100_000)
+    mount.kill()
+    for fd in (synced, large, never):
+        with pytest.raises(OSError, match=r"not connected|abort"):
+            os.close(fd)
+    mount.mount()
+    assert (mount.place / "synced").read_bytes() == b"small and synced"
+    assert (mount.place / "large").read_bytes() == b"l" * 100_000
+    assert not (mount.place / "never").exists()
+
+
+def test_reader_beside_a_writer_sees_what_is_written(mount):
+    """The writer may write past the kernel's pages, or by the kernel; the reader has pages of what was there."""
+    writer = os.open(mount.place / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(writer, b"one\n")
+    reader = os.open(mount.place / "log", os.O_RDONLY)
+    assert os.pread(reader, 100, 0) == b"one\n"
+    os.write(writer, b"two\n")
+    assert os.pread(reader, 100, 0) == b"one\ntwo\n"
+    assert os.fstat(reader).st_size == 8
+    os.ftruncate(writer, 2)
+    os.write(writer, b"3")
+    assert os.pread(reader, 100, 0) == b"on3"
+    os.close(writer)
+    assert os.pread(reader, 100, 0) == b"on3"
+    os.close(reader)
+
+
+def test_many_new_files_of_a_directory_are_whole(mount, tmp_path):
+    """Small ones first, then one that is large, and small ones again."""
+    sizes = [5, 4096, 0, 70_000, 10, 20, 30, 40, 50, 300_000, 60, 65_536, 65_537]
+    folder = mount.place / "d"
+    folder.mkdir()
+    for number, size in enumerate(sizes):
+        (folder / str(number)).write_bytes(bytes([number]) * size)
+    for number, size in enumerate(sizes):
+        assert (folder / str(number)).read_bytes() == bytes([number]) * size
+    mount.umount()
+    for number, size in enumerate(sizes):
+        assert (tmp_path / "remote" / "d" / str(number)).read_bytes() == bytes([number]) * size
