@@ -39,6 +39,7 @@ class Attributes:
 
     def __init__(self, path: str | None) -> None:
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # the cache has one owner: the file is not locked each time
         self._db.execute("PRAGMA journal_mode = WAL").fetchone()
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)

@@ -7,7 +7,6 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cftool.core import paths
 from cftool.core.errors import CftoolError
 from cftool.vfs.listing import Listing
 from cftool.vfs.nodes import Attr, Node, attr_of, error_of
@@ -62,7 +61,7 @@ class Files:
         """Make and open. EEXIST with O_EXCL."""
         self._tree.changeable(parent)
         directory = self._tree.directory(parent)
-        self._tree.may_be_called(directory, name)
+        path = self._tree.may_be_called(directory, name)
         found = self._listing.child(directory, name)
         if found is not None:
             if flags & os.O_EXCL:
@@ -71,7 +70,7 @@ class Files:
             with self._lock:
                 found.lookups += 1
                 return attr_of(found), handle
-        draft = self._store.edit(paths.join(directory.path, name), create=True, absent=True)
+        draft = self._store.edit(path, create=True, absent=True)
         file = OpenFile(self._store, None, draft, 0)
         with self._lock:
             node = self._tree.attached(directory, name, stat.S_IFREG | stat.S_IMODE(mode), uid, gid)

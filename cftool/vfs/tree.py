@@ -12,14 +12,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from cftool.core import paths
 from cftool.core.errors import InvalidName
-from cftool.core.types import NameRules
 from cftool.vfs.attributes import Attributes, Owned
 from cftool.vfs.nodes import ROOT, Attr, Node, attr_of, check_name, error_of
 from cftool.vfs.reports import ReportNodes, Reports
 from cftool.wrap.caching.store import CachingStore
+
+if TYPE_CHECKING:
+    from cftool.core.types import NameRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Tree:
         self.wall_ns = wall_ns
         self.lock = threading.RLock()
         self.handle_numbers = itertools.count(1)  # of files and of directories
-        self._rules = (NameRules(), NameRules())  # the store's, and those of a single name
+        self._rules: tuple[NameRules, int | None] | None = None  # of a single name, and the longest path
         self._next = ROOT + 1
         root = Node(ROOT, None, root_path, stat.S_IFDIR | settings.dir_mode)
         root.uid, root.gid = settings.uid, settings.gid
@@ -99,18 +102,20 @@ class Tree:
         if self.settings.read_only or self.is_report(*numbers):
             raise error_of(errno.EROFS)
 
-    def may_be_called(self, directory: Node, name: str) -> None:
-        """ENAMETOOLONG, EINVAL where the store cannot hold the name."""
+    def may_be_called(self, directory: Node, name: str) -> str:
+        """Its path. ENAMETOOLONG, EINVAL where the store cannot hold the name."""
         check_name(name)
-        names = self.store.features.names
-        if self._rules[0] is not names:  # asked for at every new name
-            self._rules = (names, replace(names, path_bytes=None))
-        reason = paths.problem(name, self._rules[1])
+        if self._rules is None:  # asked for at every new name, and never another one
+            names = self.store.features.names
+            self._rules = (replace(names, path_bytes=None), names.path_bytes)
+        rules, longest = self._rules
+        reason = paths.problem(name, rules)
         if reason is not None:
             raise InvalidName(f"the name {reason}", path=name)
-        longest = names.path_bytes
-        if longest is not None and len(os.fsencode(paths.join(directory.path, name))) > longest:
+        path = paths.join(directory.path, name)
+        if longest is not None and 4 * len(path) > longest and len(os.fsencode(path)) > longest:
             raise error_of(errno.ENAMETOOLONG)
+        return path
 
     def number(self) -> int:
         """Of a new node."""
