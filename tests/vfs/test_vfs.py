@@ -341,3 +341,76 @@ def test_time_that_was_shown_before_the_closing_stays(opened):
     vfs.flush(handle)
     vfs.release(handle)
     assert opened().lookup(ROOT, "f").mtime_ns == shown
+
+
+# ---- small files that are closed at the same moment
+
+
+def begun(vfs, name, data):
+    _, handle = vfs.create(ROOT, name, 0o644, os.O_WRONLY)
+    vfs.write(handle, data, 0)
+    return handle
+
+
+def test_files_that_are_closed_together_are_durable_with_one_commit(vfs):
+    begins = []
+    handles = [begun(vfs, name, name.encode()) for name in "abc"]
+    again = vfs.open(vfs.child(vfs.node(ROOT), "a").id, os.O_WRONLY)
+    assert all(vfs.is_small(handle) for handle in handles)
+    vfs.store.journal._db.set_trace_callback(lambda text: begins.append(text) if text.startswith("BEGIN") else None)
+    assert vfs.flush_together([*handles, again]) == [None] * 4
+    assert len(begins) == 1
+    assert sorted(row.path for row in vfs.store.pending()) == ["a", "b", "c"]
+    for handle in (*handles, again):
+        vfs.release(handle)
+    assert len(begins) == 1
+    assert {entry.path: get(vfs.store, entry.path) for entry in vfs.store.scan("")} == {"a": b"a", "b": b"b", "c": b"c"}
+
+
+def test_each_of_several_closes_hears_of_its_own_error(vfs, monkeypatch):
+    good, bad, gone = (begun(vfs, name, b"x") for name in ("good", "bad", "gone"))
+    vfs.release(gone)
+    draft = vfs.handle(bad).file.draft
+    monkeypatch.setattr(draft, "enter", lambda when: vfs.node(1_000_000))
+    errors = vfs.flush_together([good, bad, gone])
+    assert [getattr(error, "errno", None) for error in errors] == [None, errno.ESTALE, errno.EBADF]
+    monkeypatch.setattr(draft, "prepare", lambda: vfs.node(1_000_000))
+    assert [getattr(error, "errno", None) for error in vfs.flush_together([good, bad])] == [None, errno.ESTALE]
+    assert getattr(vfs.flush_together([bad])[0], "errno", None) == errno.ESTALE
+    monkeypatch.undo()
+    assert vfs.flush_together([bad]) == [None]
+
+
+def test_file_that_somebody_is_at_is_not_closed_with_others(vfs):
+    handle = begun(vfs, "f", b"x")
+    file = vfs.handle(handle).file
+    inside, done = threading.Event(), threading.Event()
+
+    def busy():
+        with file.lock:
+            inside.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    assert inside.wait(60)
+    buffer = memoryview(bytearray(10))
+    assert (vfs.is_small(handle), file.read_now(buffer, 0)) == (False, -1)
+    done.set()
+    thread.join()
+    assert (vfs.is_small(handle), file.read_now(buffer, 0)) == (True, 1)
+
+
+def test_directory_of_small_files_is_noticed(vfs):
+    root = vfs.node(ROOT)
+    for count in range(5):
+        make(vfs, str(count), b"x")
+    assert root.small == 5
+    handle = begun(vfs, "new", b"x")
+    assert not vfs.may_write_unseen(vfs.handle(handle))
+    make(vfs, "large", bytes(70_000))
+    assert root.small == 0
+    made = vfs.handle(begun(vfs, "next", b"x"))
+    assert vfs.may_write_unseen(made) == vfs.store.is_wide()
+    assert not vfs.may_write_unseen(vfs.handle(vfs.open(made.node.id, os.O_WRONLY)))
+    assert not vfs.may_write_unseen(made)  # two have it open

@@ -153,9 +153,9 @@ class Journal:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         if self._one:
-            self._spoiled = True  # until it is done
+            before, self._spoiled = self._spoiled, True  # until it is done
             yield self._db
-            self._spoiled = False
+            self._spoiled = before
             return
         begin, commit, back = _INSIDE if self._inside else _ALONE
         try:

@@ -267,12 +267,17 @@ class Owned(Looking):
         with self.lock:
             if self.journal.inline.size(number) is None:
                 return data_files.FileSource(self.files.path(number), size)
-        return InlineSource(size, lambda: self.small_of(number))
+        inline = self.journal.inline
 
-    def small_of(self, number: int) -> bytes | None:
-        """The bytes of small content; None where it is a file, or there no more."""
-        with self.lock:
-            return self.journal.inline.data(number)
+        def read() -> bytes | None:
+            with self.lock:
+                return inline.data(number)
+
+        def measure() -> int | None:
+            with self.lock:
+                return inline.size(number)
+
+        return InlineSource(size, read, measure)
 
     def new_id(self) -> int:
         """Under the lock."""

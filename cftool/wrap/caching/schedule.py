@@ -28,14 +28,15 @@ class Schedule:
         if _may(row):
             heapq.heappush(self._times, (row.when, row.seq))
 
-    def again(self, numbers: Iterable[int]) -> None:
-        """Something that these may have waited for has happened."""
-        if not self._waiting:
-            return
-        for number in numbers:
+    def again(self, numbers: Iterable[int]) -> bool:
+        """Something that these may have waited for has happened; whether one of them may go now."""
+        found = False
+        for number in numbers if self._waiting else ():
             if number in self._waiting:
                 self._waiting.discard(number)
                 self._queue(number)
+                found = True
+        return found
 
     def set_aside(self, row: Pending) -> None:
         """It is due and cannot go: it waits for `again`."""

@@ -95,22 +95,20 @@ class Inline:
 
 
 class InlineSource:
-    """Small content as a Source for the store below. `read` gives its bytes, None where it is there no more."""
+    """Small content as a Source for the store below. `read` gives its bytes, `measure` counts them; None: gone."""
 
     local_path: str | None = None
 
-    def __init__(self, size: int, read: Callable[[], bytes | None]) -> None:
+    def __init__(self, size: int, read: Callable[[], bytes | None], measure: Callable[[], int | None]) -> None:
         self.size: int | None = size
         self._read = read
+        self._measure = measure
 
     def load(self) -> bytes:
         """All of it."""
         data = self._read()
-        if data is None:
-            raise SourceChanged("the cached content was replaced meanwhile", op="read")
-        if len(data) != self.size:
-            raise SourceChanged("the cached content has another size than the journal says", op="read")
-        return data
+        self._require(None if data is None else len(data))
+        return data or b""
 
     def open(self) -> BinaryIO:
         """A reader at offset 0."""
@@ -118,4 +116,10 @@ class InlineSource:
 
     def check(self) -> None:
         """It is still there, with its size."""
-        self.load()
+        self._require(self._measure())
+
+    def _require(self, size: int | None) -> None:
+        if size is None:
+            raise SourceChanged("the cached content was replaced meanwhile", op="read")
+        if size != self.size:
+            raise SourceChanged("the cached content has another size than the journal says", op="read")

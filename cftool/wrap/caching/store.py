@@ -22,6 +22,7 @@ from cftool.wrap.caching.naming import Naming
 from cftool.wrap.caching.rows import DAMAGED, Base, Content, Pending, State
 
 _OWN = Cap.MOVE | Cap.MOVE_DIR | Cap.IF_VERSION | Cap.IF_ABSENT | Cap.RANGES | Cap.COPY
+_NEVER = float("inf")  # for the drain: it has nothing more to do than before
 _PASSED = Cap.USAGE | Cap.EMPTY_DIRS | Cap.IMPLICIT_DIRS | Cap.LINK | Cap.LEFTOVERS | Cap.SET_MODIFIED | Cap.WALK
 
 
@@ -135,9 +136,8 @@ class CachingStore(Naming):
         with self.lock:
             self._drafts.discard(draft)
             row = self.overlay.of_content(draft.number)
-            if row is not None:
-                self.overlay.schedule.again([row.seq])
-        self.waiting.wake()
+            due = row is not None and self.overlay.schedule.again([row.seq])
+        self.waiting.wake(None if due else _NEVER)
 
     def being_edited(self, row: Pending) -> bool:
         """Under the lock: whether a draft may still change the content of a row."""

@@ -1,11 +1,12 @@
 """Small content is in the journal itself: no data file, until it grows. What becomes of it in each state."""
 
+import errno
 import os
 import sqlite3
 
 import pytest
 
-from cftool.core.errors import IntegrityError, QuotaExceeded, SourceChanged
+from cftool.core.errors import IntegrityError, QuotaExceeded, SourceChanged, StoreError
 from cftool.wrap.caching import care, small
 from cftool.wrap.caching.journal import Journal
 from cftool.wrap.caching.visiting import VisitingStore
@@ -302,3 +303,118 @@ def test_cache_of_the_first_format_is_read_drained_and_goes_on(store, memory, ca
     journal = Journal(path, identity=None)
     assert journal._db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone() == ("2",)
     journal.close()
+
+
+# ---- its parts
+
+
+def test_source_of_it_says_when_it_is_not_what_it_was(store):
+    source = small.InlineSource(3, lambda: b"abc", lambda: 3)
+    source.check()
+    assert (source.load(), source.open().read(), source.local_path) == (b"abc", b"abc", None)
+    put(store, "f", b"content")
+    [row] = store.pending()
+    source = store.source_of(row.content, 7)
+    source.check()
+    assert source.load() == b"content"
+    assert store.flush() == []
+    store.clear()
+    for call in (source.load, source.check, small.InlineSource(4, lambda: b"abc", lambda: 3).check):
+        with pytest.raises(SourceChanged):
+            call()
+
+
+def test_copy_for_a_reader_lies_on_the_disk_where_memory_has_no_files(store, monkeypatch):
+    put(store, "f", b"content")
+    monkeypatch.delattr(os, "memfd_create")
+    assert (get(store, "f"), data_files(store)) == (b"content", [])
+
+    def full(*args):
+        raise OSError(errno.EMFILE, "too many")
+
+    monkeypatch.setattr(os, "memfd_create", full, raising=False)
+    with pytest.raises(StoreError, match="too many"):
+        get(store, "f")
+
+
+def test_draft_stays_in_memory_where_its_file_cannot_be_written(store, monkeypatch):
+    draft = store.edit("f", create=True)
+    draft.write(b"content", 0)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "utime", full)
+        with pytest.raises(OSError, match="full"):
+            draft.write(b"x", LIMIT)
+    assert data_files(store) == []
+    draft.close()
+    assert get(store, "f") == b"content"
+
+
+def test_draft_in_a_file_is_read_cut_and_extended_there(store):
+    draft = store.edit("f", create=True)
+    draft.write(bytes(LIMIT), 5)
+    draft.write(b"abc", 0)
+    buffer = memoryview(bytearray(3))
+    assert (draft.read_into(buffer, 0), bytes(buffer)) == (3, b"abc")
+    draft.truncate(2)
+    draft.allocate(0, 4)
+    draft.set_time(1_000_000_000)
+    assert (draft.times(), draft.size, draft.is_small) == ((4, 1_000_000_000), 4, False)
+    draft.close()
+    assert (get(store, "f"), inline(store)) == (b"ab\0\0", {})
+
+
+def test_edit_of_a_file_begins_with_what_it_has(store):
+    for name, size in (("small", 10), ("large", LIMIT + 10)):
+        put(store, name, b"x" * size)
+        draft = store.edit(name)
+        draft.write(b"y", size - 1)
+        draft.close()
+        assert get(store, name) == b"x" * (size - 1) + b"y"
+    assert (inline(store), len(data_files(store))) == ({"small": 10}, 1)
+
+
+def test_small_file_that_is_made_of_an_open_one_that_is_removed(store):
+    draft = store.edit("f", create=True)
+    draft.write(b"content", 0)
+    draft.removed()
+    draft.upload(timeout=60.0)
+    assert draft.commit() is None
+    draft.discard()
+    draft.discard()
+    assert (list(store.scan("")), inline(store), data_files(store)) == ([], {}, [])
+
+
+def test_room_for_small_files_is_asked_for_much_at_once(store):
+    assert not store.has_small_room()
+    draft = store.edit("f", create=True)
+    assert not draft.has_room(LIMIT + 1)
+    assert draft.has_room(0)
+    draft.write(b"x", 0)
+    assert store.has_small_room()
+    assert draft.has_room(LIMIT)
+    draft.discard()
+
+
+def test_content_that_is_open_stays_where_the_journal_holds_much(store, monkeypatch):
+    put(store, "f", b"1234567890")
+    put(store, "g", b"1234567890")
+    monkeypatch.setattr(small, "FULL", 5)
+    monkeypatch.setattr(small, "ENOUGH", 0)
+    with store.open("f"):
+        assert store.flush() == []
+        assert inline(store) == {"f": 10}
+
+
+def test_cache_that_is_cleared_for_all_has_none(store, cache_directory):
+    put(store, "clean", b"x")
+    assert store.flush() == []
+    put(store, "pending", b"y")
+    store.close()
+    cache = care.Unowned(cache_directory)
+    count, lost = care.cleared(cache, everything=True)
+    assert (count, [row.path for row in lost], cache.journal.inline.sizes()) == (1, ["pending"], {})
+    cache.close()

@@ -91,3 +91,44 @@ def test_failed_commit_is_told_and_nothing_is_shown_of_it(store):
     assert get(store, "file") == b"old"
     assert len(list(store.files.ids())) == (1 if store.settings.inline == 0 else 0)
     assert store.flush() == []
+
+
+def test_several_changes_of_one_caller_have_one_commit_and_an_answer_each(store):
+    begun = []
+    store.journal._db.set_trace_callback(lambda text: begun.append(text) if text.startswith("BEGIN") else None)
+
+    def wrong():
+        raise StoreError("no")
+
+    answers = store.all_together([lambda: 1, wrong, lambda: store.localize(add=("d",))])
+    assert (answers[0], str(answers[1]), answers[2], len(begun)) == (1, "no", None, 1)
+    assert "d" in store.overlay.local
+    assert store.all_together([]) == []
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_change_that_fails_within_leaves_nothing_of_itself(store, others):
+    """Alone it has no savepoint: the whole transaction goes."""
+    put(store, "file", b"old")
+
+    def broken():
+        store.localize(add=("made",))
+        with store.journal._transaction() as db:
+            db.execute("DELETE FROM pending")
+            raise StoreError("broken")
+
+    answers = store.all_together([broken, *[lambda: store.localize(add=("fine",))] * others])
+    assert str(answers[0]) == "broken"
+    assert sorted(store.journal.local()) == (["fine", "made"] if others else [])
+    assert get(store, "file") == b"old"
+    assert store.flush() == []
+
+
+def test_interruption_within_a_change_is_passed_on(store):
+    def stopped():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.all_together([stopped])
+    put(store, "file", b"new")
+    assert get(store, "file") == b"new"

@@ -141,3 +141,33 @@ def test_wait_misses_no_change_between_look_and_wait():
     assert waiting.wait(60.0, seen)
     assert not waiting.wait(0.0, seen)
     assert not waiting.wait(0.001, waiting.count)
+
+
+def test_drain_sleeps_through_what_has_time_and_others_hear_of_everything():
+    waiting = Waiting(threading.RLock())
+    waiting.wake(100.0)  # nobody rests: it counts
+    assert waiting.hurried == 1
+    woken = threading.Event()
+
+    def rest():
+        waiting.rest(60.0, 50.0, waiting.hurried)
+        woken.set()
+
+    drain = threading.Thread(target=rest)
+    drain.start()
+    while not waiting._resting:
+        pass
+    seen = waiting.count
+    other = threading.Thread(target=lambda: waiting.wait(60.0, seen))
+    other.start()
+    while not waiting._for_any:
+        pass
+    waiting.wake(100.0)
+    other.join()
+    assert (woken.is_set(), waiting.hurried) == (False, 1)
+    waiting.wake(100.0)
+    assert not woken.is_set()
+    waiting.wake(49.0)
+    drain.join()
+    assert waiting.hurried == 2
+    waiting.rest(60.0, 50.0, 1)  # what came in between is not slept through
