@@ -54,7 +54,10 @@ class Listing:
     def taken(self, directory: Node, name: str) -> Node | None:
         """As `lookup` in a directory that is listed; None where there is no such name."""
         with self._lock:
-            node = None if directory.children is None else directory.children.get(name)
+            children = directory.children or {}
+            node = children.get(name)
+            if node is None and self._folding.folds:
+                node = self._folding.find(children, name)
             if node is not None:
                 node.lookups += 1
             return node

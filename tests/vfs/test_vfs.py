@@ -235,6 +235,8 @@ def test_a_name_means_what_the_service_takes_it_for(opened, memory):
         name: vfs.lookup(ROOT, exact).id
         for name, exact in zip(found, ("Stra\u00dfe", "caf\u00e9", "Plain"), strict=True)
     }
+    assert {name: vfs.listing.taken(vfs.node(ROOT), name).id for name in found} == found
+    assert vfs.listing.taken(vfs.node(ROOT), "plane") is None
     with pytest.raises(FileNotFoundError):
         vfs.lookup(ROOT, "plane")
     make(vfs, "PLAIN", b"longer")
