@@ -335,7 +335,7 @@ SHOWN = {
     "mount --cache-mode": "tests/mount/test_modes.py::test_with_a_read_cache_names_change_at_the_remote_at_once",
     "mount --fsync": "tests/mount/test_modes.py::test_what_was_closed_or_synced_is_at_the_remote",
     "mount --stats-dir": "tests/mount/test_modes.py::test_statistics_are_files",
-    "mount --cache-id": "tests/mount/test_life.py::test_another_cache_of_the_same_remote_is_another_mount",
+    "mount --cache-id": "tests/mount/test_life.py::test_another_cache_is_another_mount_and_told_what_the_first_holds",
     "umount --timeout": "tests/cli/test_promises.py::test_a_value_that_is_none_is_refused_by_the_name_of_its_flag",
     "umount --lazy": "tests/mount/test_life.py::test_a_mount_in_use_is_not_taken_away_but_with_lazy",
     "mount --no-passthrough": "tests/mount/test_passthrough.py::test_an_option_keeps_the_kernel_from_it",
