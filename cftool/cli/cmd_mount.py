@@ -81,6 +81,8 @@ def mount(
     if "error" in said:
         session.messages.error(str(said["error"]))
         return int(said["code"])
+    for warning in said["warnings"]:
+        session.messages.warn(warning)
     session.messages.info(f"{address} is mounted at {printable(place)}; cftool umount takes it away")
     return exits.DONE
 
@@ -106,9 +108,12 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
         )
 
         def ready() -> None:
+            warnings = _held_elsewhere(cached, dirs.state_dir(session.env))
             if report is not None:
-                report.send(ready=True)
+                report.send(ready=True, warnings=warnings)
             else:
+                for warning in warnings:
+                    session.messages.warn(warning)
                 session.messages.info(f"{address} is mounted at {printable(place)}")
 
         left = daemon.serve(cached.store, place, settings, state_dir=dirs.state_dir(session.env), ready=ready)
@@ -124,6 +129,22 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
         session.messages.error(f"{count} not uploaded yet; what is left stays in the cache: cftool cache status")
         return exits.TEMPORARY
     return exits.DONE
+
+
+def _held_elsewhere(cached: "Cached", state_dir: str) -> list[str]:
+    """What other caches of the remote hold back: it is not shown here, so it is told."""
+    import os
+
+    from cftool.wrap import caches
+
+    own = cached.store.directory
+    found = caches.pending(caches.of(state_dir, cached.store.features.identity, own))
+    return [
+        f"the cache {os.path.basename(other)} of this remote holds changes that are neither uploaded nor shown here;"
+        " cftool cache flush uploads them"
+        for other in found
+        if other != own
+    ]
 
 
 def _stack_options(flags: MountFlags) -> "StackOptions":

@@ -116,6 +116,8 @@ bytes, and `link/00`, `link/02`, `link/03`, `link/06`, `link/07`, `link/09`, `re
 What was closed or synced is on the disk and survives the end of the process; a file that was neither is not
 published. After a change by others in between both are kept, ours as `name (conflict HOST DATE)`. What is not
 uploaded yet, and why, `cftool cache status` tells; a file's own state is its attribute `user.cftool.state`.
+A cache has one mount at a time (exit 9); with `--cache-id` there may be more of a remote, each with a cache by itself:
+what another holds that is not uploaded is not shown, and told when the mount is made.
 
 Programs are told ENOSPC where the cache's disk or the account is full, EACCES where the login or the permission is
 missing, ETIMEDOUT where the remote cannot be reached or asks to come back later, EFBIG above the service's largest

@@ -32,6 +32,7 @@ class Mount:
     env: dict[str, str]
     flags: tuple[str, ...] = ()
     log: Path = field(default=Path("/dev/null"))
+    said: bytes = b""  # when it was mounted
 
     def command(self, *args: object) -> subprocess.CompletedProcess[bytes]:
         """A command of cftool in the mount's environment."""
@@ -45,6 +46,7 @@ class Mount:
         done = self.command("mount", self.address, self.place, "--log-file", self.log, "-v", *self.flags)
         assert done.returncode == 0, done.stderr.decode()
         assert os.path.ismount(self.place)
+        self.said = done.stderr
 
     def umount(self, *flags: str, code: int = 0) -> bytes:
         """Upload what is pending, and unmount."""

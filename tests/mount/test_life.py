@@ -117,15 +117,18 @@ def test_umount_of_what_is_no_mount_is_told(env, tmp_path, remote):
     assert (done.returncode, done.stderr) == (2, f"cftool: {tmp_path}: no mount of cftool is there\n".encode())
 
 
-def test_another_cache_of_the_same_remote_is_another_mount(env, tmp_path, remote):
+def test_another_cache_is_another_mount_and_told_what_the_first_holds(env, tmp_path, remote):
     (remote / "f").write_text("f")
-    with (
-        mounted(str(remote), tmp_path / "one", env) as one,
-        mounted(str(remote), tmp_path / "two", env, "--cache-id", "second") as two,
-    ):
-        assert [(mount.place / "f").read_text() for mount in (one, two)] == ["f", "f"]
-        two.umount()
+    with mounted(str(remote), tmp_path / "one", env, "--cache", "1h") as one:
+        (one.place / "new").write_text("new")
+        with mounted(str(remote), tmp_path / "two", env, "--cache-id", "second") as two:
+            assert [(mount.place / "f").read_text() for mount in (one, two)] == ["f", "f"]
+            assert b"holds changes that are neither uploaded nor shown here" in two.said
+            assert not (two.place / "new").exists()
+            two.umount()
+        assert b"holds changes" not in one.said
         one.umount()
+    assert (remote / "new").read_text() == "new"
 
 
 def test_clean_files_leave_above_the_soft_limit(env, tmp_path, remote):

@@ -65,6 +65,10 @@ def test_edit_of_others_and_ours_are_both_kept(tmp_path, server):
             (mount.place / "file").write_bytes(b"ours")
             there.put("data/file", b"from somebody else")
             mount.umount()
+            assert (
+                "file was changed at the remote meanwhile; both are kept, ours as data/file (conf"
+                in mount.log.read_text()
+            )
         found = {path.name: path.read_bytes() for path in (there.root / "data").iterdir()}
     assert found.pop("file") == b"from somebody else"
     [(name, data)] = found.items()

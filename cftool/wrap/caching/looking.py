@@ -8,6 +8,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cftool.core import paths
 from cftool.core.errors import (
@@ -121,6 +122,8 @@ class Looking(StatefulWrapper):
                     missing = error
                 if seen and place == path and self.implicit:
                     self._not_needed(path, seen, mark)
+        if below is not None and below != path and listing.otherwise is None:
+            yield from self._moved_meanwhile(path, listing, seen)
         here = listing.decided or listing.implied or found.implied or found.shows is Shows.PENDING
         if missing is not None and not there and not seen and not here:
             if self._found(path) == found:
@@ -129,10 +132,22 @@ class Looking(StatefulWrapper):
             return
         yield from self._decided(path, listing, seen)
 
+    def _moved_meanwhile(self, path: str, listing: Listing, seen: set[str]) -> Iterator[Entry]:
+        """The rest of a directory whose rename began when its old name was being listed."""
+        with self.lock:
+            now = self.overlay.children(path)
+        moved = replace(listing, below=now.below, otherwise=now.otherwise)
+        for place in (now.below, now.otherwise):
+            if place is not None and place != listing.below:
+                try:
+                    yield from self._scanned(path, place, moved, seen)
+                except NotFound:
+                    pass  # nothing has arrived yet
+
     def _scanned(self, path: str, place: str, listing: Listing, seen: set[str]) -> Iterator[Entry]:
         """What the store below has in a directory, but for what the rows decide."""
         with self.lock:
-            times = self.journal.times(place)
+            times = self._times(place, listing)
         lead = len(place) + 1 if place else 0
         for below in self.inner.scan(place):
             entry = _with_time(below, times) if times else below
@@ -141,6 +156,14 @@ class Looking(StatefulWrapper):
                 continue
             seen.add(name)
             yield entry.at(paths.join(path, name))
+
+    def _times(self, place: str, listing: Listing) -> dict[str, tuple[str | None, int]]:
+        """Under the lock: own times by path; while a rename is under way, the journal has them under the old name."""
+        found = self.journal.times(place)
+        old = listing.below
+        if old is not None and place == listing.otherwise:
+            found = {place + path[len(old) :]: time for path, time in self.journal.times(old).items()} | found
+        return found
 
     def _decided(self, path: str, listing: Listing, seen: set[str]) -> Iterator[Entry]:
         """What the rows make of a directory's names."""

@@ -37,15 +37,15 @@ def _without_event(name: str) -> None:
 
 
 def _without_code(code: int) -> None:
-    from cftool.cli import main
+    from cftool.cli import app
 
-    run = main.main
+    run = app.run
 
     def changed(*words: Any, **named: Any) -> int:
         got = run(*words, **named)
         return _NO_CODE if got == code else got
 
-    main.main = changed
+    app.run = changed  # below `main`, which in a process of its own never returns
 
 
 def _without(command: str, flag: str | None, *, refused: bool) -> None:

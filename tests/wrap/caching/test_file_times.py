@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.caching import file_times
 from cftool.wrap.caching.care import looked_at
 from cftool.wrap.caching.journal import Journal
@@ -77,6 +78,17 @@ def test_names_that_change_take_the_times_along(store):
     store.move("f", "g")
     assert store.flush() == []
     assert {path: when for path, (_, when) in store.journal.times("").items()} == {"e/gone": 1, "e/here": 1, "g": 1}
+
+
+def test_a_rename_that_is_under_way_shows_the_times_too(inner, tmp_path):
+    remote = FaultyStore(inner, {"move": [Fault(answer_lost=True)]})
+    store = cached(remote, tmp_path / "cache")
+    put(store, "d/f", b"one", modified_ns=1)
+    assert store.flush() == []
+    store.move("d", "e")
+    assert len(store.flush()) == 1  # it has happened, which nobody knows yet
+    assert times(store, "e") == {"e/f": 1}
+    store.close()
 
 
 def test_what_is_not_known_whole_is_not_kept(inner):

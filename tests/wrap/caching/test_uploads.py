@@ -23,7 +23,7 @@ from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.caching.rows import State
 from cftool.wrap.metadata.store import MetadataCachingStore
 from cftool_providers.memory import MemoryStore
-from tests.wrap.caching.kit import Clock, cached, get, in_files, put
+from tests.wrap.caching.kit import Clock, FlatMemory, cached, get, in_files, put
 
 
 @pytest.fixture
@@ -251,6 +251,37 @@ def test_rename_whose_answer_was_lost_is_shown_and_done(store, remote, memory):
         store.stat("d/f")
     assert store.flush() == []
     assert files(memory) == {"e/f": b"x"}
+
+
+class Overtaken(FlatMemory):
+    """`then` happens while its next listing of `d` is made: that has what was first, or what is left."""
+
+    then = None
+
+    def scan(self, path):
+        if path != "d" or self.then is None:
+            return super().scan(path)
+        then, self.then = self.then, None
+        before = list(super().scan(path))
+        then()
+        left = {entry.path for entry in self.walk("")}
+        return iter([entry for entry in before if entry.path in left] or before[:1])
+
+
+@pytest.mark.parametrize("moves", [0, 1, 3])
+def test_listing_that_a_rename_overtakes_is_whole(cache_directory, moves):
+    inner = Overtaken()
+    store = cached(FaultyStore(inner, {"move": [None] * moves + [Fault()]}), cache_directory)
+    for name in ("a", "b", "c"):
+        put(store, f"d/{name}", b"x")
+    assert store.flush() == []
+    store.move("d", "e")
+    put(store, "e/new", b"x")
+    inner.then = store.flush
+    assert sorted(entry.name for entry in store.scan("e")) == ["a", "b", "c", "new"]
+    left = sorted(entry.path for entry in inner.walk("") if entry.path.startswith("d/"))
+    assert left == ["d/a", "d/b", "d/c"][moves:]
+    store.close()
 
 
 def test_empty_directory_is_there_under_either_name_of_a_rename_that_was_tried(store, remote, memory):
