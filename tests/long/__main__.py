@@ -35,6 +35,7 @@ HARNESSES = {
     "kills of a mount": "tests/mount/test_kills.py",
     "kills of the write-back cache": "tests/wrap/caching/test_kills.py",
     "model of the write-back cache": "tests/wrap/caching/test_model.py",
+    "edits of others under the write-back cache": "tests/wrap/caching/test_others_model.py",
     "model of the archiving layer": "tests/wrap/archiving/test_model.py",
     "power cuts of the write-back cache": "tests/adversarial/test_cache_power_cuts.py",
 }

@@ -126,8 +126,6 @@ class Changing(Local):
             now = None
         elif count > base.mark:  # uploaded since
             now = Entry(path, Kind.FILE, version=version)
-        elif seen is not None and (seen.version or "").startswith(VERSION_PREFIX):
-            now = None  # it was pending, and was dropped before anybody else saw it
         self._condition(path, now, if_version=if_version, if_absent=if_absent)
 
     def make_parents(self, path: str) -> None:
@@ -208,6 +206,7 @@ class Changing(Local):
             dropped = [last]
             if last.base == "" and last.after is None:
                 self._record([], dropped=dropped, local=local)
+                self.settled(path, "")
                 return
             row = replace(row, base=last.base, after=last.after)
         elif last is not None and last.what in {What.UPLOAD, What.MKDIR}:

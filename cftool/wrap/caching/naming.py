@@ -70,6 +70,8 @@ class Naming(Changing):
         rows = [renamed]
         if row.base != "" or row.after is not None:
             rows.append(Pending(0, What.DELETE, row.path, base=row.base, after=row.after, created=now, due=now))
+        else:
+            self.settled(row.path, "")
         return self._record(rows, dropped=dropped, local=self._left(row.path))[0]
 
     def _record_rename(self, src: str, dst: str, entry: Entry, there: Entry | None, base: str | None) -> None:

@@ -37,9 +37,7 @@ class Others(Settling):
         elif row.what is What.DELETE:
             self._delete(row)
         else:
-            moved = self._rename(row)
-            # Where it got another name, what waits for it is not based on what others put there.
-            base = row.base or "" if moved is None else moved.version
+            moved, base = self._rename(row)
         with store.lock:
             shown = store.overlay.shown(row) if only_here else None
             local = None if shown is None else LocalChange(add=(shown,))
@@ -56,9 +54,7 @@ class Others(Settling):
         there = self._there(row.path)
         if there is None:
             return
-        if there.is_dir or (row.base not in {None, "", there.version} and there.version is not None) or (
-            row.base == "" and row.attempts == 0
-        ):  # fmt: skip
+        if there.is_dir or row.base == "" or (row.base not in {None, there.version} and there.version is not None):
             self._store.stats.conflict()
             _log.warning("%s was changed at the remote meanwhile; it is not deleted", paths.printable(row.path))
             return
@@ -76,13 +72,19 @@ class Others(Settling):
             self._store.stats.conflict()
             _log.warning("%s got new entries at the remote meanwhile; it stays", paths.printable(row.path))
 
-    def _rename(self, row: Pending) -> Entry | None:
+    def _rename(self, row: Pending) -> tuple[Entry | None, str | None]:
+        """The entry under the new name, where our clean content is its content; and what waits for it is based on.
+
+        That is never what others put there, or what they put under the old name in the meantime: it meets their edit.
+        """
         assert row.dst is not None
         inner = self._store.inner
         source = self._there(row.path)
         target = self._there(row.dst)
         if source is None:  # done by an earlier try, or removed by somebody
-            return target
+            if target is not None and row.attempts > 0 and self._is_as_it_was(row, target):
+                return None, target.version
+            return None, row.base or ""
         dst = row.dst
         if target is not None and not row.is_dir and row.base is not None and target.version not in {row.base, None}:
             dst = self._free_name(row.dst, set())
@@ -93,11 +95,26 @@ class Others(Settling):
             )  # fmt: skip
         if row.is_dir and target is not None:
             self._merge(row.path, dst)
-            return None
+            return None, row.base or ""
+        with self._store.lock:
+            content = self._store.journal.clean(row.path)
+        cached = content is not None and content.version == source.version
+        known = cached or self._is_as_it_was(row, source)
         moved = move_anyhow(inner, row.path, dst)
+        if row.is_dir or dst != row.dst:
+            return None, row.base or ""
         if moved.modified_ns is None:  # not every answer tells; the time moves with the file
             moved = moved._replace(modified_ns=source.modified_ns)
-        return moved if dst == row.dst and not row.is_dir else None
+        return moved if cached else None, moved.version if known else ""
+
+    def _is_as_it_was(self, row: Pending, source: Entry) -> bool:
+        """Whether a file is still the one that was renamed here, by its size and time."""
+        if source.size != row.size:
+            return False
+        precision = self._store.inner.features.time_precision_ns
+        if precision is None or source.modified_ns is None or row.modified_ns is None:
+            return True  # nothing tells
+        return abs(source.modified_ns - row.modified_ns) <= precision
 
     def _merge(self, src: str, dst: str) -> None:
         """Move what is left of a directory into one that is there: the rest of an earlier try."""

@@ -189,7 +189,10 @@ class Owned(Looking):
         self.drain.upload(path, timeout=timeout)
 
     def settled(self, path: str, version: str | None) -> None:
-        """Under the lock: we brought `path` to the remote; changes based on what was before are based on it now."""
+        """Under the lock: changes based on what was pending at `path` are based on this version now ("": nothing).
+
+        It was brought to the remote; or it never will be under this name, and this is what it was based on itself.
+        """
         self._settlements += 1
         self._settled[path] = (self._settlements, version)
         self._settled.move_to_end(path)

@@ -180,6 +180,7 @@ class Uploads(Settling):
             store.overlay.drop(row)
             store.overlay.add(moved)
             self._based(row.seq, base)
+            store.settled(row.path, base)
         store.stats.conflict()
         store.stats.error("conflict", moved.error)
         _log.warning(

@@ -315,6 +315,44 @@ def test_what_waits_for_a_rename_whose_file_others_removed_leaves_theirs_alone(s
     assert sorted(files(memory).values()) == [b"newest", b"theirs"]
 
 
+def test_file_that_others_replace_before_our_rename_is_done_is_read_as_it_is(store, memory):
+    """What is cached is another version, though of the same size."""
+    put(memory, "old", b"cached")
+    assert get(store, "old") == b"cached"
+    store.move("old", "new")
+    put(memory, "old", b"theirs")
+    assert store.flush() == []
+    assert (get(store, "new"), files(memory)) == (b"theirs", {"new": b"theirs"})
+
+
+def test_file_that_others_replace_before_our_rename_and_deletion_are_done_is_kept(store, memory):
+    put(memory, "old", b"old")
+    store.move("old", "new")
+    store.delete("new")
+    put(memory, "old", b"theirs, and longer")
+    assert store.flush() == []
+    assert files(memory) == {"new": b"theirs, and longer"}
+
+
+def test_file_that_others_put_in_the_place_of_a_rename_is_read_as_it_is(store, memory):
+    put(memory, "old", b"cached")
+    assert get(store, "old") == b"cached"
+    store.move("old", "new")
+    memory.delete("old")
+    put(memory, "new", b"theirs")
+    assert store.flush() == []
+    assert (get(store, "new"), files(memory)) == (b"theirs", {"new": b"theirs"})
+
+
+def test_cached_content_goes_with_a_rename(store, remote, memory):
+    put(memory, "old", b"cached")
+    assert get(store, "old") == b"cached"
+    store.move("old", "new")
+    assert store.flush() == []
+    remote.calls.clear()
+    assert (get(store, "new"), remote.calls["read"]) == (b"cached", 0)
+
+
 def test_conflict_names_that_are_taken_are_numbered(store, memory):
     for content in (b"1", b"2", b"3"):
         put(store, "file.txt", b"ours " + content)
