@@ -17,7 +17,8 @@ from cftool.http.types import Request
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-POLL = 0.01  # seconds between looks at the worker threads, where nothing else ends the wait
+POLL = 0.01  # seconds between looks at the worker threads, while requests are in flight
+_PATIENCE = 0.1  # seconds between looks at whether the run is to end, while nothing is
 _WORKERS = 4
 
 
@@ -124,9 +125,14 @@ class Flows:
                 self._ended = True
                 break
             self._go_on(self._enter(*item))
-        if self._jobs:
+        if not self._jobs:
+            return None
+        if self._flights:
             return POLL
-        return None
+        from concurrent.futures import FIRST_COMPLETED, wait
+
+        wait(self._jobs, timeout=_PATIENCE, return_when=FIRST_COMPLETED)
+        return 0.0
 
     def _look(self) -> None:
         for future in [future for future in self._jobs if future.done()]:
