@@ -209,11 +209,12 @@ class Api:
     def patiently(self, request: Request) -> Generator[Step, Any, Response]:
         """Of a flow: send, and again while it is locked."""
         response: Response = yield request
-        for delay in self.lock_delays():
-            if response.status != 423:
-                break
-            yield Job(partial(self.client.clock.sleep, delay))
-            response = yield request
+        if response.status == 423:
+            for delay in self.lock_delays():
+                yield Job(partial(self.client.clock.sleep, delay))
+                response = yield request
+                if response.status != 423:
+                    break
         return response
 
     def wants_slash(self, url: str, response: Response | Stream) -> bool:
