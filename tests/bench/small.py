@@ -119,7 +119,8 @@ class _Tables:
 
         how = {"local": root, "prepare": stocked, "check": gone}
         self._compare("delete {} one by one", "delete one by one", **how)
-        self._compare("delete a tree of {}", "delete", half=False, paced=False, **how)
+        if self.lab.files() is not None:  # where it is one request, and not the same once more
+            self._compare("delete a tree of {}", "delete", half=False, paced=False, **how)
 
     def _do(self, client: Client, work: str) -> None:
         command = client.command(work, self.bench.small_files(self.files), REMOTE)
