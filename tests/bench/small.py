@@ -42,7 +42,7 @@ def webdav(bench: Bench, only: Sequence[str] | None, files: int | None) -> Serve
 def gs(bench: Bench, only: Sequence[str] | None, files: int | None) -> Served:
     """On an emulator, which takes longer for an object than its clients do."""
     with served(FAKE_GCS, bench.scratch) as lab:
-        _Tables(bench, lab, files or FILES // 5).run(only)
+        _Tables(bench, lab, files or FILES // 2).run(only)
     return lab
 
 
