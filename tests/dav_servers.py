@@ -113,10 +113,11 @@ def wsgidav(scratch: Path, *, user: str = "", password: str = "") -> Iterator[Da
 
 
 @contextlib.contextmanager
-def apache(scratch: Path | None = None, *, infinity: bool = False) -> Iterator[DavServer]:
+def apache(scratch: Path | None = None, *, infinity: bool = False, log: Path | None = None) -> Iterator[DavServer]:
     """Apache with mod_dav_fs: publishes at completion, weak ETags, redirects to the slash, no times.
 
-    It gives up root's rights, so that its directory must not lie below one that only root may enter.
+    A line in `log` for each request. It gives up root's rights, so that its directory must not lie below one that only
+    root may enter.
     """
     del scratch
     uid, gid = (65534, 65534) if os.getuid() == 0 else (os.getuid(), os.getgid())
@@ -129,7 +130,8 @@ def apache(scratch: Path | None = None, *, infinity: bool = False) -> Iterator[D
             os.chown(root, uid, gid)
         config = place / "httpd.conf"
         values = {"scratch": place, "port": port, "uid": uid, "gid": gid, "root": root, "modules": MODULES}
-        config.write_text(_APACHE.format(infinity="On" if infinity else "Off", **values))
+        text = _APACHE.format(infinity="On" if infinity else "Off", **values)
+        config.write_text(text if log is None else f'{text}CustomLog {log} "%m %U"\n')
         binary = shutil.which("apache2") or "/usr/sbin/apache2"
         with running([binary, "-f", str(config), "-DFOREGROUND"], port):
             yield DavServer("apache", f"http://127.0.0.1:{port}/dav", root)

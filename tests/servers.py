@@ -106,10 +106,15 @@ def wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path)
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int, *, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A server process with its own process group, killed at the end together with its children."""
+def running(
+    command: list[str], port: int, *, env: dict[str, str] | None = None, log: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server process with its own process group, killed at the end together with its children.
+
+    What it says goes to `log`.
+    """
     with tempfile.TemporaryDirectory(prefix="server-") as scratch:
-        log = Path(scratch) / "log"
+        log = log or Path(scratch) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from cftool.core.errors import CftoolError
 from cftool.core.paths import printable
 
+_WORDS = {True: "true", False: "false"}
 _FLUSH_AT = 64 * 1024  # characters; one write for some thousand names
 
 
@@ -47,9 +48,15 @@ class Output:
 
     def event(self, event: str, fields: Mapping[str, object]) -> None:
         """Write one JSON line with the version of the format and the event's name."""
-        assert self._encode_json is not None
+        encode = self._encode_json
+        assert encode is not None
         # The encoder escapes everything beyond ASCII: no name can break a line, and bytes that are no UTF-8 survive.
-        self.line(self._encode_json({"v": 1, "event": event, **fields}))
+        # The line is put together here, because there is one for each file: a quarter of the encoder's time.
+        parts = [f'{{"v":1,"event":{encode(event)}']
+        for name, value in fields.items():
+            text = str(value) if type(value) is int else _WORDS[value] if type(value) is bool else encode(value)
+            parts.append(f',"{name}":{text}')
+        self.line("".join(parts) + "}")
 
     def data(self, chunk: bytes) -> None:
         """Write bytes as they are."""
@@ -105,5 +112,7 @@ class Output:
 
 def _json_encoder() -> Callable[[object], str]:
     import json  # not at the top: only --json needs it
+    from json.encoder import encode_basestring_ascii
 
-    return json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+    encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+    return lambda value: encode_basestring_ascii(value) if type(value) is str else encode(value)

@@ -60,6 +60,7 @@ class Run:
         self._show: Callable[[Any], None] = self._show_json if session.out.json else self._show_text
         self._progress: Any = None
         self._totals = Totals()
+        self._fields: dict[type[Any], list[str]] = {}  # what a JSON line of this kind tells
         self._metrics: Any = None
         self._linked: list[str] = []  # the first links that were passed over
         self._links = 0
@@ -164,12 +165,14 @@ class Run:
         if isinstance(event, events.Note):
             self._session.messages.warn(event.message)
             return
-        name = _EVENTS[type(event)]
-        fields: dict[str, object] = {
-            field.name: getattr(event, field.name)
-            for field in dataclasses.fields(event)
-            if field.name not in {"error", "dry_run"}
-        }
+        kind = type(event)
+        name = _EVENTS[kind]
+        names = self._fields.get(kind)
+        if names is None:
+            names = self._fields[kind] = [
+                field.name for field in dataclasses.fields(event) if field.name not in {"error", "dry_run"}
+            ]
+        fields: dict[str, object] = {field: getattr(event, field) for field in names}
         if self._dry_run and name != "error":
             fields["dry_run"] = True
         out.event(name, fields)

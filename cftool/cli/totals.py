@@ -34,35 +34,39 @@ class Totals:
 
     def update(self, event: Any) -> None:
         """Count one event."""
+        kind = type(event)
         with self._lock:
-            self._counts[type(event)] += 1
-            if isinstance(event, events.Progress):
+            self._counts[kind] += 1
+            if kind is events.Copied:
+                self._copied(event)
+            elif kind is events.Progress:
                 self._bytes += event.bytes
                 row = self._active.get(event.path)
                 if row is not None:
                     row[0] = (row[0] or 0) + event.bytes
                 else:
                     self._loose += event.bytes
-            elif isinstance(event, events.Copied):
-                self._files += 1
-                self._copied_bytes += event.bytes
-                row = self._active.pop(event.path, None)
-                if row is None:
-                    counted = min(self._loose, event.bytes)  # most small ones are not told of on their way
-                    self._loose -= counted
-                    self._bytes += event.bytes - counted
-                elif row[0] is not None and row[0] < event.bytes:
-                    self._bytes += event.bytes - row[0]
-            elif isinstance(event, events.Started):
+            elif kind is events.Started:
                 self._active[event.path] = [0, event.bytes]
-            elif isinstance(event, events.Scanned):
+            elif kind is events.Scanned:
                 self._scanned = event
-            elif isinstance(event, events.Failed):
+            elif kind is events.Failed:
                 self._errors += 1
                 self._kinds[event.kind] += 1
                 self._active.pop(event.path, None)
-            elif isinstance(event, events.Skipped):
+            elif kind is events.Skipped:
                 self._reasons[event.reason] += 1
+
+    def _copied(self, event: events.Copied) -> None:
+        self._files += 1
+        self._copied_bytes += event.bytes
+        row = self._active.pop(event.path, None) if self._active else None
+        if row is None:
+            counted = min(self._loose, event.bytes)  # most small ones are not told of on their way
+            self._loose -= counted
+            self._bytes += event.bytes - counted
+        elif row[0] is not None and row[0] < event.bytes:
+            self._bytes += event.bytes - row[0]
 
     def summary(self) -> events.Summary:
         """So far, as far as events tell it; what was compared is known at the end only."""

@@ -62,7 +62,7 @@ def problem(path: str, rules: NameRules = HIERARCHICAL) -> str | None:
         # One pass for the good case: the components are split only when something is odd.
         if path[0] == "/" or path[-1] == "/" or "//" in path:
             return "has an empty component"
-        if "." in path:
+        if path[0] == "." or "/." in path:
             for name in path.split("/"):
                 if name in {".", ".."}:
                     return f"has the component {name!r}"

@@ -172,7 +172,8 @@ class Root:
             raise IsADirectory("is the root directory", path=path)
         _check(path)
         parent, _, name = path.rpartition("/")
-        return self.directory(parent, create=create, recheck=recheck), name
+        held = None if recheck else self._held.get(parent)
+        return held or self.directory(parent, create=create, recheck=recheck), name
 
     # ---- reading
 
@@ -320,11 +321,12 @@ class Root:
                 group = self._group = self._group or Group(self)
         return group
 
-    def published(self, path: str) -> None:
-        """Note that the entry `path` of its directory changed and must be synced before it is reported."""
+    def published(self, *changed: str) -> None:
+        """Note that these entries of their directories changed and must be synced before it is reported."""
         with self._lock:
-            self._unsynced.setdefault(paths.parent(path), []).append(path)
-            self._unsynced_count += 1
+            for path in changed:
+                self._unsynced.setdefault(path.rpartition("/")[0], []).append(path)
+            self._unsynced_count += len(changed)
 
     def sync(self, path: str) -> None:
         """Make the published `path` durable, and the directories made for it. Raises what failed of them."""

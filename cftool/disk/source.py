@@ -23,22 +23,33 @@ def version_of(status: os.stat_result) -> str:
 class LocalSource:
     """types.Source over a file of a Root, or over any regular file by its path.
 
-    `version` is that of the listing that named the file: where the file is another one by now, that is SourceChanged.
-    Without, and without `status`, the file counts as it is when this object is made.
+    `version` is that of the listing that named the file: where the file is another one by now, that is SourceChanged,
+    at once, or with the listing's `size` when it is opened, so that many files cost no second look each. Without, and
+    without `status`, the file counts as it is when this object is made.
     """
 
     def __init__(
-        self, root: Root | str, path: str = "", status: os.stat_result | None = None, *, version: str | None = None
+        self,
+        root: Root | str,
+        path: str = "",
+        status: os.stat_result | None = None,
+        *,
+        version: str | None = None,
+        size: int | None = None,
     ) -> None:
         if isinstance(root, str):
             directory, path = os.path.split(os.path.join(root, path) if path else root)
             root = Root(directory or ".")
         self._root = root
         self.path = path
+        self.local_path: str | None = f"{root.path.rstrip('/')}/{path}"
+        self.size: int | None
+        if version is not None and size is not None:
+            self.size, self.version = size, version
+            return
         if status is None:
             status = self._root.stat(self.path)
-        self.size: int | None = status.st_size
-        self.local_path: str | None = os.path.join(self._root.path, self.path)
+        self.size = status.st_size
         self.version = version_of(status)
         if version is not None and version != self.version:
             raise self._changed()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PREFIX = ".cftool-"
 SUFFIX = ".tmp"
 _NAME = re.compile(r"\.cftool-(?:[0-9a-f]{12}-[0-9a-f]{1,12}|[0-9a-f]{32}\.(?:part|map))\.tmp")
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL})
 _LINK_SECONDS = 3600.0  # a link cannot be locked, so its age has to tell that nobody works on it
 _counter = itertools.count()
@@ -62,9 +63,8 @@ def create(directory_fd: int, run_id: str, mode: int) -> tuple[str, int]:
     """A new, empty, locked temp: name and descriptor. `run_id`: 12 hex digits. Raises OSError."""
     while True:
         name = f"{PREFIX}{run_id}-{next(_counter):x}{SUFFIX}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(name, flags, mode, dir_fd=directory_fd)
+            fd = os.open(name, _NEW, mode, dir_fd=directory_fd)
         except FileExistsError:  # the run id is random, but nothing relies on it
             continue
         try:

@@ -26,7 +26,7 @@ PERMISSIONS = 0o777  # set-user-id, set-group-id and sticky are never carried ov
 class Draft:
     """A temp on its way to `path`. Whoever holds it must `publish` or `discard` it."""
 
-    __slots__ = ("directory", "fd", "name", "old", "path", "side", "size", "temp")
+    __slots__ = ("directory", "fd", "name", "old", "path", "published", "side", "size", "temp")
 
     def __init__(
         self, directory: "Directory", name: str, path: str, temp: str, fd: int, old: os.stat_result | None
@@ -39,6 +39,7 @@ class Draft:
         self.old = old  # the regular file that it replaces
         self.size = 0
         self.side: str | None = None  # a file beside the temp that goes with it
+        self.published: os.stat_result | None = None  # what it was under its final name, before anybody could touch it
 
     def write(self, data: bytes | memoryview) -> None:
         """Append all of `data`."""
@@ -95,7 +96,6 @@ def draft(root: "Root", path: str, *, permissions: int = 0o666) -> Draft:
     An old file keeps its permission bits, and its owner where we may give it back; a new one gets `permissions` less
     the umask.
     """
-    root.check_name(path)
     try:
         return _draft(root, path, permissions, recheck=False)
     except FileNotFoundError:  # its directory was removed since it was opened
@@ -104,6 +104,8 @@ def draft(root: "Root", path: str, *, permissions: int = 0o666) -> Draft:
 
 def _draft(root: "Root", path: str, permissions: int, *, recheck: bool) -> Draft:
     directory, name = root.parent(path, create=True, recheck=recheck)
+    if temps.is_temp(name):
+        root.check_name(path)
     old = replaceable(directory, name)
     # Never wider than the old file, not even for the moment before `finish`.
     mode = permissions & PERMISSIONS if old is None else 0o600
@@ -135,13 +137,18 @@ def publish(root: "Root", drafts: Iterable[Draft], *, if_absent: bool = False) -
     """
     drafts = list(drafts)
     failures: list[Failure] = []
+    published: list[str] = []
     try:
-        good = _each(drafts, failures, lambda one: durability.start_writeback(one.fd))
-        good = _each(good, failures, lambda one: os.fsync(one.fd))
+        for one in drafts:
+            durability.start_writeback(one.fd)
+        good = _each(drafts, failures, _sync)
         place = _link if if_absent else _rename
         moved = _moved_directories(root, good)
-        _each(good, failures, lambda one: place(root, one, moved))
+        if moved:
+            good = _each(good, failures, lambda one: _require_directory(one, moved))
+        _each(good, failures, lambda one: place(one, published))
     finally:
+        root.published(*published)
         for one in drafts:
             if one.fd >= 0:  # an interrupt in the middle
                 one.discard()
@@ -182,34 +189,43 @@ def _moved_directories(root: "Root", drafts: list[Draft]) -> dict[str, StoreErro
     return moved
 
 
-def _rename(root: "Root", one: Draft, moved: dict[str, StoreError]) -> None:
-    _require_directory(one, moved)
-    os.rename(one.temp, one.name, src_dir_fd=one.directory.fd, dst_dir_fd=one.directory.fd)
-    _published(root, one)
+def _sync(one: Draft) -> None:
+    os.fsync(one.fd)
 
 
-def _link(root: "Root", one: Draft, moved: dict[str, StoreError]) -> None:
+def _rename(one: Draft, published: list[str]) -> None:
+    fd = one.directory.fd
+    os.rename(one.temp, one.name, src_dir_fd=fd, dst_dir_fd=fd)
+    published.append(one.path)
+    _settle(one)
+
+
+def _link(one: Draft, published: list[str]) -> None:
     """As `_rename`, but the name must be free: link(2) refuses where rename(2) replaces."""
-    _require_directory(one, moved)
-    os.link(one.temp, one.name, src_dir_fd=one.directory.fd, dst_dir_fd=one.directory.fd, follow_symlinks=False)
+    fd = one.directory.fd
+    os.link(one.temp, one.name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
+    published.append(one.path)
     with contextlib.suppress(OSError):
-        os.unlink(one.temp, dir_fd=one.directory.fd)
-    _published(root, one)
+        os.unlink(one.temp, dir_fd=fd)
+    _settle(one)
 
 
 def _require_directory(one: Draft, moved: dict[str, StoreError]) -> None:
-    error = moved.get(paths.parent(one.path)) if moved else None
+    error = moved.get(paths.parent(one.path))
     if error is not None:
         raise type(error)(f"its directory {error.message}", op="write", path=one.path)
 
 
-def _published(root: "Root", one: Draft) -> None:
-    root.published(one.path)
+def _settle(one: Draft) -> None:
+    """It has its name: keep what it is now, and let go."""
     if one.side is not None:
         with contextlib.suppress(OSError):
             os.unlink(one.side, dir_fd=one.directory.fd)
     try:
-        one.close()
+        try:
+            one.published = os.fstat(one.fd)
+        finally:
+            one.close()
     except OSError:  # it was synced: nothing is left that a failing close could lose
         pass
 
@@ -217,13 +233,14 @@ def _published(root: "Root", one: Draft) -> None:
 class LocalTarget:
     """types.Target over a local tree. `save` and `commit` of its partials count only after `Root.flush`."""
 
-    __slots__ = ("origin", "path", "root", "verify")
+    __slots__ = ("_draft", "origin", "path", "root", "verify")
 
     def __init__(self, root: "Root", path: str, *, origin: str = "", verify: bool = True) -> None:
         self.root = root
         self.path = path
         self.origin = origin
         self.verify = verify
+        self._draft: Draft | None = None
 
     def save(self, data: bytes, entry: Entry) -> None:
         """Check, write the temp, queue it."""
@@ -239,7 +256,13 @@ class LocalTarget:
             except BaseException:
                 one.discard()
                 raise
+        self._draft = one
         self.root.group.add(one)
+
+    @property
+    def published(self) -> os.stat_result | None:
+        """What a file that was saved was when it got its final name, once `Root.flush` has said that it did."""
+        return None if self._draft is None else self._draft.published
 
     def begin(self, entry: Entry) -> Partial:
         """See partial.LocalPartial."""

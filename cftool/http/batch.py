@@ -10,6 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cftool.core.errors import ConnectionFailed
@@ -29,8 +30,7 @@ class _Flight(Operation):
 
     def __init__(self, request: Request, now: float) -> None:
         super().__init__(now)
-        self.given = request
-        self.sent = request
+        self.given = self.sent = request
 
 
 class Batch:
@@ -53,7 +53,7 @@ class Batch:
         try:
             while True:
                 ended = True
-                attempts = client.transport.send_many(self._attempt, self._concurrency)
+                attempts = client.transport.send_many(self._attempt, partial(client.pacer.allowed, self._share))
                 with contextlib.closing(attempts):  # type: ignore[type-var] # a generator in all transports
                     for completion in attempts:
                         final = self._final(completion)
@@ -69,20 +69,17 @@ class Batch:
         finally:
             client.pacer.leave(self._share)
 
-    def _concurrency(self) -> int:
-        return self._client.pacer.allowed(self._share)
-
     # ---- what is sent next
 
     def _attempt(self) -> tuple[Request, Iterable[Header]] | float | None:
         """The transport has room."""
+        client = self._client
         while True:
-            self._client.check()
-            now = self._clock.monotonic()
-            flight = self._due(now)
+            client.check()
+            flight = self._due(self._clock.monotonic())
             if isinstance(flight, _Flight):
                 try:
-                    headers = self._client.begin(flight.given, flight)
+                    headers = client.begin(flight.given, flight)
                 except Exception as error:
                     self._failed.append(Completion(flight.given, error=error))
                     continue
@@ -91,7 +88,7 @@ class Batch:
                 return flight
             if self._failed:  # nothing is in flight that would bring the control back to `run`
                 return None
-            self._client.wait(flight)
+            client.wait(flight)
 
     def _due(self, now: float) -> _Flight | float | None:
         """Whose turn it is, or for how many seconds nobody's, or None: nobody's any more."""

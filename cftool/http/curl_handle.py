@@ -56,6 +56,7 @@ class Handle:
         "_method",
         "_mode",
         "_options",
+        "_pairs",
         "_proxy",
         "_proxy_for",
         "_setopt",
@@ -96,6 +97,7 @@ class Handle:
         self._mode = _NO_BODY
         self._method = "GET"
         self._proxy = ""
+        self._pairs: list[Header] | None = None  # that the handle has now
         self._fresh = False
         self._large = False
         self._configure()
@@ -141,7 +143,8 @@ class Handle:
         """Prepare `request` with exactly these headers. Raises ConfigError, InvalidName for what must not be sent."""
         setopt, url = self._setopt, request.url
         urls.check(url)
-        lines = self._lines(headers)
+        pairs = list(headers)
+        lines = None if pairs == self._pairs else self._lines(pairs)
         self.head.clear()
         self._collected.clear()
         self.chunks.clear()
@@ -152,7 +155,10 @@ class Handle:
         self._feed = self._write_batch = None
         self._body(request)
         setopt(_URL, url)
-        setopt(_HTTPHEADER, lines)
+        if lines is not None:  # else the handle has them from the attempt before
+            self._pairs = None
+            setopt(_HTTPHEADER, lines)
+            self._pairs = pairs
         proxy = self._proxy_for(url)
         if proxy != self._proxy:
             setopt(pycurl.PROXY, proxy)
@@ -163,8 +169,7 @@ class Handle:
             setopt(pycurl.FRESH_CONNECT, int(fresh))
             self._fresh = fresh
 
-    def _lines(self, headers: Iterable[Header]) -> list[str] | list[bytes]:
-        pairs = list(headers)
+    def _lines(self, pairs: list[Header]) -> list[str] | list[bytes]:
         lines = []
         for name, value in pairs:
             if name not in known_names:

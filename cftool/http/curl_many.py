@@ -39,7 +39,9 @@ class Engine:
             while True:
                 if self._cancelled():
                     raise Interrupted("interrupted")
-                yield from self._fill(attempts, concurrency)
+                if (failed := self._fill(attempts, concurrency)) is not None:
+                    yield failed
+                    continue
                 if not busy:
                     if self._ask_at is None:
                         return
@@ -53,7 +55,8 @@ class Engine:
                     self._idle.append(handle)
                     yield completion
                     self._room()
-                    yield from self._fill(attempts, concurrency)
+                    if (failed := self._fill(attempts, concurrency)) is not None:
+                        yield failed
         finally:
             for handle in busy:
                 self.loop.abort(handle)
@@ -74,31 +77,31 @@ class Engine:
 
     def _fill(
         self, attempts: Callable[[], Attempt | float | None], concurrency: Callable[[], int]
-    ) -> Iterator[Completion]:
-        """Start as many attempts as are due; those that cannot even start are completions already."""
+    ) -> Completion | None:
+        """Start as many attempts as are due; where one cannot even start, that is its completion, and more are due."""
         busy, idle = self._busy, self._idle
         if self._ask_at is None or (self._ask_at and self._ask_at > time.monotonic()):
-            return
-        while len(busy) < concurrency():
+            return None
+        for _ in range(concurrency() - len(busy)):
             attempt = attempts()
             if attempt is None:
                 self._ask_at = None
-                return
-            if isinstance(attempt, tuple):
-                handle = idle.pop() if idle else self._new_handle()
-                try:
-                    handle.start(*attempt)
-                    self.loop.start(handle)
-                except Exception as error:
-                    handle.request = None
-                    idle.append(handle)
-                    yield Completion(attempt[0], error=error)
-                    continue
-                busy.add(handle)
-            else:
+                return None
+            if not isinstance(attempt, tuple):
                 self._ask_at = time.monotonic() + max(0.0, attempt)
-                return
+                return None
+            handle = idle.pop() if idle else self._new_handle()
+            try:
+                handle.start(*attempt)
+                self.loop.start(handle)
+            except Exception as error:
+                handle.request = None
+                idle.append(handle)
+                self._ask_at = 0.0
+                return Completion(attempt[0], error=error)
+            busy.add(handle)
         self._ask_at = 0.0
+        return None
 
     def close(self) -> None:
         """Close the connections and free the handles."""

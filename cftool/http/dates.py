@@ -5,6 +5,7 @@ Used for Retry-After and for the clock skew of signatures. All three forms of RF
 
 import calendar
 import re
+from functools import lru_cache
 
 _MONTHS = {
     name: i
@@ -30,4 +31,9 @@ def parse_http_date(text: str) -> float | None:
     clock = (int(hour), int(minute), int(second))
     if number is None or not 1 <= int(day) <= 31 or clock > (23, 59, 60) or clock[1] > 59 or clock[2] > 60:
         return None
-    return float(calendar.timegm((years, number, int(day), *clock)))
+    return float(_midnight(years, number, int(day)) + clock[0] * 3600 + clock[1] * 60 + clock[2])
+
+
+@lru_cache(maxsize=1024)  # a listing has thousands of times, of not so many days
+def _midnight(year: int, month: int, day: int) -> int:
+    return calendar.timegm((year, month, day, 0, 0, 0))

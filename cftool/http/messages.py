@@ -17,8 +17,9 @@ SINK_STATUSES = frozenset({200, 206})
 REPEATED = frozenset({"set-cookie", "www-authenticate", "dav", "x-goog-hash"})
 _AT_ONCE = 16 * 1024  # bytes of a body that are sent in one go whatever the pace
 HEADER_LIMIT = 300 * 1024  # of a whole block; libcurl's own
-
-
+# Header lines that came before, taken apart: most of an answer's are those of the answer before.
+_seen: dict[bytes, tuple[str, str]] = {}
+_SEEN, _SHORT = 500, 100  # so many, none longer than that many bytes
 known_names: set[str] = set()  # that passed; a program uses a few dozen
 
 
@@ -48,6 +49,11 @@ def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]] | None:
     headers: dict[str, str] = {}
     last = ""
     for raw in lines:
+        pair = _seen.get(raw) if status else None
+        if pair is not None:
+            last, value = pair
+            headers[last] = value
+            continue
         line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
         if not status:
             status = _status(line)
@@ -64,7 +70,10 @@ def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]] | None:
         name, _, value = line.partition(":")
         last = name.strip().lower()
         value = value.strip()
-        if last in REPEATED and last in headers:
+        if last not in REPEATED:
+            if len(_seen) < _SEEN and len(raw) < _SHORT and line[0] not in " \t":  # not what may continue another
+                _seen[raw] = last, value
+        elif last in headers:
             value = f"{headers[last]}, {value}"
         headers[last] = value
     return None

@@ -62,7 +62,8 @@ class Pacer:
 
     def held(self, now: float) -> float:
         """Seconds for which nothing may be sent, 0 where it may."""
-        return max(0.0, self.held_until - now)
+        held = self.held_until - now
+        return max(0.0, held)
 
     def hold(self, until: float) -> None:
         """Let nobody send before `until`."""
@@ -86,11 +87,10 @@ class Pacer:
 
     def allowed(self, share: Share) -> int:
         """How many the owner of `share` may have in flight: at least one, so that nobody starves."""
-        others = 0
+        left = self.limit + share.in_flight
         for other in self._shares:
-            if other is not share:
-                others += other.in_flight
-        return max(1, self.limit - others)
+            left -= other.in_flight
+        return max(1, left)
 
     def enter(self, timeout: float) -> bool:
         """Wait for room for one request; False where there was none within `timeout` seconds of real time."""

@@ -11,6 +11,7 @@ from urllib.parse import quote_from_bytes
 from cftool.core.errors import ConfigError
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")
 _USABLE = re.compile(r"https?://[A-Za-z0-9._~%:\[\]-]+(?:[/?][!\"$-~]*)?")
 
 
@@ -21,6 +22,8 @@ def quote(text: str, safe: str = "") -> str:
 
 def quote_path(path: str) -> str:
     """`quote`, with slashes kept: for keys and paths, `//`, `.` and `..` untouched."""
+    if _PLAIN.fullmatch(path) is not None:  # as most are: a fifth of the time
+        return path
     return quote_from_bytes(path.encode("utf-8", "surrogateescape"), "/")
 
 

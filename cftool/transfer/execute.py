@@ -28,6 +28,7 @@ from cftool.core.types import Download as OpenDownload
 from cftool.disk.listing import entry_of
 from cftool.disk.root import Root
 from cftool.disk.source import LocalSource
+from cftool.disk.writer import LocalTarget
 from cftool.transfer.events import Emit, Progress, Started
 from cftool.transfer.follow import FollowingStore
 from cftool.transfer.links import KeepingStore
@@ -203,6 +204,7 @@ class Download:
         self._root = Root(dst.local_root, create=True)
         self._store = src.store
         self._links = dst.store if isinstance(dst.store, KeepingStore) else None
+        self._targets: dict[int, LocalTarget] = {}  # of small files that are under way, by the action's identity
 
     def run(self, actions: Iterable[Action]) -> Iterator[Outcome]:
         """As Executor says."""
@@ -211,6 +213,7 @@ class Download:
         try:
             for result in self._store.read_many(self._items(actions, early)):
                 if result.error is not None:
+                    self._targets.pop(id(result.tag), None)
                     yield _outcome(result)
                 else:
                     done.append(result)
@@ -232,6 +235,8 @@ class Download:
                 if (action.src.size or 0) >= LARGE:
                     self._emit(Started(action.src.path, action.src.size))
                     target = TellingTarget(target, self._emit)
+                elif self._links is None and isinstance(target, LocalTarget):
+                    self._targets[id(action)] = target
             except StoreError as error:
                 early.append(Outcome(action, error=error))
                 continue
@@ -246,8 +251,14 @@ class Download:
         failures = dict(self._root.flush())
         for result in done:
             action = cast("Action", result.tag)
-            error = failures.get(action.path)
+            error = failures.get(action.path) if failures else None
+            target = self._targets.pop(id(action), None)
             if error is None:
+                # As it was when it got its name: what somebody made of it since is nothing that was copied.
+                status = None if target is None else target.published
+                if status is not None:
+                    yield Outcome(action, entry_of(action.path, status))
+                    continue
                 try:
                     links = self._links
                     entry = links.stat(action.path) if links else local_entry(self._root, action.path)
@@ -353,7 +364,7 @@ def _sources(src: Side, root: Root | None, emit: Emit, cancelled: Callable[[], b
     if isinstance(src.store, FollowingStore | KeepingStore):
         return src.store.source
     if root is not None:
-        return lambda entry: LocalSource(root, entry.path, version=entry.version)
+        return lambda entry: LocalSource(root, entry.path, version=entry.version, size=entry.size)
     return lambda entry: StoreSource(src.store, entry, emit, cancelled)
 
 

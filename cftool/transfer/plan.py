@@ -89,7 +89,7 @@ class Seen:
     recorded_seen: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would take three times as long to make
 class _Shadow:
     """A file on one side whose name may still turn up as a directory: at `limit`, before any key behind it."""
 
@@ -153,13 +153,16 @@ class Plan:
 
     def actions(self, steps: Steps) -> Iterator[Action]:
         """Actions as they are found; deferred ones come through `ready`."""
-        ready = self.ready
+        ready, shadows = self.ready, self._shadows
         quick = self._comparer.quick
         tally = self._tally
         problems = (self._src_scan.problems, self._dst_scan.problems)
         for key, src, dst, row in steps:
-            if self._shadows:
-                self._lift(key, src, dst)
+            if shadows:
+                if len(shadows) == 1 and key > shadows[0].limit:  # as nearly always
+                    self._release(shadows.pop())
+                else:
+                    self._lift(key, src, dst)
             if self._hold is not None or self._empty is not None or problems[0] or problems[1]:
                 self._between(key, src)
                 if self._hold is not None:
@@ -169,6 +172,9 @@ class Plan:
                 self._count_pair(src, row)
                 verdict, by = quick(src, dst, row)
                 self._decided(key, src, dst, row, verdict, by)
+            elif dst is None and row is None and type(src) is Entry and src[1] is _FILE:  # of a first run, each
+                self.seen.source_entries += 1
+                self._source_file(key, src, None, None)
             else:
                 self._step(key, src, dst, row)
             while ready:
@@ -177,8 +183,8 @@ class Plan:
             if self._told >= _TELL:
                 self._told = 0
                 tally.scanned(complete=False)
-        while self._shadows:
-            self._release(self._shadows.pop())
+        while shadows:
+            self._release(shadows.pop())
         self._flush_empty(b"", None)
         while ready:
             yield ready.popleft()

@@ -197,7 +197,11 @@ class PrefixStore(StatefulWrapper):
 
     def read_many(self, items: Iterable[ReadItem]) -> Iterator[Result]:
         """Mapped; the target is told of entries without the prefix."""
-        mapped = (ReadItem(i.entry.at(self._in(i.entry.path)), _Target(i.target, self._out), i.tag) for i in items)
+        lead, out = self._lead, self._out
+        mapped = (
+            ReadItem(i.entry.at(lead + i.entry[0] if i.entry[0] else self.prefix), _Target(i.target, out), i.tag)
+            for i in items
+        )
         return self._results(self.inner.read_many(mapped))
 
     def delete_dir(self, path: str) -> None:
@@ -211,12 +215,16 @@ class PrefixStore(StatefulWrapper):
         return self._results(self.inner.delete_many(e.at(self._in(e.path)) for e in entries))
 
     def _results(self, results: Iterator[Result]) -> Iterator[Result]:
+        lead, cut = self._lead, self._cut
         try:
             for result in results:
-                if isinstance(result.error, StoreError):
-                    self._adjust(result.error)
-                entry = None if result.entry is None else self._entry_out(result.entry)
-                yield Result(self._out(result.path), entry, result.error, result.tag)
+                path, entry, error = result.path, result.entry, result.error
+                out = path[cut:] if path.startswith(lead) else ""
+                if entry is not None:
+                    entry = entry.at(out if entry[0] == path else self._out(entry[0]))
+                if isinstance(error, StoreError):
+                    self._adjust(error)
+                yield Result(out, entry, error, result.tag)
         except StoreError as error:
             self._adjust(error)
             raise

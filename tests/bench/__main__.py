@@ -1,7 +1,8 @@
 """`python -m tests.bench`: measures, prints the tables, and writes them to tests/bench/RESULTS.md.
 
-With `--webdav` the server is `rclone serve webdav`, the tables are those of WebDAV, and the file is WEBDAV.md. With
-`--mount` mounts are measured, and the file is MOUNT.md; with `--cache` the write-back cache, and it is CACHE.md.
+With `--webdav` the servers are `rclone serve webdav` and Apache, and the file is WEBDAV.md; with `--gs` it is an
+emulator of Google Cloud Storage, and the file is GS.md. With `--mount` mounts are measured, and the file is MOUNT.md;
+with `--cache` the write-back cache, and it is CACHE.md.
 """
 
 import argparse
@@ -20,22 +21,17 @@ from tests.bench import cache
 from tests.bench import lab as labs
 from tests.bench.clients import Client
 from tests.bench.mount import MountBench
+from tests.bench.small import GS_NOTE, WEBDAV_NOTE, gs, webdav
 from tests.bench.tables import Bench, Table
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 WEBDAV = Path(__file__).with_name("WEBDAV.md")
+GS = Path(__file__).with_name("GS.md")
 MOUNT = Path(__file__).with_name("MOUNT.md")
 CACHE = Path(__file__).with_name("CACHE.md")
 S3_NOTE = (
     "rclone runs with 32 transfers; `no hashes` adds `--s3-disable-checksum --ignore-checksum --s3-no-head`.",
     "cftool verifies all that it writes and reads.",
-)
-WEBDAV_NOTE = (
-    "rclone runs with 32 transfers and without its pause of 10 ms before each call; with it, as is its default, it",
-    "needs several times the CPU and the wall time. It writes under the final name; cftool under a temporary one,",
-    "looks at what arrived, and moves it: two requests a file, because this server shows a stump where a PUT is cut.",
-    "A tree goes in one request with both (`rm -r`, `purge`): what is left is the start of the program. One by one,",
-    "which is what a sync does, cftool asks before each lot whether they are still files.",
 )
 MOUNT_NOTE = (
     "Rates are of the program that uses the mount, CPU seconds (in brackets) of the process behind it; medians.",
@@ -51,22 +47,28 @@ def main() -> None:
     started = time.time()
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # servers and mounts go with us
     if options.cache:
-        table = cache.measured(options.rounds, options.scratch, lambda text: print(text, file=sys.stderr))
+        table = cache.measured(options.rounds, options.scratch, _say)
         _give("\n".join([*_facts("--cache", options, started), "", *table]) + "\n", CACHE, options)
         return
-    with (
-        tempfile.TemporaryDirectory(prefix="cftool-bench-", dir=options.scratch) as folder,
-        _lab(options, folder) as lab,
-    ):
+    with tempfile.TemporaryDirectory(prefix="cftool-bench-", dir=options.scratch) as folder:
+        if options.webdav or options.gs:
+            bench = Bench(Path(folder), options.rounds, say=_say)
+            lab = (webdav if options.webdav else gs)(bench, options.only, options.files)
+            _give(_report(bench.tables, lab, options, started), WEBDAV if options.webdav else GS, options)
+        else:
+            _others(options, folder, started)
+
+
+def _others(options: argparse.Namespace, folder: str, started: float) -> None:
+    """What runs on one server from the beginning to the end."""
+    with _lab(options, folder) as lab:
         if options.mount:
-            mounts = MountBench(Path(folder), options.rounds, say=lambda text: print(text, file=sys.stderr))
+            mounts = MountBench(Path(folder), options.rounds, say=_say)
             mounts.run(lab)
             lines = [*_head(lab, options, started, ("cftool", "rclone")), *MOUNT_NOTE, "", *mounts.tables()]
             _give("\n".join(lines) + "\n", MOUNT, options)
             return
-        bench = Bench(Path(folder), options.rounds, say=lambda text: print(text, file=sys.stderr))
-        if options.webdav:
-            bench.webdav(lab)
+        bench = Bench(Path(folder), options.rounds, say=_say)
         works = {
             "upload": bench.upload_small,
             "download": bench.download_small,
@@ -78,7 +80,6 @@ def main() -> None:
             "start": bench.start_up,
         }
         chosen = options.only or [name for name in works if lab.control or name != "million"]
-        chosen = [] if options.webdav else chosen
         for name, work in works.items():
             if name in chosen:
                 work(lab)
@@ -86,7 +87,11 @@ def main() -> None:
                 with labs.stand_in(options.s3lab, tls=True) as over_tls:
                     bench.large(over_tls)
         report = _report(bench.tables, lab, options, started)
-    _give(report, WEBDAV if options.webdav else RESULTS, options)
+    _give(report, RESULTS, options)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _give(report: str, path: Path, options: argparse.Namespace) -> None:
@@ -100,10 +105,12 @@ def _arguments() -> argparse.Namespace:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--server", metavar="URL", help="an S3 server that is running")
     where.add_argument("--s3lab", metavar="PATH", help="the binary of the measuring stand-in, started from here")
-    where.add_argument("--webdav", action="store_true", help="the tables of WebDAV, on `rclone serve webdav`")
+    where.add_argument("--webdav", action="store_true", help="the tables of WebDAV, on two servers")
+    where.add_argument("--gs", action="store_true", help="the tables of Google Cloud Storage, on an emulator")
     parser.add_argument("--mount", action="store_true", help="mounts, beside rclone's")
     parser.add_argument("--cache", action="store_true", help="the write-back cache with very many pending files")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--files", type=int, help="of --webdav and --gs: so many, for a look")
     parser.add_argument("--only", action="append", choices=ONLY, help="one table; may be repeated")
     parser.add_argument(
         "--scratch", metavar="DIR", help="where data is made; a memory file system gives quieter figures"
@@ -117,9 +124,7 @@ def _arguments() -> argparse.Namespace:
 
 @contextlib.contextmanager
 def _lab(options: argparse.Namespace, folder: str) -> Iterator[labs.Lab]:
-    if options.webdav:
-        context = labs.local_webdav(Path(folder))
-    elif options.server:
+    if options.server:
         context = labs.given(options.server)
     elif options.s3lab:
         context = labs.stand_in(options.s3lab)
@@ -141,6 +146,7 @@ def _machine() -> str:
 
 def _facts(what: str, options: argparse.Namespace, started: float) -> list[str]:
     arguments = [f"--rounds {options.rounds}", *(f"--only {name}" for name in options.only or ())]
+    arguments += [f"--files {options.files}"] if options.files else []
     if what:
         arguments.append(what)
     if options.s3lab:
@@ -159,24 +165,26 @@ def _facts(what: str, options: argparse.Namespace, started: float) -> list[str]:
 
 
 def _head(lab: labs.Lab, options: argparse.Namespace, started: float, names: tuple[str, ...]) -> list[str]:
-    what = " ".join(name for name, said in (("--webdav", options.webdav), ("--mount", options.mount)) if said)
+    what = " ".join(f"--{name}" for name in ("webdav", "gs", "mount") if getattr(options, name))
+    place = "as named below," if isinstance(lab, labs.Served) else lab.name
     said = {name: Client(name, lab, Path()).version() for name in names}
     versions = ", ".join(f"{name} {version.rpartition(' ')[2]}" for name, version in said.items())
     return [
         *_facts(what, options, started),
         f"- versions: {versions}",
-        f"- server: {lab.name} on the same machine, over the loopback",
+        f"- server: {place} on the same machine, over the loopback",
         "",
     ]
 
 
 def _report(tables: list[Table], lab: labs.Lab, options: argparse.Namespace, started: float) -> str:
-    names = ("cftool", "rclone") if options.webdav else ("cftool", "rclone", "s5cmd")
+    names = ("cftool", "rclone") if options.webdav or options.gs else ("cftool", "rclone", "s5cmd")
+    note = WEBDAV_NOTE if options.webdav else GS_NOTE if options.gs else S3_NOTE
     lines = [
         *_head(lab, options, started, names),
         "CPU is user and system time of the client and its children, start-up included; figures are medians, memory",
         "is the largest. Wall time is good for comparing the clients of one table only.",
-        *(WEBDAV_NOTE if options.webdav else S3_NOTE),
+        *note,
         "",
         "## Bars",
         "",
@@ -188,12 +196,18 @@ def _report(tables: list[Table], lab: labs.Lab, options: argparse.Namespace, sta
             measured, limit, holds = bar.judge(table.rows)
             lines.append(f"| {table.title} | {measured} | {limit} | {'pass' if holds else '**FAIL**'} |")
     for table in tables:
-        lines += ["", f"## {table.title} ({table.runs} {'run' if table.runs == 1 else 'runs'})", ""]
+        lines += ["", f"## {table.title} ({_runs(table)})", ""]
         lines += ["| client | CPU s | wall s | peak MiB | requests |", "|---|---|---|---|---|"]
         for name, cost in table.rows.items():
             requests = "–" if cost.requests is None else str(cost.requests)
             lines.append(f"| {name} | {cost.cpu:.3f} | {cost.wall:.3f} | {cost.rss:.0f} | {requests} |")
     return "\n".join(lines) + "\n"
+
+
+def _runs(table: Table) -> str:
+    """How often each client ran."""
+    told = f"{table.runs} {'run' if table.runs == 1 else 'runs'}"
+    return told if table.runs == 1 or not table.once else f"{told}; {', '.join(table.once)} once"
 
 
 if __name__ == "__main__":

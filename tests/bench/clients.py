@@ -7,12 +7,17 @@ from pathlib import Path
 
 from tests.bench.lab import Lab
 from tests.dav_servers import DavServer
+from tests.gs_servers import GsServer
 from tests.servers import tool
 
 RCLONE_FAST = ("--transfers", "32", "--checkers", "32", "--fast-list")
 RCLONE_NO_HASH = (*RCLONE_FAST, "--s3-disable-checksum", "--ignore-checksum", "--s3-no-head")
-# Without its 10 ms before every call, for which it would need four times the CPU time.
-RCLONE_WEBDAV = ("--transfers", "32", "--checkers", "32", "--webdav-pacer-min-sleep", "0")
+RCLONE_32 = ("--transfers", "32", "--checkers", "32")  # and all else as it comes
+BEST = "rclone, best flags"
+RCLONE_BEST = {
+    "WebDAV": (*RCLONE_32, "--webdav-pacer-min-sleep", "0"),  # without its 10 ms before every call
+    "GCS": (*RCLONE_FAST, "--ignore-checksum", "--gcs-no-check-bucket"),
+}
 RCLONE_LARGE = (
     *("--s3-chunk-size", "16M", "--s3-upload-concurrency", "8", "--multi-thread-streams", "8"),
     "--s3-disable-checksum",
@@ -66,14 +71,18 @@ class Client:
 
     def _rclone(self, local: str, remote: str) -> dict[str, list[str] | None]:
         rclone = tool("rclone")
-        usual = RCLONE_WEBDAV if isinstance(self.lab.server, DavServer) else RCLONE_FAST
+        usual, tree = RCLONE_FAST, "delete"
+        if isinstance(self.lab.server, DavServer):
+            usual, tree = RCLONE_BEST["WebDAV"] if self.name == BEST else RCLONE_32, "purge"
+        elif isinstance(self.lab.server, GsServer):
+            usual = RCLONE_BEST["GCS"] if self.name == BEST else RCLONE_32
         flags = RCLONE_NO_HASH if self.name == "rclone, no hashes" else usual
         return {
             "upload": [rclone, "copy", local, remote, *flags],
             "download": [rclone, "copy", remote, local, *flags],
             "list": [rclone, "lsf", "-R", "--files-only", remote, *usual],
             "no-op": [rclone, "sync", local, remote, *usual, *self._rclone_compare()],
-            "delete": [rclone, "purge" if isinstance(self.lab.server, DavServer) else "delete", remote, *usual],
+            "delete": [rclone, tree, remote, *usual],
             "delete one by one": [rclone, "delete", remote, *usual],
             "upload large": [rclone, "copyto", local, remote, *RCLONE_LARGE],
             "download large": [rclone, "copyto", remote, local, *RCLONE_LARGE],

@@ -1,7 +1,9 @@
-"""The server of a benchmark: one that is given, a measuring stand-in, `rclone serve s3` or `rclone serve webdav`.
+"""The server of a benchmark: one that is given, a measuring stand-in, or one of the tests' own.
 
-A measuring stand-in (`--s3lab PATH`) counts requests, makes a million objects at once, adds latency and speaks TLS; its
-control plane is below `/_lab/`. Elsewhere requests are counted only by who counts its own, and there is no latency.
+`Served` are those of small files over WebDAV and Google's API: they begin anew with what they are to hold, and their
+logs count requests. A measuring stand-in (`--s3lab PATH`) counts requests, makes a million objects at once, adds
+latency and speaks TLS; its control plane is below `/_lab/`. Elsewhere requests are counted only by who counts its own,
+and there is no latency.
 """
 
 import contextlib
@@ -9,24 +11,25 @@ import json
 import os
 import shutil
 import ssl
-import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.dav_servers import DavServer, rclone_dav
-from tests.servers import S3Server, free_port, rclone_s3, running, tool
+from tests.dav_servers import DavServer, apache, rclone_dav
+from tests.gs_servers import GsServer, fake_gcs
+from tests.servers import S3Server, free_port, rclone_s3, running
 
 
 @dataclass(slots=True)
 class Lab:
     """A server with what it can do; `tls` is the same over HTTPS, with the certificate to trust."""
 
-    server: S3Server | DavServer
+    server: S3Server | DavServer | GsServer
     name: str
     control: bool = False
     certificate: str | None = None
@@ -122,21 +125,98 @@ def local_rclone(scratch: Path) -> Iterator[Lab]:
         yield Lab(server, "rclone serve s3")
 
 
-class DavLab(Lab):
-    """Without buckets; emptied through the server, which keeps what it knows of its directories."""
+@dataclass(slots=True)
+class Service:
+    """A kind of server: `start` makes one that logs there, and `counts` tells a request among the lines."""
+
+    name: str
+    start: Callable[[Path, Path, Path | None], AbstractContextManager[DavServer | GsServer]]
+    counts: Callable[[str], bool] = lambda _line: True
+
+
+class Served(Lab):
+    """A server that begins anew whenever its content has to be another; `server` is the one that runs now."""
+
+    def __init__(self, service: Service, scratch: Path, stack: contextlib.ExitStack) -> None:
+        self.service = service
+        self.name, self.control, self.certificate, self.scratch = service.name, False, None, scratch
+        self._stack = stack
+        self._began = 0
+        self._passed = 0  # bytes of the log that are no longer counted
+        self._log = scratch / "log"
+
+    def begin(self, stock: Path | None = None) -> None:
+        """A new server, with a copy of the folder `stock` as `bench/data`."""
+        self._stack.close()
+        self._began += 1
+        place = self.scratch / f"served-{self._began}"
+        self._stack.callback(shutil.rmtree, place)
+        self._log = place / "log"
+        self._passed = 0
+        place.mkdir()
+        self.server = self._stack.enter_context(self.service.start(place, self._log, stock))
 
     def reset(self, *, data: bool = False) -> None:
-        """Nothing is counted; with `data` empty the store."""
+        """Zero the counter; with `data` empty the store."""
         if data:
-            env = {"PATH": os.environ["PATH"], **self.server.rclone_environment()}
-            subprocess.run([tool("rclone"), "purge", "lab:bench"], env=env, capture_output=True, check=False)
+            self.begin()
+        self._passed = self._log.stat().st_size
 
-    def make_bucket(self, bucket: str) -> None:
-        """Directories are made by whoever writes into them."""
+    def requests(self) -> int | None:
+        """By the server's log."""
+        with self._log.open(errors="surrogateescape") as log:
+            log.seek(self._passed)
+            return sum(map(self.service.counts, log))
+
+    def files(self) -> Path | None:
+        """Where the server keeps what clients wrote to `bench/data`, if that is in files."""
+        return self.server.root / "bench" / "data" if isinstance(self.server, DavServer) else None
+
+
+def _stocked(server: DavServer, stock: Path | None) -> DavServer:
+    """Before anybody asks: nothing is cached yet."""
+    if stock is not None:
+        target = server.root / "bench" / "data"
+        shutil.copytree(stock, target)
+        owner = server.root.stat()
+        for folder, _, names in os.walk(server.root):
+            for name in ("", *names):
+                os.chown(os.path.join(folder, name), owner.st_uid, owner.st_gid)
+    return server
 
 
 @contextlib.contextmanager
-def local_webdav(scratch: Path) -> Iterator[Lab]:
-    """`rclone serve webdav` over a directory below `scratch`."""
-    with rclone_dav(scratch / "served") as server:
-        yield DavLab(server, "rclone serve webdav")
+def _rclone_webdav(place: Path, log: Path, stock: Path | None) -> Iterator[DavServer]:
+    with rclone_dav(place / "dav", "--log-level", "INFO", "--log-file", str(log)) as server:
+        yield _stocked(server, stock)
+
+
+@contextlib.contextmanager
+def _apache(place: Path, log: Path, stock: Path | None) -> Iterator[DavServer]:
+    del place  # it has rights to a directory of its own only
+    with apache(log=log) as server:
+        yield _stocked(server, stock)
+
+
+@contextlib.contextmanager
+def _fake_gcs(place: Path, log: Path, stock: Path | None) -> Iterator[GsServer]:
+    buckets = place / "buckets"
+    (buckets / "bench").mkdir(parents=True)
+    if stock is not None:
+        shutil.copytree(stock, buckets / "bench" / "data")
+    with fake_gcs(data=buckets, log=log) as server:
+        yield server
+
+
+RCLONE_WEBDAV = Service("rclone serve webdav", _rclone_webdav, lambda line: " from 127.0.0.1:" in line)
+APACHE = Service("Apache mod_dav", _apache)
+FAKE_GCS = Service("fake-gcs-server", _fake_gcs, lambda line: "HTTP/1.1" in line)
+
+
+@contextlib.contextmanager
+def served(service: Service, scratch: Path) -> Iterator[Served]:
+    """A lab of that kind, below `scratch`."""
+    with tempfile.TemporaryDirectory(dir=scratch) as place, contextlib.ExitStack() as stack:
+        lab = Served(service, Path(place), stack)
+        lab.begin()
+        yield lab

@@ -16,7 +16,6 @@ from pathlib import Path
 from tests.bench.clients import Client
 from tests.bench.lab import Lab
 from tests.bench.measure import Cost, apart, median, run
-from tests.dav_servers import DavServer
 from tests.proxy import Proxy
 from tests.servers import tool
 
@@ -54,6 +53,7 @@ class Table:
     rows: dict[str, Cost]
     bars: Sequence[Bar] = ()
     runs: int = 1
+    once: Sequence[str] = ()  # clients that ran once only
 
 
 @dataclass(slots=True)
@@ -78,24 +78,27 @@ class Bench:
         check: Callable[[Client], object] = lambda client: None,
         bars: Sequence[Bar] = (),
         rounds: int | None = None,
+        once: Sequence[str] = (),
     ) -> None:
-        """Measure one piece of work with each client, and keep the table."""
+        """Measure one piece of work with each client, and keep the table; those in `once` run in the first round."""
         costs: dict[str, list[Cost]] = {name: [] for name in clients}
         rounds = rounds or self.rounds
         order = list(clients)
         for number in range(rounds):
             for name in order:
+                if number and name in once:
+                    continue
                 client = Client(name, lab, self.scratch / "home" / name.replace(" ", "-"))
                 costs[name].append(self._once(client, work, local, remote, prepare, check))
             order = order[1:] + order[:1]
             self.say(f"{title}: round {number + 1} of {rounds}")
         rows = {name: median(costs[name]) for name in clients}
-        if not lab.control:
+        if lab.requests() is None:
             rows = {
                 name: replace(cost, requests=apart(partial(self._count, lab, name, work, local, remote, prepare)))
                 for name, cost in rows.items()
             }
-        self.tables.append(Table(title, rows, bars, rounds))
+        self.tables.append(Table(title, rows, bars, rounds, tuple(name for name in clients if name in once)))
 
     def _once(self, client, work, local, remote, prepare, check) -> Cost:
         shutil.rmtree(client.home, ignore_errors=True)
@@ -124,12 +127,12 @@ class Bench:
 
     # The tables ------------------------------------------------------------------------------------------------------
 
-    def small_files(self) -> Path:
-        """5,000 files of 4 KiB in 50 folders, made once."""
-        root = self.scratch / "small"
+    def small_files(self, files: int = FILES) -> Path:
+        """So many files of 4 KiB in folders of 100, made once."""
+        root = self.scratch / f"small-{files}"
         if not root.exists():
             rng = random.Random(1)
-            for number in range(FILES):
+            for number in range(files):
                 path = root / f"d{number // 100:02d}" / f"f{number:05d}.dat"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(rng.randbytes(SIZE))
@@ -311,51 +314,3 @@ class Bench:
         self.compare("print the version", lab, "version", clients, local=Path(), bars=bars, rounds=runs)
         bars = (Bar("cpu", 2.0, "rclone"),)
         self.compare("list a local directory", lab, "list local", clients[:2], local=Path(), bars=bars, rounds=runs)
-
-    def webdav(self, lab: Lab) -> None:
-        """The small files over WebDAV; rclone at its best flags."""
-        root, target = self.small_files(), self.scratch / "down"
-        clients, half = ("cftool", "rclone"), (Bar("cpu", 0.5, "rclone"), Bar("rss", 80))
-
-        def empty(client: Client) -> None:
-            lab.reset(data=True)
-
-        def arrived(client: Client) -> None:
-            found = sum(len(names) for _, _, names in os.walk(target))
-            if found != FILES:
-                raise SystemExit(f"{client.name}: {found} of {FILES} files arrived")
-
-        def same(client: Client) -> None:
-            arrived(client)
-            subprocess.run(["diff", "-r", root, target], check=True)
-
-        def synced(client: Client) -> None:
-            command = client.command("no-op", root, REMOTE)
-            assert command is not None
-            run(command, client.environment())
-
-        def gone(client: Client) -> None:
-            assert isinstance(lab.server, DavServer)
-            if left := sum(len(names) for _, _, names in os.walk(lab.server.root)):
-                raise SystemExit(f"{client.name}: {left} files were not deleted")
-
-        title = f"upload {FILES:,} x 4 KiB"
-        check = self.expect_remote(lab, FILES)
-        self.compare(title, lab, "upload", clients, local=root, prepare=empty, check=check, bars=half)
-        self.compare(
-            f"download {FILES:,} x 4 KiB",
-            lab,
-            "download",
-            clients,
-            local=target,
-            prepare=lambda client: shutil.rmtree(target, ignore_errors=True),
-            check=same,
-            bars=half,
-        )
-        title = f"sync of {FILES:,} with nothing to do"
-        self.compare(title, lab, "no-op", clients, local=root, prepare=synced, bars=(Bar("rss", 80),))
-        title = f"delete {FILES:,} one by one"
-        work = "delete one by one"
-        self.compare(title, lab, work, clients, local=Path(), prepare=synced, check=gone, bars=half)
-        title = f"delete a tree of {FILES:,}"
-        self.compare(title, lab, "delete", clients, local=Path(), prepare=synced, check=gone, bars=half)

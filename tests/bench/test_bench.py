@@ -1,12 +1,15 @@
 """The benchmark's own arithmetic; what it measures is no test's business."""
 
+import contextlib
 import sys
 
 import pytest
 
 from tests.bench import cache
+from tests.bench.__main__ import _runs
+from tests.bench.lab import APACHE, FAKE_GCS, RCLONE_WEBDAV, Served
 from tests.bench.measure import Cost, apart, median, run
-from tests.bench.tables import Bar
+from tests.bench.tables import Bar, Table
 
 
 def test_cpu_of_children_is_counted():
@@ -54,3 +57,45 @@ def test_what_a_cache_with_many_pending_files_costs_is_told(tmp_path, monkeypatc
     ]  # fmt: skip
     assert len(heard) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+LOGS = {
+    "rclone": (
+        RCLONE_WEBDAV,
+        [
+            "2026/11/26 03:37:13 NOTICE: Local file system at t: WebDav Server started on [http://127.0.0.1:1/]",
+            "2026/11/26 03:37:14 INFO  : //x: PUT from 127.0.0.1:50402",
+            "2026/11/26 03:37:14 INFO  : x: Moved (server-side) to: y",
+            "2026/11/26 03:37:14 INFO  : //x: MOVE from 127.0.0.1:45362",
+        ],
+    ),
+    "apache": (APACHE, ["PUT /dav/x", "MOVE /dav/x"]),
+    "gcs": (
+        FAKE_GCS,
+        [
+            'time=2026-11-26T03:37:15.224Z level=INFO msg="server started at http://127.0.0.1:18098"',
+            'time=2026-11-26T03:37:16.183Z msg="127.0.0.1 - - [x] \\"POST /storage/v1/b HTTP/1.1\\" 200 388"',
+            'time=2026-11-26T03:37:16.244Z msg="127.0.0.1 - - [x] \\"GET /storage/v1/b HTTP/1.1\\" 404 119"',
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_requests_are_counted_by_the_log_of_the_server_from_the_last_reset_on(tmp_path, name):
+    service, lines = LOGS[name]
+    lab = Served(service, tmp_path, contextlib.ExitStack())
+    log = tmp_path / "log"
+    log.write_text("\n".join(lines) + "\n")
+    assert lab.requests() == 2
+    lab.reset()
+    assert lab.requests() == 0
+    with log.open("a") as file:
+        file.write("\n".join(lines) + "\n")
+    assert lab.requests() == 2
+
+
+def test_who_ran_once_only_is_named():
+    assert _runs(Table("t", {}, runs=1, once=("rclone",))) == "1 run"
+    assert _runs(Table("t", {}, runs=3)) == "3 runs"
+    assert _runs(Table("t", {}, runs=3, once=("rclone",))) == "3 runs; rclone once"

@@ -72,6 +72,24 @@ def test_json_lines_are_ascii_and_whole(stdout):
     assert json.loads(line) == {"v": 1, "event": "entry", "path": ODD}
 
 
+def test_a_json_line_is_what_the_encoder_of_the_library_makes_of_it(stdout):
+    stream = stdout()
+    out = Output(json=True)
+    fields = {
+        "path": ODD + '"\\\u2028é',
+        "bytes": 2**70,
+        "yes": True,
+        "no": False,
+        "none": None,
+        "part": 0.5,
+        "by": {"a": 1},
+    }
+    out.event("copy", fields)
+    out.flush()
+    expected = json.dumps({"v": 1, "event": "copy", **fields}, separators=(",", ":"))
+    assert stream.getvalue().decode("ascii") == expected + "\n"
+
+
 def test_a_terminal_sees_each_line_at_once(stdout):
     stream = stdout(terminal=True)
     Output().line("now")

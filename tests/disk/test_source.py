@@ -150,6 +150,10 @@ def test_change_since_the_listing(root, ticked):
     edit_and_put_the_time_back(path)
     with pytest.raises(SourceChanged):
         LocalSource(root, "f", version=version)
+    listed = LocalSource(root, "f", version=version, size=10)
+    for use in (listed.load, listed.open, listed.check):
+        with pytest.raises(SourceChanged):
+            use()
     source = LocalSource(root, "f", os.stat(path))
     assert source.load() == b"X123456789"
 

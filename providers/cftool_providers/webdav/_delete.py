@@ -197,7 +197,7 @@ class _Files:
         api = self._api
         group.seen = api.client.clock.monotonic()
         try:
-            request = api.find_request(directory, directory=True, depth="1", max_body=_LISTED)
+            request = api.kinds_request(directory, max_body=_LISTED)
             # Once: nobody is to wait for a listing that may fail for long, where single looks will do.
             response: Response = yield replace(request, idempotent=False, replayable=True)
             _multistatus.check_answer(response.status, response.headers, api.host)
@@ -205,8 +205,7 @@ class _Files:
             below = api.collection(directory).below
             for row in rows:
                 path = join(directory, below(row.href))
-                kind = api.entry(path, row).is_dir
-                (group.others if kind else group.files).add(path)
+                (group.others if api.is_directory(path, row) else group.files).add(path)
             if len(rows) > _SPARSE * len(group.entries):
                 self._alone.add(directory)
         except Exception as error:  # whatever it is: each file is looked at by itself then, and tells its own

@@ -7,6 +7,7 @@ ListingError. It knows neither paths nor entries; `_names` and `_api` make those
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple, NoReturn
 from xml.parsers import expat
 
@@ -24,11 +25,14 @@ QUOTA_USED = DAV + "quota-used-bytes"
 CHECKSUMS = OWNCLOUD + "checksums"
 
 _COLLECTION = DAV + "collection"
+_PROP, _STATUS = DAV + "prop", DAV + "status"
+_INNER_PARTS = frozenset({"in propstat", "prop", "status"})
 _CHECKSUM = OWNCLOUD + "checksum"
 # depth of the elements: multistatus 1, response 2, href/propstat/status 3, prop/status 4, a property 5, what is in it 6
 _RESPONSE, _PART, _INNER, _PROPERTY, _VALUE = 2, 3, 4, 5, 6
 _DEEPEST = 64
 _XML_TYPES = frozenset({"application/xml", "text/xml"})
+_PARTS = {DAV + "href": "in href", DAV + "status": "in status", DAV + "propstat": "in propstat"}
 _OWN_CHARACTERS = frozenset({"utf-8", "us-ascii", "iso-8859-1"})
 
 
@@ -163,21 +167,23 @@ class Decoder:
     def _start_part(self, name: str) -> None:
         if self._in_part != "response" and not self._in_part.startswith("in "):
             return
-        self._in_part = "in " + _local(name) if name.startswith(DAV) else "in other"
-        self._taking = name in {DAV + "href", DAV + "status"}
+        part = self._in_part = _PARTS.get(name, "in other")
         self._text = []
-        if name == DAV + "propstat":
+        if part == "in propstat":
+            self._taking = False
             self._props, self._is_collection, self._part_status = {}, False, None
             self._parts += 1
+        else:
+            self._taking = part != "in other"
 
     def _start_inner(self, name: str) -> None:
         self._text = []
         self._taking = False
-        if self._in_part in {"in propstat", "prop", "status"}:
+        if self._in_part in _INNER_PARTS:
             self._in_part = "in propstat"
-            if name == DAV + "prop":
+            if name == _PROP:
                 self._in_part = "prop"
-            elif name == DAV + "status":
+            elif name == _STATUS:
                 self._in_part = "status"
                 self._taking = True
 
@@ -185,7 +191,7 @@ class Decoder:
         if self._taking:
             self._text.append(text)
 
-    def _end(self, name: str) -> None:
+    def _end(self, _name: str) -> None:
         depth = self._depth
         self._depth = depth - 1
         if depth == _PROPERTY:
@@ -197,9 +203,11 @@ class Decoder:
             if self._property:
                 self._taking = True
         elif depth == _INNER:
-            if self._in_part == "status":
+            part = self._in_part
+            if part == "status":
                 self._part_status = _status("".join(self._text))
-            if self._in_part in {"prop", "status"}:
+                self._in_part = "in propstat"
+            elif part == "prop":
                 self._in_part = "in propstat"
             self._taking = False
         elif depth == _PART:
@@ -209,7 +217,6 @@ class Decoder:
                 self._end_response()
         elif depth == 1:
             self._ended = True
-        del name
 
     def _end_part(self) -> None:
         part = self._in_part
@@ -279,6 +286,7 @@ def _local(name: str) -> str:
     return name.rpartition(" ")[2][:60]
 
 
+@lru_cache(maxsize=64)
 def _status(text: str) -> int:
     """The number in `HTTP/1.1 200 OK`."""
     parts = text.split(None, 2)

