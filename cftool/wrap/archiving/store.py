@@ -32,6 +32,7 @@ from cftool.core.types import (
 from cftool.core.wrapper import StatefulWrapper
 from cftool.wrap.archiving import looking, names, reading, trees
 from cftool.wrap.archiving.change import Change, Found
+from cftool.wrap.archiving.checking import Checked, Checking
 from cftool.wrap.archiving.compaction import Compacted, Compaction
 from cftool.wrap.archiving.index import Index
 from cftool.wrap.archiving.large import Large
@@ -400,6 +401,10 @@ class ArchivingStore(StatefulWrapper):
         """Write packs anew that are mostly dead or small, and remove what was replaced a day ago (the grace)."""
         with self._changing:
             return Compaction(self.inner, self.index, self.packs, self.settings).run()
+
+    def check(self, *, download: bool = False) -> Checked:
+        """Whether all packs are whole and all files there; `download`: by reading everything. Changes nothing."""
+        return Checking(self.inner, self.index, self.packs, download=download).run()
 
     def usage(self) -> Usage:
         """Of the store below."""
