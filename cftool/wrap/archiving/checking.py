@@ -115,9 +115,10 @@ class Checking:
             with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
                 there = {member.offset_data for member in tar}
         except tarfile.TarError as error:
-            raise IntegrityError(f"tar cannot read it ({error})") from None
-        if not there >= {record.at for record in members}:
-            raise IntegrityError("tar does not find all members")
+            self._tell(entry.path, f"is damaged: tar cannot read it ({error})")
+        else:
+            if not there >= {record.at for record in members}:
+                self._tell(entry.path, "is damaged: tar does not find all members")
 
     # ---- files
 
