@@ -388,23 +388,22 @@ class ArchivingStore(StatefulWrapper):
 
     def move(self, src: str, dst: str) -> Entry:
         """Records; of plain files as the store below moves them."""
-        with self._change() as change:
-            found = change.at(src)
-        if found is not None and found.is_dir:
-            refuse_reserved(dst)
-            self.packs.refresh(now=True)
-            with self._changing:
-                trees.move_directory(self._change, self.inner, self.index, src, dst)
-            return self.stat(dst)
         return self._relocated(src, dst, keep=False)
 
     def _relocated(self, src: str, dst: str, *, keep: bool) -> Entry:
         refuse_reserved(dst)
         with self._changing:
             with self._change() as change:
-                found = change.file(src)
-                if found.record is not None:
-                    trees.relocate(change, found, src, dst, keep=keep)
+                found = change.at(src)
+                directory = not keep and found is not None and found.is_dir
+                if not directory:
+                    found = change.file(src)
+                    if found.record is not None:
+                        trees.relocate(change, found, src, dst, keep=keep)
+            if directory:
+                trees.move_directory(self._change, self.inner, self.index, src, dst)
+                return self.stat(dst)
+            assert found is not None
             if found.record is not None:
                 return change.entry(dst)
             assert found.plain is not None

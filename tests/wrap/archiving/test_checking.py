@@ -52,6 +52,7 @@ def test_an_object_that_was_cut_removed_or_changed(machine, below):
     put(store, large=b"small")
     store.write("large", BytesSource(b"l" * 20_000))
     [path] = [entry.path for entry in below.scan(names.DIRECTORY) if entry.path.endswith(".object")]
+    assert problems(store, download=True) == {}
     ops.write_bytes(below, path, b"l" * 19_999 + b"m")
     assert problems(store) == {}
     assert "is damaged" in problems(store, download=True)["large"]
