@@ -289,7 +289,7 @@ def test_two_machines_end_with_what_both_wrote():
     run_state_machine_as_test(
         TwoMachines,
         settings=settings(
-            max_examples=2_000 if FULL else 30, stateful_step_count=200 if FULL else 40,
+            max_examples=2_000 if FULL else 20, stateful_step_count=200 if FULL else 40,
             deadline=None, derandomize=True, print_blob=True, database=None,
             phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
         ),
