@@ -284,7 +284,7 @@ _cftool_spec() {
             arguments=(address)
             ;;
         'cache fsck')
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help)
+            flags=(--download --config -q --quiet -v --verbose --json --log-file --log-format --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             ;;

@@ -66,7 +66,7 @@ CACHE: dict[str, tuple[str, str, str]] = {
     "status": ("cmd_cache", "status", "Show what is cached and what is not uploaded."),
     "flush": ("cmd_cache", "flush", "Upload what is pending."),
     "clear": ("cmd_cache", "clear", "Drop what can be fetched again."),
-    "fsck": ("cmd_cache", "fsck", "Check cached files against the journal."),
+    "fsck": ("cmd_cache", "fsck", "Check cached files, and archives."),
     "compact": ("cmd_cache_compact", "compact", "Rewrite archives that are mostly dead."),
 }
 GROUPS = {"config": CONFIG, "trash": TRASH, "cache": CACHE}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from cftool.cli import cache_words, exits, formats, metadata_caches
+from cftool.cli import archives, cache_words, exits, formats, metadata_caches
 from cftool.cli.each import each
 from cftool.cli.session import Session
 from cftool.core.errors import CftoolError, ConfigError, NotFound
@@ -84,8 +84,16 @@ def clear(
     return _each(session, remote, drop, metadata=metadata_caches.clear)
 
 
-def fsck(session: Session, remote: Remote = None) -> int:
-    """Check the cache's files against its journal; exit 6 where something was wrong. Nothing damaged is deleted."""
+def fsck(
+    session: Session,
+    remote: Remote = None,
+    download: Annotated[bool, Option("--download", help="Of archives: read all, and compare hashes.")] = False,
+) -> int:
+    """Check cached files against the journal, and archives against their packs' manifests; exit 6 where one is wrong.
+
+    Nothing damaged is deleted. Of an archive (archive = true) each pack's manifest is read, and the bytes of each file
+    must be where it says; what is gone or damaged is named, and so is what the archive does not need.
+    """
 
     def check(directory: str) -> int:
         found = _checked(directory)
@@ -99,7 +107,9 @@ def fsck(session: Session, remote: Remote = None) -> int:
         session.messages.info(f"{name}: {formats.plural(len(found), 'problem')}")
         return exits.DIFFERENT if found else exits.DONE
 
-    return _each(session, remote, check)
+    having = archives.having(session, remote)
+    code = _each_written(session, remote, check, required=not having)
+    return exits.worst([code, each(session, having, lambda one: archives.check(session, one, download=download))])
 
 
 # ---- which caches

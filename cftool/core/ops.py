@@ -185,8 +185,8 @@ class StoreSource:
     local_path: str | None = None
 
     def __init__(self, store: Store, entry: Entry) -> None:
-        self._store = store
-        self._entry = entry
+        self.store = store
+        self.entry = entry
         self.size: int | None = entry.size
 
     def open(self) -> BinaryIO:
@@ -202,22 +202,22 @@ class StoreSource:
 
     def _download(self) -> Download:
         try:
-            return self._store.read(self._entry.path, if_version=self._entry.version)
+            return self.store.read(self.entry.path, if_version=self.entry.version)
         except (PreconditionFailed, NotFound) as error:
             raise self._changed() from error
 
     def check(self) -> None:
         """Compare with a stat of now."""
         try:
-            now = self._store.stat(self._entry.path)
+            now = self.store.stat(self.entry.path)
         except NotFound as error:
             raise self._changed() from error
-        then = self._entry
+        then = self.entry
         if (now.kind, now.size, now.version, now.modified_ns) != (then.kind, then.size, then.version, then.modified_ns):
             raise self._changed()
 
     def _changed(self) -> SourceChanged:
-        return SourceChanged("changed while it was read", op="read", path=self._entry.path, store=self._store.name)
+        return SourceChanged("changed while it was read", op="read", path=self.entry.path, store=self.store.name)
 
 
 class _Reader(io.RawIOBase):

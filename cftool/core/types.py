@@ -99,6 +99,7 @@ class Cap(enum.Flag):
     RANGES = enum.auto()  # read(start, end) costs what it returns
     LEFTOVERS = enum.auto()  # leftovers() and remove_leftover()
     LINK = enum.auto()  # link()
+    COPY_MANY = enum.auto()  # write_many() of `ops.StoreSource`s of this very store: as copy(), and all in one step
     RESUME = enum.auto()  # an interrupted upload or download of one file goes on in a later process
 
 

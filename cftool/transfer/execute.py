@@ -21,6 +21,7 @@ from typing import BinaryIO, Protocol, cast
 
 from cftool.core import paths
 from cftool.core.errors import Interrupted, PreconditionFailed, SourceChanged, StoreError
+from cftool.core.ops import StoreSource as OwnSource
 from cftool.core.provider import never
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry, Partial, ReadItem, Result, Source, Target, WriteItem
@@ -77,7 +78,7 @@ def choose(src: Side, dst: Side, options: Options, emit: Emit, cancelled: Callab
     """The executor for a pair of sides. `emit` hears of large files while they are under way."""
     have = dst.store.features
     if same_service(src, dst):
-        return ServerSide(src, dst, options)
+        return (Together if Cap.COPY_MANY in have.caps else ServerSide)(src, dst, options)
     if src.local_root is not None and Cap.WRITE_MANY in have.caps:
         return Upload(src, dst, options, emit)
     if dst.local_root is not None and Cap.READ_MANY in src.store.features.caps:
@@ -313,6 +314,35 @@ class ServerSide(_Threads):
         """One server-side copy; the entry comes back under its path at the destination."""
         made = self._store.copy(paths.join(self._from, action.src.path), paths.join(self._to, action.path))
         return made.at(action.path)
+
+
+class Together:
+    """The service copies from itself to itself, many in one step."""
+
+    reads = False
+
+    def __init__(self, src: Side, dst: Side, options: Options) -> None:
+        assert dst.base is not None
+        self._store = dst.base
+        self._from, self._to = src.base_path, dst.base_path
+        self._conditions = Conditions(dst.base, options)
+
+    def run(self, actions: Iterable[Action]) -> Iterator[Outcome]:
+        """As Executor says."""
+        for result in self._store.write_many(map(self._item, actions)):
+            action = cast("Action", result.tag)
+            made = None if result.entry is None else result.entry.at(action.path)
+            yield Outcome(action, made, result.error, result.error is None)
+
+    def _item(self, action: Action) -> WriteItem:
+        there = action.src.at(paths.join(self._from, action.src.path))
+        if_version, if_absent = self._conditions.of(action)
+        target = paths.join(self._to, action.path)
+        source = OwnSource(self._store, there)
+        return WriteItem(target, source, action.src.modified_ns, if_version, if_absent, action)
+
+    def close(self) -> None:
+        """Nothing to release."""
 
 
 class Pool(_Threads):

@@ -224,7 +224,9 @@ class Mover(Run):
         _lock_both(stack, self.around, self.options, {self.src.key, self.dst.key})
 
     def _choose(self) -> Executor:
-        if not self._shift:
+        if (
+            not self._shift or Cap.COPY_MANY in self.dst.store.features.caps
+        ):  # and what was copied goes together as well
             return super()._choose()
         threads = self.options.transfers or max(4, self.dst.store.features.connections)
         return Renaming(self._shift, super()._choose, threads=threads)

@@ -17,6 +17,7 @@ _CHANGING = (
     | Cap.IF_VERSION
     | Cap.IF_ABSENT
     | Cap.WRITE_MANY
+    | Cap.COPY_MANY
     | Cap.DELETE_MANY
     | Cap.DELETE_DIR
 )

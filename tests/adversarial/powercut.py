@@ -189,9 +189,20 @@ class _Tracer:
         if file is None:
             return
         if offset is None:
-            with open(f"/proc/{tid}/fdinfo/{ctypes.c_int(fd).value}") as info:
-                offset = int(info.readline().split()[1]) - len(data)  # where it stands after the write
+            offset = self._position(tid, fd) - len(data)  # where it stands after the write
         self._ops.append(Op("write", file, offset=offset, data=data))
+
+    @staticmethod
+    def _position(tid: int, fd: int) -> int:
+        with open(f"/proc/{tid}/fdinfo/{ctypes.c_int(fd).value}") as info:
+            return int(info.readline().split()[1])
+
+    def _copied(self, tid: int, fd: int, place: int, size: int) -> None:
+        """What the kernel copied by itself is read from where it is now; `place`: of the offset in memory, or 0."""
+        end = struct.unpack("q", self._bytes(tid, place, 8))[0] if place else self._position(tid, fd)
+        with open(self._fd(tid, fd), "rb") as file:
+            file.seek(end - size)
+            self._write(tid, fd, end - size, file.read(size))
 
     def _vector(self, tid: int, address: int, count: int, size: int) -> bytes:
         data = b""
@@ -252,6 +263,8 @@ _HANDLERS: dict[int, Callable[[_Tracer, int, list[int], int], None]] = {
     18: lambda t, tid, a, r: t._write(tid, a[0], a[3], t._bytes(tid, a[1], r)),
     20: lambda t, tid, a, r: t._write(tid, a[0], None, t._vector(tid, a[1], a[2], r)),
     296: lambda t, tid, a, r: t._write(tid, a[0], a[3], t._vector(tid, a[1], a[2], r)),
+    40: lambda t, tid, a, r: t._copied(tid, a[0], 0, r),
+    326: lambda t, tid, a, r: t._copied(tid, a[2], a[3], r),
     2: lambda t, tid, a, r: t._openat(tid, _AT_FDCWD, a[0], a[1], r),
     257: lambda t, tid, a, r: t._openat(tid, a[0], a[1], a[2], r),
     77: lambda t, tid, a, _r: t._truncate(tid, a[0], a[1]),
@@ -337,7 +350,7 @@ class Disk:
         for number, (path, data) in enumerate(self._before.items(), 1):
             names[os.path.dirname(path), os.path.basename(path)] = number
             contents[number] = bytearray(data)
-        folders = {os.path.dirname(path) for path in self._before}
+        folders = {str(parent) for path in self._before for parent in Path(path).parents if parent.name}
         for op in ops:
             _apply(op, contents, names, folders)
         for folder in folders:

@@ -135,7 +135,6 @@ for _name in ("write", "delete", "mkdir", "rmdir", "move", "copy", "set_modified
 # With an archive of small files; by the store that they stand over.
 ARCHIVES = {
     "metadata_over_archiving": lambda store: CheckStore(PrefixStore(cached(archived(store)), "ä")),
-    "archiving_below_a_view": lambda store: CheckStore(PrefixStore(archived(PrefixStore(store, "bucket/b")), "c")),
     "caching_over_archiving": lambda store: CheckStore(PrefixStore(Pending(archived(store)), "a/root")),
     "caching_over_metadata_over_archiving": lambda store: CheckStore(
         PrefixStore(Uploaded(cached(archived(store))), "a/root")

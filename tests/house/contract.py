@@ -53,7 +53,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "cache status": (),
     "cache flush": ("--timeout",),
     "cache clear": ("--force",),
-    "cache fsck": (),
+    "cache fsck": ("--download",),
     "cache compact": (),
     "config create": (),
     "config wizard": ("--no-browser",),

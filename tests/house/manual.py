@@ -25,6 +25,7 @@ CAPABILITIES = {
     Cap.IF_VERSION: "replaced only where unchanged",
     Cap.IF_ABSENT: "written only where absent",
     Cap.WRITE_MANY: "small files written in batches",
+    Cap.COPY_MANY: "many files copied in one step",
     Cap.READ_MANY: "small files read in batches",
     Cap.DELETE_MANY: "deletions in batches",
     Cap.DELETE_DIR: "directories deleted in one step",

@@ -264,6 +264,7 @@ SHOWN = {
     "config wizard --no-browser": "tests/cli/test_login.py::test_the_wizard_logs_in_without_a_browser",
     "trash empty --trash": "tests/cli/test_trash.py::test_a_directory_for_the_trash",
     "cache fsck": "tests/cli/test_cache.py::test_fsck_of_a_sound_cache",
+    "cache fsck --download": "tests/cli/test_cache_fsck.py::test_a_flipped_byte_is_found_where_all_is_read",
     "config create": "tests/cli/test_config.py::test_an_unknown_remote_is_named_with_the_nearest",
     "config wizard": "tests/cli/test_login.py::test_the_wizard_of_a_provider_without_login",
     "config list": "tests/cli/test_config.py::test_a_file_that_cannot_be_read_is_told",

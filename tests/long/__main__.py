@@ -38,6 +38,9 @@ HARNESSES = {
     "edits of others under the write-back cache": "tests/wrap/caching/test_others_model.py",
     "model of the archiving layer": "tests/wrap/archiving/test_model.py",
     "power cuts of the write-back cache": "tests/adversarial/test_cache_power_cuts.py",
+    "two machines on one archive": "tests/wrap/archiving/test_two_machines.py",
+    "kills of the archiving layer": "tests/wrap/archiving/test_kills.py",
+    "power cuts of the archiving layer": "tests/adversarial/test_archive_power_cuts.py",
 }
 WRITER = "kills of the local writer"
 PROOF = "table of commands and flags"

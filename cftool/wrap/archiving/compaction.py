@@ -19,7 +19,6 @@ from cftool.wrap.archiving.settings import ArchiveSettings
 
 _log = logging.getLogger("cftool.archive")
 _SMALL = 1 << 20  # bytes of a pack
-_MANY = 16  # small packs that may stay
 _ROUND = 256  # packs that one compaction takes up
 
 
@@ -97,7 +96,7 @@ class Compaction:
         live = self._index.live_bytes()
         dead = [pack for pack in packs if self._content(pack) and 2 * live.get(pack.name, 0) < self._content(pack)]
         small = [pack for pack in packs if pack.size < _SMALL]
-        chosen = {pack.name: pack for pack in (*dead, *(small if len(small) > _MANY else ()))}
+        chosen = {pack.name: pack for pack in (*dead, *(small if len(small) > self._settings.many else ()))}
         return sorted(chosen.values())[:_ROUND]
 
     @staticmethod

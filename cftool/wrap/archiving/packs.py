@@ -71,7 +71,7 @@ class Packs:
     def take_in(self, listing: Listing) -> None:
         """Make the index say what these packs say."""
         known = {pack.name for pack in self._index.packs()}
-        gone = [name for name in sorted(known - listing.packs.keys()) if self._is_gone(name)]
+        gone = [name for name in sorted(known - listing.packs.keys()) if self.is_gone(name)]
         fresh = [listing.packs[name] for name in sorted(listing.packs.keys() - known)]
         if len(fresh) < 2:
             for entry in fresh:
@@ -83,7 +83,7 @@ class Packs:
         if gone:  # at the end: what replaces them is known by now
             self._index.drop(gone)
 
-    def _is_gone(self, name: str) -> bool:
+    def is_gone(self, name: str) -> bool:
         """A listing may be behind; only a replaced pack may vanish without a second look."""
         if self._index.replaced(name):
             return True

@@ -29,21 +29,23 @@ from cftool.core.types import (
     WalkOrder,
     WriteItem,
 )
-from cftool.core.wrapper import StatefulWrapper
+from cftool.core.wrapper import StatefulWrapper, layers
 from cftool.wrap.archiving import looking, names, reading, trees
 from cftool.wrap.archiving.change import Change, Found
+from cftool.wrap.archiving.checking import Checked, Checking
 from cftool.wrap.archiving.compaction import Compacted, Compaction
 from cftool.wrap.archiving.index import Index
 from cftool.wrap.archiving.large import Large
 from cftool.wrap.archiving.manifest import Record
 from cftool.wrap.archiving.packs import Packs
+from cftool.wrap.archiving.plain import Plain
 from cftool.wrap.archiving.settings import ArchiveSettings
 from cftool.wrap.archiving.small import Small, take
 
 _HASHES = frozenset({"md5", "sha256"})
 _OWN = (
     Cap.WALK | Cap.COPY | Cap.MOVE | Cap.MOVE_DIR | Cap.IF_VERSION | Cap.IF_ABSENT | Cap.WRITE_MANY | Cap.READ_MANY
-    | Cap.DELETE_MANY | Cap.EMPTY_DIRS | Cap.RANGES
+    | Cap.DELETE_MANY | Cap.EMPTY_DIRS | Cap.RANGES | Cap.COPY_MANY
 )  # fmt: skip
 _INNER = Cap.SET_MODIFIED | Cap.USAGE | Cap.LEFTOVERS | Cap.RESUME
 _FEW = 4  # paths for which one stat each is cheaper than listings
@@ -75,6 +77,7 @@ class ArchivingStore(StatefulWrapper):
                 caps=_OWN | seen.caps & _INNER,
                 identity=f"{seen.identity}#archive",
                 hashes=seen.hashes | _HASHES,
+                remote=True,  # wherever the packs are: many together cost one of them, and listings carry hashes
                 time_precision_ns=seen.time_precision_ns or 1,
                 listed_time=seen.listed_time or seen.time_precision_ns is None,
                 names=NameRules(utf8=False),
@@ -194,7 +197,10 @@ class ArchivingStore(StatefulWrapper):
             return change.entry(path)
         return self._write_large(replace(item, source=small))
 
-    def _put(self, change: Change, item: WriteItem, small: Small) -> None:
+    def _put(self, change: Change, item: WriteItem, small: Small | Record) -> None:
+        if isinstance(small, Record):
+            trees.copy(change, item, small)
+            return
         replaced = change.require(item.path, if_version=item.if_version, if_absent=item.if_absent)
         modified = change.now_ns if item.modified_ns is None else item.modified_ns
         old = None if replaced is None else replaced.record
@@ -239,20 +245,20 @@ class ArchivingStore(StatefulWrapper):
         """Rounds of at most one pack, and the large files among them as the store below does many."""
         pulled = iter(items)
         while True:
-            small: list[tuple[WriteItem, Small]] = []
+            small: list[tuple[WriteItem, Small | Record]] = []
             large: list[WriteItem] = []
             size = 0
             ended = True
             for item in pulled:
                 try:
                     refuse_reserved(item.path)
-                    taken = take(item.path, item.source, self.settings.large)
+                    taken = self._own(item.source) or take(item.path, item.source, self.settings.large)
                 except StoreError as error:
                     yield Result(item.path, error=error, tag=item.tag)
                     continue
-                if isinstance(taken, Small):
+                if isinstance(taken, Small | Record):
                     small.append((item, taken))
-                    size += len(taken.data)
+                    size += len(taken.data) if isinstance(taken, Small) else 0
                 else:
                     large.append(replace(item, source=taken))
                 if (
@@ -269,7 +275,25 @@ class ArchivingStore(StatefulWrapper):
             if ended:
                 return
 
-    def _write_small(self, items: list[tuple[WriteItem, Small]]) -> Iterator[Result]:
+    def _own(self, source: Source) -> Record | None:
+        """The record of a file of ours that is to be copied: of the version that the caller saw."""
+        if not isinstance(source, ops.StoreSource) or self not in layers(source.store):
+            return None
+        node = self.index.node(source.entry.path)
+        record = None if node is None else node.record
+        return record if record is not None and record.version == source.entry.version else None
+
+    def _own_plain(self, source: Source) -> str | None:
+        """The path of a plain file that the store below can copy, and that is the version that the caller saw."""
+        if not isinstance(source, ops.StoreSource) or self not in layers(source.store):
+            return None
+        if Cap.COPY not in self.inner.features.caps:
+            return None
+        plain = Plain(self.inner, listing=False).at(source.entry.path)
+        same = plain is not None and (plain.version, plain.size) == (source.entry.version, source.entry.size)
+        return source.entry.path if same else None
+
+    def _write_small(self, items: list[tuple[WriteItem, Small | Record]]) -> Iterator[Result]:
         failed: list[Result] = []
         done: list[WriteItem] = []
         try:
@@ -294,6 +318,10 @@ class ArchivingStore(StatefulWrapper):
         direct: list[WriteItem] = []
         try:
             for item in items:
+                if (path := self._own_plain(item.source)) is not None:
+                    self._looked_at(item)
+                    yield Result(item.path, entry=self.copy(path, item.path), tag=item.tag)
+                    continue
                 if Cap.WRITE_MANY in self.inner.features.caps and self._large.by_name(item, self._looked_at(item)):
                     direct.append(item)
                     continue
@@ -360,23 +388,22 @@ class ArchivingStore(StatefulWrapper):
 
     def move(self, src: str, dst: str) -> Entry:
         """Records; of plain files as the store below moves them."""
-        with self._change() as change:
-            found = change.at(src)
-        if found is not None and found.is_dir:
-            refuse_reserved(dst)
-            self.packs.refresh(now=True)
-            with self._changing:
-                trees.move_directory(self._change, self.inner, self.index, src, dst)
-            return self.stat(dst)
         return self._relocated(src, dst, keep=False)
 
     def _relocated(self, src: str, dst: str, *, keep: bool) -> Entry:
         refuse_reserved(dst)
         with self._changing:
             with self._change() as change:
-                found = change.file(src)
-                if found.record is not None:
-                    trees.relocate(change, found, src, dst, keep=keep)
+                found = change.at(src)
+                directory = not keep and found is not None and found.is_dir
+                if not directory:
+                    found = change.file(src)
+                    if found.record is not None:
+                        trees.relocate(change, found, src, dst, keep=keep)
+            if directory:
+                trees.move_directory(self._change, self.inner, self.index, src, dst)
+                return self.stat(dst)
+            assert found is not None
             if found.record is not None:
                 return change.entry(dst)
             assert found.plain is not None
@@ -400,6 +427,10 @@ class ArchivingStore(StatefulWrapper):
         """Write packs anew that are mostly dead or small, and remove what was replaced a day ago (the grace)."""
         with self._changing:
             return Compaction(self.inner, self.index, self.packs, self.settings).run()
+
+    def check(self, *, download: bool = False) -> Checked:
+        """Whether all packs are whole and all files there; `download`: by reading everything. Changes nothing."""
+        return Checking(self.inner, self.index, self.packs, download=download).run()
 
     def usage(self) -> Usage:
         """Of the store below."""

@@ -7,9 +7,10 @@ from itertools import islice
 from cftool.core import ops, paths
 from cftool.core.errors import AlreadyExists, InvalidName, IsADirectory, NotADirectory, NotFound, StoreError
 from cftool.core.store import Store
-from cftool.core.types import Cap, Entry, Result
+from cftool.core.types import Cap, Entry, Result, WriteItem
 from cftool.wrap.archiving.change import Change, Found
 from cftool.wrap.archiving.index import Index, Node
+from cftool.wrap.archiving.manifest import Record
 
 _TOGETHER = 20_000  # records in one pack
 
@@ -70,6 +71,13 @@ def _remove_one(change: Change, inner: Store, entry: Entry) -> bool:
                 pass
             change.plain.gone(path)
     return bool(found.ids)
+
+
+def copy(change: Change, item: WriteItem, record: Record) -> None:
+    """A file of ours under another name: a record that names the same bytes."""
+    replaced = change.require(item.path, if_version=item.if_version, if_absent=item.if_absent)
+    modified = record.modified_ns if item.modified_ns is None else item.modified_ns
+    change.put(record._replace(path=item.path, modified_ns=modified), None, replaced)
 
 
 def relocate(change: Change, found: Found, src: str, dst: str, *, keep: bool) -> None:

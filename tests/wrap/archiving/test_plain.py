@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cftool.core import ops
-from cftool.core.errors import DirectoryNotEmpty, IsADirectory, NotFound, PreconditionFailed, StoreError
+from cftool.core.errors import AlreadyExists, DirectoryNotEmpty, IsADirectory, NotFound, PreconditionFailed, StoreError
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, Entry, Kind, NameRules, WriteItem
 from cftool.testing.faulty import Fault, FaultyStore
@@ -348,4 +348,70 @@ def test_looks_within_a_second_share_a_listing(below, cache_directory):
     now[0] += 1.5
     archive.stat("f")
     assert counting.calls["scan"] == before + 1
+    archive.close()
+
+
+# ---- sources that are files of the same archive
+
+
+def copied(archive, *pairs, **more):
+    items = [
+        WriteItem(dst, ops.StoreSource(archive, src if isinstance(src, Entry) else archive.stat(src)), **more)
+        for src, dst in pairs
+    ]
+    return {result.path: result.error for result in archive.write_many(items)}
+
+
+def test_files_of_ours_are_copied_together_and_without_their_bytes(below, cache_directory):
+    counting = FaultyStore(below, {})
+    archive = over(counting, cache_directory)
+    put(archive, "d/a", b"first", modified_ns=5)
+    put(archive, "d/b", b"second")
+    before = dict(counting.calls)
+    assert copied(archive, ("d/a", "e/a"), ("d/b", "e/b")) == {"e/a": None, "e/b": None}
+    assert counting.calls["write"] - before["write"] == 1
+    assert counting.calls["read"] == before.get("read", 0)
+    assert shown(archive, "e") == {"e/a": b"first", "e/b": b"second"}
+    assert archive.stat("e/a").modified_ns == 5
+    assert archive.stat("e/a").version == archive.stat("d/a").version
+    archive.close()
+
+
+def test_a_file_of_ours_that_is_another_version_now_is_not_copied(archive):
+    put(archive, "f", b"first")
+    seen = archive.stat("f")
+    put(archive, "f", b"second")
+    assert isinstance(copied(archive, (seen, "copy"))["copy"], StoreError)
+    assert not ops.exists(archive, "copy")
+
+
+def test_a_condition_on_what_a_copy_replaces_is_kept(archive, below):
+    put(archive, "f", b"ours")
+    put(archive, "large", b"large " * 10)
+    put(archive, "there", b"there")
+    for name in ("f", "large"):
+        assert isinstance(copied(archive, (name, "there"), if_absent=True)["there"], AlreadyExists)
+    assert ops.read_bytes(archive, "there") == b"there"
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_large_files_are_copied_by_the_store_below_where_it_can(cache_directory, copies):
+    class Below(MemoryStore):
+        reads = 0
+
+        @property
+        def features(self):
+            features = super().features
+            return features if copies else replace(features, caps=features.caps & ~Cap.COPY)
+
+        def read(self, path, **more):
+            self.reads += path == "large"
+            return super().read(path, **more)
+
+    below = Below()
+    archive = over(below, cache_directory)
+    put(archive, "large", b"large " * 10)
+    assert copied(archive, ("large", "copy")) == {"copy": None}
+    assert below.reads == (0 if copies else 1)
+    assert shown(archive) == {"copy": b"large " * 10, "large": b"large " * 10}
     archive.close()

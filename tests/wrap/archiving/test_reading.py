@@ -44,11 +44,10 @@ def put(store, **contents):
     assert [result.error for result in results if result.error] == []
 
 
-def test_a_version_that_is_known_is_found_where_it_lies_now(machine, space, monkeypatch):
-    one, two = machine("one", grace=-1.0), machine("two")
+def test_a_version_that_is_known_is_found_where_it_lies_now(machine, space):
+    one, two = machine("one", grace=-1.0, many=0), machine("two")
     put(one, f=b"content", g=b"other")
     version = two.stat("f").version
-    monkeypatch.setattr("cftool.wrap.archiving.compaction._MANY", 0)
     [old] = packs(space)
     one.compact()
     one.compact()
@@ -57,14 +56,13 @@ def test_a_version_that_is_known_is_found_where_it_lies_now(machine, space, monk
         assert download.read() == b"content"
 
 
-def test_a_version_that_is_known_and_gone_is_told(machine, space, monkeypatch):
-    one, two, three = machine("one", grace=-1.0), machine("two"), machine("three")
+def test_a_version_that_is_known_and_gone_is_told(machine):
+    one, two, three = machine("one", grace=-1.0, many=0), machine("two"), machine("three")
     put(one, f=b"content", g=b"other", h=b"more")
     versions = {name: two.stat(name).version for name in "fgh"}
     assert three.stat("f").version == versions["f"]
     one.delete("f")
     put(one, g=b"changed")
-    monkeypatch.setattr("cftool.wrap.archiving.compaction._MANY", 0)
     one.compact()
     one.compact()
     two.settings = two.packs._settings = ArchiveSettings(fresh=1e9)

@@ -8,29 +8,21 @@ what was shown.
 
 import os
 import random
-import signal
-import time
-import warnings
+from functools import partial
 
 import pytest
 
-from cftool.core import ops
 from cftool.core.sources import BytesSource
 from cftool.wrap.caching import CacheSettings, CachingStore
 from tests.sizes import FULL, SEED
-from tests.trees import content
 from tests.wrap.caching.owning import remote
+from tests.wrap.killing import one_kill, version_of, versions
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7200 if FULL else 300)]
 
 KILLS = 10_000 if FULL else 12
 NAMES = ("a", "d/b", "d/e/c", "edited")
 LONGEST = 0.15  # seconds until the kill
-
-
-def version_of(name, version):
-    size = 100 + 37 * version % 9_000
-    return version.to_bytes(8, "big") + content(f"{name}/{version}", size - 8)
 
 
 def write_for_ever(root, cache, first, acknowledge):
@@ -41,41 +33,7 @@ def write_for_ever(root, cache, first, acknowledge):
             store.write(name, BytesSource(version_of(name, version)))
         store.write("new", BytesSource(version_of("edited", version)))
         store.move("new", "edited")
-        os.write(acknowledge, b"%d\n" % version)
-
-
-def one_kill(root, cache, first, seconds):
-    """The last version that was acknowledged (0: none), and the last that was begun."""
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        try:
-            os.close(reading)
-            write_for_ever(root, cache, first, writing)
-        finally:
-            os._exit(1)
-    os.close(writing)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status)
-    with os.fdopen(reading, "rb") as pipe:
-        lines = pipe.read().split()
-    return int(lines[-1]) if lines else 0, first + len(lines)
-
-
-def versions(store):
-    """Of all files but what an editor had not renamed yet; each proven to be a whole one."""
-    found = {}
-    for entry in ops.walk_anyhow(store, ""):
-        if not entry.is_dir:
-            data = ops.read_bytes(store, entry.path)
-            found[entry.path] = int.from_bytes(data[:8], "big")
-            name = "edited" if entry.path == "new" else entry.path
-            assert data == version_of(name, found[entry.path]), entry
-    return found
+        acknowledge(version)
 
 
 def test_no_acknowledged_version_is_lost(cache_directory, record_property):
@@ -86,7 +44,7 @@ def test_no_acknowledged_version_is_lost(cache_directory, record_property):
     total = 0
     for _ in range(KILLS):
         first = begun + 1
-        now, begun = one_kill(root, cache, first, rng.uniform(0, LONGEST))
+        now, begun = one_kill(partial(write_for_ever, root, cache), first, rng.uniform(0, LONGEST))
         total += now != 0 and now - first + 1
         acknowledged = max(acknowledged, now)
         versions(remote(root))
