@@ -70,8 +70,8 @@ def mount(
     """Mount a remote at DIR: files are read and written in a local cache and uploaded in the background."""
     from cftool.mount import daemon
 
-    place = daemon.prepare(place)
     how = _stack_options(flags)  # what is wrong is told before anything is begun
+    place = daemon.prepare(place)
     if flags.foreground:
         return _serve(session, flags, how, address, place, None)
     serving, report = daemon.detach()

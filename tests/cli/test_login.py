@@ -228,11 +228,11 @@ def _paste(lab, monkeypatch, make):
 
 
 @pytest.mark.parametrize("shows_code", [True, False], ids=["code", "address"])
-def test_an_answer_is_pasted(run, remote, lab, monkeypatch, shows_code):
+def test_an_answer_is_pasted(run, remote, lab, browser, monkeypatch, shows_code):
     lab.change(shows_code=shows_code)
     _paste(lab, monkeypatch, lab.oauth.agree)
     run("config", "login", "work", "--no-browser")
-    assert lab.oauth.requests == {"authorization_code": 1}
+    assert (browser.opened, lab.oauth.requests) == ("", {"authorization_code": 1})
     run("config", "test", "work")
 
 

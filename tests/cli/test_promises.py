@@ -16,14 +16,16 @@ def test_check_reads_the_bytes_where_it_is_asked_to(run, here, fake_s3):
     "words",
     [
         ("cleanup", "--older-than", "soon", "lab:bucket"), ("cache", "flush", "--timeout", "soon", "lab:"),
-        ("mount", "--cache", "soon", "lab:bucket", "a"),
-        ("mount", "--metadata-cache", "soon", "lab:bucket", "a"), ("mount", "--cache-size", "huge", "lab:bucket", "a"),
-        ("mount", "--hard-cache-size-limit", "huge", "lab:bucket", "a"),
-        ("mount", "--drain", "soon", "lab:bucket", "a"), ("umount", "--timeout", "soon", "a"),
+        ("mount", "--cache", "soon", "lab:bucket", "a/f"),
+        ("mount", "--metadata-cache", "soon", "lab:bucket", "a/f"),
+        ("mount", "--cache-size", "huge", "lab:bucket", "a/f"),
+        ("mount", "--hard-cache-size-limit", "huge", "lab:bucket", "a/f"),
+        ("mount", "--drain", "soon", "lab:bucket", "a/f"), ("umount", "--timeout", "soon", "a"),
     ],
     ids=lambda words: " ".join(word for word in words if word.isalpha() or word.startswith("-"))
 )  # fmt: skip
 def test_a_value_that_is_none_is_refused_by_the_name_of_its_flag(run, here, fake_s3, words):
+    """Nothing is mounted at a file, whatever becomes of the flag."""
     tree(here / "a", f="content")
     flag = next(word for word in words if word.startswith("-"))
     assert flag in run(*words, code=2).err

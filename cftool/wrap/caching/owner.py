@@ -15,6 +15,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, cast
 
 from cftool.core.errors import CftoolError, TemporaryError
@@ -101,7 +102,7 @@ class _Handler(socketserver.StreamRequestHandler):
         while True:
             with store.lock:
                 seen = store.waiting.count
-            left = store.flush(path, timeout=min(_SLICE, max(0.0, deadline - time.monotonic())))
+            left = _flushed(store, path, max(0.0, deadline - time.monotonic()))
             with store.lock:
                 edited = any(store.being_edited(row) for row in left)
             # Something failed now, not only before somebody asked, or is in use, and nothing else goes on.
@@ -114,6 +115,24 @@ class _Handler(socketserver.StreamRequestHandler):
                 return
             yield {"left": len(left)}
             store.waiting.wait(min(_SLICE, deadline - time.monotonic()), seen)
+
+
+def _flushed(store: "CachingStore", path: str, seconds: float) -> list[Pending]:
+    """`flush` for a while, but who waits waits no longer than `seconds`: what a round has begun goes on without him."""
+    answer: Future[list[Pending]] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(store.flush(path, timeout=min(_SLICE, seconds)))
+        except BaseException as error:  # raised where it is waited for
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="cftool-flush", daemon=True).start()
+    try:
+        return answer.result(timeout=seconds or None)
+    except TimeoutError:
+        with store.lock:
+            return list(store.overlay.touching(path))
 
 
 def shown(row: Pending) -> dict[str, Any]:

@@ -65,6 +65,22 @@ def test_flush_ends_where_nothing_goes_on(store, owner, remote, cache_directory)
     assert [(row["path"], row["error_kind"]) for row in last["pending"]] == [("bad", "permission_denied")]
 
 
+def test_flush_ends_in_time_where_the_remote_does_not_answer(store, owner, remote, memory, cache_directory):
+    put(store, "slow", b"x")
+    real, go_on = remote.write, threading.Event()
+
+    def write(*args, **kwargs):
+        assert go_on.wait(60)
+        return real(*args, **kwargs)
+
+    remote.write = write
+    *_, last = asked(cache_directory, do="flush", path="", timeout=0.1)
+    assert [(row["path"], row["state"]) for row in last["pending"]] == [("slow", "uploading")]
+    go_on.set()
+    assert store.flush() == []
+    assert get(memory, "slow") == b"x"
+
+
 def test_requests_that_are_not_understood(store, owner, cache_directory):
     with pytest.raises(TemporaryError, match="not understood"):
         asked(cache_directory, do="dance")
@@ -83,6 +99,15 @@ def test_error_of_the_owner_reaches_who_asked(store, owner, cache_directory):
     store.clear = broken
     with pytest.raises(TemporaryError, match="broken x"):
         asked(cache_directory, do="clear", path="x")
+
+
+def test_error_of_a_flush_reaches_who_asked(store, owner, cache_directory):
+    def broken(path, *, timeout):
+        raise StoreError(f"broken after {timeout:.0f} s")
+
+    store.flush = broken
+    with pytest.raises(TemporaryError, match="broken after 2 s"):
+        asked(cache_directory, do="flush", path="", timeout=60.0)
 
 
 def test_owner_that_does_not_answer_is_told(cache_directory):
