@@ -37,6 +37,7 @@ WEBDAV_NOTE = (
     "A tree goes in one request with both (`rm -r`, `purge`): what is left is the start of the program. One by one,",
     "which is what a sync does, cftool asks before each lot whether they are still files.",
 )
+WORDS = "## What stands between\n"  # what was written by hand, and stays when the figures are new
 MOUNT_NOTE = (
     "Rates are of the program that uses the mount, CPU seconds (in brackets) of the process behind it; medians.",
     "rclone runs with `--vfs-cache-mode full --use-server-modtime --vfs-fast-fingerprint --dir-cache-time 1h",
@@ -92,7 +93,9 @@ def main() -> None:
 def _give(report: str, path: Path, options: argparse.Namespace) -> None:
     print(report)
     if options.write:
-        path.write_text(report)
+        old = path.read_text() if path.exists() else ""
+        at = old.find(WORDS)
+        path.write_text(report if at < 0 else f"{report}\n{old[at:]}")
 
 
 def _arguments() -> argparse.Namespace:
