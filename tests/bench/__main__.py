@@ -33,6 +33,7 @@ S3_NOTE = (
     "rclone runs with 32 transfers; `no hashes` adds `--s3-disable-checksum --ignore-checksum --s3-no-head`.",
     "cftool verifies all that it writes and reads.",
 )
+WORDS = "## What stands between\n"  # what was written by hand, and stays when the figures are new
 MOUNT_NOTE = (
     "Rates are of the program that uses the mount, CPU seconds (in brackets) of the process behind it; medians.",
     "rclone runs with `--vfs-cache-mode full --use-server-modtime --vfs-fast-fingerprint --dir-cache-time 1h",
@@ -97,7 +98,9 @@ def _say(text: str) -> None:
 def _give(report: str, path: Path, options: argparse.Namespace) -> None:
     print(report)
     if options.write:
-        path.write_text(report)
+        old = path.read_text() if path.exists() else ""
+        at = old.find(WORDS)
+        path.write_text(report if at < 0 else f"{report}\n{old[at:]}")
 
 
 def _arguments() -> argparse.Namespace:

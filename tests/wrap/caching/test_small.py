@@ -418,3 +418,36 @@ def test_cache_that_is_cleared_for_all_has_none(store, cache_directory):
     count, lost = care.cleared(cache, everything=True)
     assert (count, [row.path for row in lost], cache.journal.inline.sizes()) == (1, ["pending"], {})
     cache.close()
+
+
+def test_what_is_committed_again_takes_the_place_of_what_was(store):
+    draft = store.edit("f", create=True)
+    for data in (b"one", b"longer", b""):
+        draft.truncate(0)
+        draft.write(data, 0)
+        draft.commit()
+        assert (get(store, "f"), inline(store), store.journal.inline.total()) == (data, {"f": len(data)}, len(data))
+    draft.discard()
+    assert len(store.journal.sizes()) == 1
+
+
+def test_kernels_small_file_is_one_where_the_journal_is_full(store, monkeypatch):
+    monkeypatch.setattr(small, "MOST", 0)
+    draft = store.edit("f", create=True)
+    assert draft.lend(lambda fd: 7) == 7
+    os.pwrite(draft.fd, b"content", 0)
+    draft.close()
+    assert (get(store, "f"), inline(store), len(data_files(store))) == (b"content", {}, 1)
+    assert store.check() == []
+
+
+def test_draft_in_a_file_says_whether_it_has_to_ask(store):
+    draft = store.edit("f", create=True)
+    draft.write(b"x", LIMIT)
+    assert draft.has_room(LIMIT)
+    assert not draft.has_room(1 << 50)
+    draft.commit()
+    assert not draft.has_room(1)  # the journal has to hear of the next write
+    draft.write(b"y", 0)
+    assert draft.has_room(1)
+    draft.discard()

@@ -132,3 +132,8 @@ def test_interruption_within_a_change_is_passed_on(store):
         store.all_together([stopped])
     put(store, "file", b"new")
     assert get(store, "file") == b"new"
+
+
+def test_change_within_a_change_is_part_of_it(store):
+    assert store.together(lambda: store.together(lambda: store.localize(add=("d",)))) is None
+    assert store.journal.local() == ["d"]
