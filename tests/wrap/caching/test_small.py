@@ -197,12 +197,17 @@ def test_reader_without_files_in_memory_has_one_of_the_disk(store, monkeypatch):
 
 
 def test_content_that_is_replaced_before_it_is_sent_is_not_sent():
-    source = small.InlineSource(3, lambda: None)
-    with pytest.raises(SourceChanged, match="replaced"):
-        source.load()
-    with pytest.raises(SourceChanged, match="another size"):
-        small.InlineSource(3, lambda: b"1234").open()
-    assert small.InlineSource(3, lambda: b"123").open().read() == b"123"
+    gone = small.InlineSource(3, lambda: None, lambda: None)
+    other = small.InlineSource(3, lambda: b"1234", lambda: 4)
+    for call in (gone.load, gone.check):
+        with pytest.raises(SourceChanged, match="replaced"):
+            call()
+    for call in (other.open, other.check):
+        with pytest.raises(SourceChanged, match="another size"):
+            call()
+    same = small.InlineSource(3, lambda: b"123", lambda: 3)
+    same.check()
+    assert same.open().read() == b"123"
 
 
 def test_large_local_file_is_copied_by_the_system(store, tmp_path):
