@@ -1,6 +1,7 @@
 """What whole runs seldom meet: listings that fail in part, sides that change, disks and services that refuse."""
 
 import os
+import sqlite3
 import threading
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +13,7 @@ from cftool.core.errors import ConnectionFailed, Interrupted, NotFound, Permissi
 from cftool.core.types import Cap, Kind, Leftover
 from cftool.disk import writer
 from cftool.disk.root import Root
-from cftool.transfer import api, execute, verify
+from cftool.transfer import api, execute, state, verify
 from cftool.transfer.beside import Beside
 from cftool.transfer.cleanup import Unfinished, killed_runs
 from cftool.transfer.events import Deleted, Differs, Failed, Note, Scanned
@@ -371,3 +372,67 @@ def test_service_shows_what_it_makes_of_conditions_once_a_run(up, error):
         assert summary.stopped == "interrupted"
     else:
         assert (summary.copied, held(up.dst.store)) == (2, {"a": b"new one", "b": b"new two"})
+
+
+# ---- what a record of equality is not made of, and what a replacement leaves
+
+
+def test_files_that_nothing_would_know_again_are_not_recorded(tmp_path):
+    store = Fitted(remote=True)
+    store.listed = lambda entry: entry._replace(version=None, stored_ns=None)
+    bench = Bench(local(tmp_path / "src"), remote(store), str(tmp_path / "state"))
+    make(here(bench.src), {"f": b"1"}, T0)
+    put(store, "f", b"1", T0)
+    for _ in range(2):
+        assert bench.sync().compared_by == {"time": 1}
+
+
+def test_replacement_that_is_interrupted_keeps_the_old(across, monkeypatch):
+    make(here(across.src), {"x": b"new"})
+    make(here(across.dst), {"x/old": b"1"})
+    real = execute.choose
+
+    def choose(*arguments):
+        chosen = real(*arguments)
+
+        def stopped(actions):
+            list(actions)
+            raise Interrupted("the run is to end")
+            yield
+
+        chosen.run = stopped
+        return chosen
+
+    monkeypatch.setattr("cftool.transfer.run.choose", choose)
+    summary = across.sync()
+    assert (summary.stopped, summary.copied) == ("interrupted", 0)
+    assert tree(here(across.dst)) == {"x/old": b"1"}
+
+
+def test_removal_that_is_interrupted_by_the_service_is_no_failure(between):
+    put(between.dst.store, "d/a")
+
+    def stop(op, path):
+        if op == "delete":
+            raise Interrupted("the run is to end")
+
+    between.dst.store.before = stop
+    summary = api.remove_tree(between.dst, "d", Options(), between.around(), between.events.append)
+    assert (summary.stopped, summary.errors) == ("interrupted", {})
+
+
+def test_state_of_a_pair_that_cannot_be_begun_is_closed(tmp_path, monkeypatch):
+    closed = []
+    real = state.PairState._prepare
+
+    def broken(self, *arguments):
+        closed.append(self._db)
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(state.PairState, "_prepare", broken)
+    path = str(tmp_path / "pair.sqlite")
+    with pytest.raises(OSError, match="gone"):
+        state.PairState(path, identity="source", folding="")
+    with pytest.raises(sqlite3.ProgrammingError):
+        closed[0].execute("SELECT 1")
+    monkeypatch.setattr(state.PairState, "_prepare", real)
