@@ -337,19 +337,6 @@ def test_downloads_that_are_interrupted_leave_what_was_whole(many):
     assert len(tree(here(many.dst))) == 3
 
 
-def test_download_that_somebody_removes_at_once_has_failed(many, monkeypatch):
-    real = execute.local_entry
-
-    def entry(root, path):
-        if path == "b":
-            os.unlink(here(many.dst) / "b")
-        return real(root, path)
-
-    monkeypatch.setattr(execute, "local_entry", entry)
-    summary = many.sync()
-    assert (summary.copied, summary.errors) == (4, {"not_found": 1})
-
-
 @pytest.mark.parametrize("error", [None, ConnectionFailed("down"), Interrupted("the run is to end")])
 def test_service_shows_what_it_makes_of_conditions_once_a_run(up, error):
     asked = []
