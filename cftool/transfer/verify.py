@@ -93,7 +93,8 @@ class Check:
                     done.item()
                 elif done.error is not None:
                     self._error(done.item, done.error)
-                elif done.value is not None:
+                else:
+                    assert done.value is not None
                     self._found(done.item[0].path, *done.value)
             for scan in scans:
                 for problem in scan.problems:

@@ -251,3 +251,21 @@ def test_changes_and_usage_pass_through():
     store = CheckStore(MemoryStore())
     assert store.changes(None).paths == ()
     assert store.usage().used == 0
+
+
+def test_the_root_is_never_removed_as_a_whole():
+    memory = MemoryStore()
+    memory._features = replace(memory.features, caps=memory.features.caps | Cap.DELETE_DIR | Cap.LEFTOVERS)
+    seen = []
+    memory.delete_dir = seen.append
+    memory.probe = lambda path: Cap.RANGES
+    memory.link = lambda path, *, expires=None: f"https://{path}"
+    store = CheckStore(memory)
+    with pytest.raises(InvalidName, match="root"):
+        store.delete_dir("")
+    store.delete_dir("d")
+    assert (seen, store.probe("d")) == (["d"], Cap.RANGES)
+    with pytest.raises(Unsupported):
+        store.link("d")
+    memory._features = replace(memory.features, caps=memory.features.caps | Cap.LINK)
+    assert CheckStore(memory).link("d") == "https://d"

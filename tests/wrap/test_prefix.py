@@ -17,7 +17,7 @@ from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, ChangeSet, Entry, Kind, Leftover, NameRules, ReadItem, Result, WriteItem
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.testing.targets import MemoryTarget
-from cftool.wrap.prefix import PrefixStore
+from cftool.wrap.prefix import PrefixStore, _Target
 from cftool_providers.memory import MemoryStore
 
 
@@ -316,3 +316,54 @@ def test_close_closes_the_inner_store(memory, view):
     memory.close = lambda: closed.append(True)
     view.close()
     assert closed == [True]
+
+
+# ---- what whole stacks seldom ask of a view
+
+
+def test_a_whole_directory_goes_below_the_view_and_never_the_view_itself(memory, view):
+    asked = []
+    memory.delete_dir = asked.append
+    view.delete_dir("dir")
+    with pytest.raises(IsADirectory):
+        view.delete_dir("")
+    assert asked == ["a/b/dir"]
+
+
+def test_probe_and_leftovers_are_of_the_place_below(memory, view):
+    seen = []
+    memory.probe = lambda path: (seen.append(path), Cap.RANGES)[1]
+    memory.remove_leftover = seen.append
+    assert view.probe("x") is Cap.RANGES
+    view.remove_leftover(Leftover("x", "1"))
+    assert seen == ["a/b/x", Leftover("a/b/x", "1")]
+
+
+def test_a_target_in_parts_hears_of_the_view_alone():
+    heard = []
+
+    class Parts:
+        def __getattr__(self, name):
+            return lambda *arguments: heard.append((name, *arguments))
+
+    class Target:
+        def begin(self, entry):
+            heard.append(("begin", entry.path))
+            return Parts()
+
+    def out(path):
+        return path.removeprefix("a/b/")
+
+    partial = _Target(Target(), out).begin(Entry("a/b/f", Kind.FILE))
+    partial.missing(5)
+    partial.write_at(b"x", 1)
+    partial.writev_at([b"x"], 2)
+    partial.done(0, 3)
+    partial.read_at(4, 5)
+    partial.discard()
+    partial.close()
+    partial.commit(Entry("a/b/f", Kind.FILE))
+    assert heard == [
+        ("begin", "f"), ("missing", 5), ("write_at", b"x", 1), ("writev_at", [b"x"], 2), ("done", 0, 3),
+        ("read_at", 4, 5), ("discard",), ("close",), ("commit", Entry("f", Kind.FILE)),
+    ]  # fmt: skip

@@ -61,3 +61,9 @@ def test_reading_is_as_before():
     assert store.stat("dir/file") == entry
     assert [e.path for e in store.walk("")] == ["dir", "dir/file"]
     assert store.read("dir/file").read() == b"content"
+
+
+def test_nothing_is_found_out_by_writing():
+    inner = FaultyStore(MemoryStore(), {})
+    assert ReadOnlyStore(inner).probe("") is Cap.NONE
+    assert sum(inner.calls.values()) == 0

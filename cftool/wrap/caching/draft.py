@@ -240,7 +240,7 @@ class Draft:
         if self.path is None:
             return None
         content = self._content()
-        when = modified_ns or self.times()[1]
+        when = self.times()[1] if modified_ns is None else modified_ns
         row = self._current()
         if row is None:
             self._row = store.record_upload(self.path, content, when, self._base)

@@ -154,7 +154,10 @@ class Journal:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         if self._one:
             before, self._spoiled = self._spoiled, True  # until it is done
-            yield self._db
+            try:
+                yield self._db
+            except sqlite3.DatabaseError as error:
+                raise sqlite.store_error_of(error, self.path) from error
             self._spoiled = before
             return
         begin, commit, back = _INSIDE if self._inside else _ALONE
@@ -341,8 +344,6 @@ class Journal:
                     ),
                 )  # fmt: skip
                 number = int(cursor.lastrowid or 0)
-                if gone:  # who waited for the result of a row that another takes over waits for that one now
-                    db.executemany("UPDATE pending SET after = ? WHERE after = ?", [(number, old.seq) for old in gone])
                 added.append(row.numbered(number))
                 kept.add(row.content)
             if gone:

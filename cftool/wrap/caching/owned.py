@@ -226,21 +226,16 @@ class Owned(Looking):
         if local is not None:
             self.overlay.local.change(add=local.add, remove=local.remove)
         kept = {row.content for row in rows} if dropped else ()
-        successor = added[0].seq if added else None
         for old in dropped:
             self.overlay.drop(old)
             if old.content is not None and old.content not in kept:
                 self._unlink(old.content)
-            if successor is not None:
-                for other in self.overlay.followers(old.seq):
-                    self.overlay.replace(replace(other, after=successor))
         for row in added:
             self.overlay.add(row)
             if self.overlay.failed:
                 self._try_again(row)
         for seq in due_now:
-            if seq in self.overlay.rows:
-                self.overlay.replace(replace(self.overlay.rows[seq], due=0.0, next_try=0.0))
+            self.overlay.replace(replace(self.overlay.rows[seq], due=0.0, next_try=0.0))
         patient = len(added) == 1 and not dropped and not due_now and added[0].state is State.DIRTY
         self.waiting.wake(added[0].when if patient else None)
         return added

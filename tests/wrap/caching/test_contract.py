@@ -26,8 +26,12 @@ for _name in ("write", "delete", "mkdir", "rmdir", "move", "copy", "set_modified
     setattr(Eager, _name, _eager(_name))
 
 
-@pytest.mark.parametrize("kind", [CachingStore, Eager], ids=["pending", "uploaded"])
-@pytest.mark.parametrize("whole", [8 << 20, 1000], ids=["whole", "in parts"])
+# What is pending is here whole, whatever the size from which on content is fetched in parts.
+@pytest.mark.parametrize(
+    ("kind", "whole"),
+    [(CachingStore, 8 << 20), (Eager, 8 << 20), (Eager, 1000)],
+    ids=["pending", "uploaded", "uploaded, in parts"],
+)
 @pytest.mark.parametrize("memory", [MemoryStore, FlatMemory])
 class TestCachingStore(StoreContract):
     @pytest.fixture

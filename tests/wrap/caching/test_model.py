@@ -23,7 +23,7 @@ from tests.sizes import FULL
 from tests.wrap.caching.kit import Clock, FlatMemory, crashed
 from tests.wrap.caching.kit import settings as cache_settings
 
-PROGRAMS, STEPS = (500, 200) if FULL else (60, 50)  # for each of four stacks
+PROGRAMS, STEPS = (500, 200) if FULL else (40, 50)  # for each of four stacks
 LEFT_OUT = (
     "write_whose_answer_is_lost", "write_that_fails", "delete_whose_answer_is_lost", "write_many_whose_answer_is_lost",
     "listing_that_breaks", "scan_overlapped_by_a_change", "write_many", "delete_many", "read_many", "walk_is_the_model",

@@ -9,6 +9,8 @@ import random
 import shutil
 import tempfile
 
+import pytest
+
 from cftool.core import ops
 from cftool.core.errors import NotFound, StoreError
 from cftool.testing.faulty import Fault, FaultyStore
@@ -135,6 +137,7 @@ def run(seed):
         shutil.rmtree(folder)
 
 
+@pytest.mark.timeout(7200 if FULL else 300)
 def test_nothing_that_others_wrote_is_lost_unseen_and_nothing_of_ours(record_property):
     for number in range(PROGRAMS):
         run(f"{SEED} {number}")

@@ -8,6 +8,7 @@ import pytest
 
 from cftool.core.errors import IntegrityError, QuotaExceeded, SourceChanged, StoreError
 from cftool.wrap.caching import care, small
+from cftool.wrap.caching.files import FileSource
 from cftool.wrap.caching.journal import Journal
 from cftool.wrap.caching.visiting import VisitingStore
 from cftool_providers.memory import MemoryStore
@@ -136,6 +137,86 @@ def test_draft_that_is_dropped_leaves_what_was_committed(store):
     assert {entry.path: get(store, entry.path) for entry in store.scan("")} == {"f": b"one"}
 
 
+def test_draft_that_cannot_become_a_file_stays_what_it_was(store, monkeypatch):
+    draft = store.edit("f", create=True)
+    draft.write(b"small", 0)
+
+    def full(*_):
+        raise QuotaExceeded("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cftool.wrap.caching.draft.data_files.write_at", full)
+        with pytest.raises(QuotaExceeded):
+            draft.write(bytes(small.LARGEST), 5)
+    assert list(store.files.ids()) == []
+    draft.close()
+    assert get(store, "f") == b"small"
+
+
+@pytest.mark.parametrize("size", [10, small.LARGEST + 10])
+def test_draft_is_read_and_has_its_time_in_memory_as_in_a_file(store, size):
+    draft = store.edit("f", create=True)
+    draft.write(b"x" * size, 0)
+    buffer = bytearray(20)
+    assert draft.read_into(memoryview(buffer), size - 5) == 5
+    assert buffer[:5] == b"xxxxx"
+    draft.set_time(7_000_000_000)
+    assert draft.has_room(size)
+    draft.close()
+    assert (store.stat("f").modified_ns, store.stat("f").size) == (7_000_000_000, size)
+
+
+def test_time_of_the_beginning_of_the_epoch_is_a_time(store):
+    draft = store.edit("f", create=True)
+    draft.write(b"x", 0)
+    draft.close(0)
+    assert store.stat("f").modified_ns == 0
+
+
+def test_small_writes_have_room_until_they_would_have_to_ask(store):
+    draft = store.edit("f", create=True)
+    assert not draft.has_room(small.LARGEST + 1)
+    draft.write(b"x", 0)
+    assert draft.has_room(100)
+    assert store.has_small_room()
+    draft.discard()
+
+
+def test_reader_without_files_in_memory_has_one_of_the_disk(store, monkeypatch):
+    put(store, "f", b"content")
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    with store.open("f") as handle:
+        assert handle.read(99, 0) == b"content"
+
+    def none_left(**_):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", none_left)
+    with pytest.raises(StoreError, match="too many"):
+        store.open("f")
+
+
+def test_content_that_is_replaced_before_it_is_sent_is_not_sent():
+    gone = small.InlineSource(3, lambda: None, lambda: None)
+    other = small.InlineSource(3, lambda: b"1234", lambda: 4)
+    for call in (gone.load, gone.check):
+        with pytest.raises(SourceChanged, match="replaced"):
+            call()
+    for call in (other.open, other.check):
+        with pytest.raises(SourceChanged, match="another size"):
+            call()
+    same = small.InlineSource(3, lambda: b"123", lambda: 3)
+    same.check()
+    assert same.open().read() == b"123"
+
+
+def test_large_local_file_is_copied_by_the_system(store, tmp_path):
+    path = tmp_path / "local"
+    path.write_bytes(b"x" * (small.LARGEST + 1))
+    store.write("f", FileSource(str(path), small.LARGEST + 1))
+    assert get(store, "f") == path.read_bytes()
+
+
 def test_reader_keeps_what_it_opened(store):
     put(store, "f", b"old")
     with store.open("f") as handle:
@@ -210,6 +291,23 @@ def test_clean_content_goes_where_the_journal_holds_much(memory, cache_directory
     assert sorted(inline(store)) == ["a", "d"]
     assert get(store, "b") == b"1234567890"
     assert store.check() == []
+    store.close()
+
+
+def test_clean_content_that_is_open_stays_and_what_is_pending_always_does(memory, cache_directory, monkeypatch):
+    store = cached(memory, cache_directory)
+    monkeypatch.setattr(small, "FULL", 25)
+    monkeypatch.setattr(small, "ENOUGH", 0)
+    for name in "ab":
+        put(store, name, b"1234567890")
+    assert store.flush() == []
+    put(store, "c", b"1234567890")
+    put(store, "pending", b"1")
+    with store.open("a"):
+        assert store.flush("c") == []
+    assert "pending" in inline(store)
+    assert "b" not in inline(store)
+    assert get(store, "a") == b"1234567890"
     store.close()
 
 

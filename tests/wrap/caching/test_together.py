@@ -137,3 +137,28 @@ def test_interruption_within_a_change_is_passed_on(store):
 def test_change_within_a_change_is_part_of_it(store):
     assert store.together(lambda: store.together(lambda: store.localize(add=("d",)))) is None
     assert store.journal.local() == ["d"]
+
+
+def test_change_that_the_journal_does_not_take_is_told_alone_and_with_others(store):
+    put(store, "file", b"old")
+    real = store.journal._db
+
+    class Refusing:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def execute(self, text, *args):
+            if text.startswith("INSERT INTO pending"):
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+                raise error
+            return real.execute(text, *args)
+
+    store.journal._db = Refusing()
+    with pytest.raises(StoreError):
+        put(store, "file", b"new content")
+    assert [type(error) for error in at_once(store, [lambda: put(store, "other", b"x")] * 3)] != [type(None)] * 3
+    store.journal._db = real
+    assert get(store, "file") == b"old"
+    assert [entry.path for entry in store.scan("")] == ["file"]
+    assert store.flush() == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cftool.core.types import Entry, Kind
-from cftool.wrap.metadata import place, rows
+from cftool.wrap.metadata import care, place, rows
 from cftool.wrap.metadata.database import Database
 from cftool.wrap.metadata.store import MetadataCachingStore
 from tests.wrap.metadata.kit import missing, names, put
@@ -392,3 +392,25 @@ def test_a_database_that_says_nonsense_is_not_believed(world, statement):
         assert store.stat("dir/b") == world.memory.stat("dir/b")
         assert missing(store, "dir/x")
         assert store.look("top") == world.memory.stat("top")
+
+
+def test_what_is_found_wrong_is_given_up_for_everybody(world):
+    store = world.open()
+    names(store)
+    store._cache.database.drop(rows.Damaged("a row is none"))
+    assert len(files(world, "dropped")) == 1
+    assert names(store) == ["dir", "top"]
+
+
+def test_disk_gets_back_what_was_forgotten(world):
+    for number in range(3000):
+        world.behind(f"many/{number:04}")
+    names(world.open(), "many")
+    before = care.measured(world.directory)
+    assert (before.entries, care.cleared(world.directory)) == (3000, before)
+    after = care.measured(world.directory)
+    assert (after.entries, after.listings, after.bytes < before.bytes / 2) == (0, 0, True)
+    world.asked()
+    assert len(names(world.open(), "many")) == 3000
+    assert world.asked()["list"] == 1
+    assert care.measured(str(world.directory) + "/nowhere") == care.Size()
