@@ -113,7 +113,7 @@ def mounted(place: str) -> str | None:
 def stale(place: str) -> bool:
     """Whether a mount is there whose process is gone: every call on it fails with ENOTCONN."""
     try:
-        os.stat(os.path.join(place, ".cftool"))  # the kernel may remember the directory itself for long
+        os.getxattr(place, "user.alive")  # no cache of the kernel answers that, and no remote is asked
     except OSError as error:
         return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}
     return False

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,7 @@ class Account:
     files: Callable[[], dict[str, bytes]]
     gate: Gate = field(default_factory=Gate)
     full: bool = False
+    asked: Counter[str] = field(default_factory=Counter)  # requests
 
     def answering(self, handle: Handler, refusal: FakeResponse) -> Handler:
         """What takes nothing more while it is full."""
@@ -76,6 +78,7 @@ def s3() -> Iterator[Account]:
     fake = FakeS3()
     objects = fake.make("top", ["work/"], b"")
     account = Account({}, "lab:top/work", lambda: _below({key: stored.data for key, stored in objects.items()}))
+    account.asked = fake.ops
     refusal = fake.error(507, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.")
     with FakeServer(account.answering(fake.handle, refusal), early=account.gate.early) as server:
         account.env = {
@@ -92,6 +95,7 @@ def webdav() -> Iterator[Account]:
     fake = FakeWebDav(Habits())
     fake.mkdir("work")
     account = Account({}, "lab:work", lambda: _below(fake.files()))
+    account.asked = fake.requests
     with FakeServer(account.answering(fake.handle, FakeResponse(507)), early=account.gate.early) as server:
         account.env = {"CFTOOL_LAB_TYPE": "webdav", "CFTOOL_LAB_URL": server.url + fake.habits.base}
         yield account

@@ -40,4 +40,6 @@ def test_a_file_keeps_its_own_time_whatever_becomes_of_it_here(tmp_path):
             assert shown(place) == expected
             assert mount.command("cache", "clear").returncode == 0
             assert shown(place) == expected
+            asked = account.asked.total()
             mount.umount()
+            assert account.asked.total() == asked  # a remote that is away cannot hold it up
