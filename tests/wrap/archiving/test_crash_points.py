@@ -92,6 +92,7 @@ def deaths(world, prepare, action, *allowed):
             if lost:  # and it goes on
                 ops.write_bytes(store, "later", NEW)
                 seen.append({path: data for path, data in tree(store).items() if path != "later"})
+                assert count % 4 or store.check(download=True).found == (), death
             store.close()
         assert seen[0] == seen[1] == seen[2], death
         assert seen[0] in (allowed[-1:] if world.acknowledged else allowed), death
