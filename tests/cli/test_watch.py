@@ -29,7 +29,8 @@ def test_a_change_is_synced_and_ctrl_c_ends_it_with_a_summary(tmp_path):
         for line in process.stdout:
             if line.startswith(b"copy f"):
                 break
-        (source / "later").write_text("2")
+        (tmp_path / "later").write_text("2")
+        (tmp_path / "later").rename(source / "later")  # whole at once: half of it would be a file that changes
         for line in process.stdout:
             if line.startswith(b"copy later"):
                 break
