@@ -195,13 +195,15 @@ class OpenFile:
                 self._size = max(self._size, offset + length)
             self._dirty = True
 
-    def set_time(self, modified_ns: int) -> None:
-        """The file's time, to be published with the draft."""
+    def set_time(self, modified_ns: int) -> bool:
+        """The file's time, to be published with the draft; False where there is none, or none any more."""
         with self.lock:
-            assert self.draft is not None
+            if self.draft is None:
+                return False
             self.draft.set_time(modified_ns)
             self._dirty = True
             self.explicit_time = True
+            return True
 
     def _drafted(self, path: str) -> "Draft":
         if self.draft is None:
