@@ -7,7 +7,7 @@ that a service manager's stop cleans up too. Handlers are restored on the way ou
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -58,8 +58,17 @@ class Interrupts:
         del number, frame
         self._count += 1
         if self._count > 1:
-            self._leave()
+            try:
+                self._leave()
+            except RuntimeError:  # the signal came in the middle of writing to the same stream: past it, then
+                if os.isatty(2):
+                    os.write(2, b"\x1b[?25h")
             os._exit(130)  # no cleanup on purpose: the second one means now. What is left over, the next run removes
         if not self._polling:
             raise KeyboardInterrupt
-        self._announce("stopping: what is under way is given up (again to stop at once)")
+        text = "stopping: what is under way is given up (again to stop at once)"
+        try:
+            self._announce(text)
+        except RuntimeError:  # as above
+            with suppress(OSError):
+                os.write(2, f"{text}\n".encode())

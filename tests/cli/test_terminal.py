@@ -96,7 +96,7 @@ def test_the_first_ctrl_c_ends_a_copy_in_order_and_leaves_nothing_half_done(big)
 
 def test_the_second_ctrl_c_ends_it_at_once(big):
     terminal = Terminal("cp", "-r", "big", "out", "--bwlimit", "1M")
-    terminal.until("\x1b[?25l")
+    terminal.until("file.bin")
     os.kill(terminal.process.pid, signal.SIGSTOP)  # so that it meets both at once, however quick the first one is
     terminal.type("\x03")
     os.kill(terminal.process.pid, signal.SIGCONT)

@@ -36,6 +36,6 @@ def test_a_change_is_synced_and_ctrl_c_ends_it_with_a_summary(tmp_path):
                 break
         os.kill(process.pid, signal.SIGINT)
         rest = process.stdout.read()
-        assert process.wait(30) == 130
+        assert process.wait(30) == 130, rest
     assert b"copied 2 files" in rest
     assert (tmp_path / "dst" / "later").read_text() == "2"
