@@ -93,7 +93,7 @@ class Cftool:
                 timeout=PATIENCE,
                 check=False,
             )
-            done = _done(command, finished.returncode, finished.stdout, finished.stderr)
+            done = _done(command[1:], finished.returncode, finished.stdout, finished.stderr)
         assert "Traceback" not in done.err, done
         assert code is None or done.code == code, done
         return done
@@ -115,8 +115,8 @@ class Cftool:
             kill(process)
 
 
-def _done(command: Sequence[str], code: int, out: bytes, err: bytes) -> Done:
-    return Done(tuple(command[1:]), code, out, err.decode(errors="replace"))
+def _done(args: Sequence[str], code: int, out: bytes, err: bytes) -> Done:
+    return Done(tuple(args), code, out, err.decode(errors="replace"))
 
 
 _forking = warm.Warm()
@@ -132,7 +132,7 @@ def _warm(command: Sequence[str], environment: Mapping[str, str], stdin: bytes |
         code = _forking.run(command, environment, [end.fileno() for end in (source, out, err)], PATIENCE)
         for end in (out, err):
             end.seek(0)
-        return _done(command, code, out.read(), err.read())
+        return _done(command[1:], code, out.read(), err.read())
 
 
 def _memory(content: bytes = b"") -> BinaryIO:
@@ -158,6 +158,6 @@ def peer(name: str, *args: object, env: Mapping[str, str], code: int | None = 0)
     finished = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, env={**kept, **env}, timeout=PATIENCE, check=False
     )
-    done = Done((name, *map(str, args)), finished.returncode, finished.stdout, finished.stderr.decode(errors="replace"))
+    done = _done([name, *command[1:]], finished.returncode, finished.stdout, finished.stderr)
     assert code is None or done.code == code, done
     return done

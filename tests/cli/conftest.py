@@ -90,6 +90,15 @@ def tree(root: Path, **files: str) -> Path:
     return root
 
 
+def packed_config(here: Path) -> Path:
+    """A configuration with the remote `packed`: an archive in the directory `remote`, which is made."""
+    config = here / "config.toml"
+    config.write_text(f'[remotes.packed]\ntype = "local"\nroot = "{here}/remote"\nstack.archive = true\n')
+    config.chmod(0o600)
+    (here / "remote").mkdir()
+    return config
+
+
 @dataclass(frozen=True)
 class Place:
     """A directory somewhere, past the command: `at` gives addresses, `put` and `get` see its content."""

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.cli.conftest import tree
+from tests.cli.conftest import packed_config, tree
 
 SOME = 60
 LARGE = "x" * (1 << 20) + "more"
@@ -13,10 +13,7 @@ LARGE = "x" * (1 << 20) + "more"
 @pytest.fixture
 def packed(run, here):
     """The remote `packed` with a tree of files, and a count of packs and of bytes in them that a command made."""
-    config = here / "config.toml"
-    config.write_text(f'[remotes.packed]\ntype = "local"\nroot = "{here}/remote"\nstack.archive = true\n')
-    config.chmod(0o600)
-    (here / "remote").mkdir()
+    config = packed_config(here)
     tree(here / "a", **{f"d{n % 3}__f{n}": f"content {n} " * 100 for n in range(SOME)}, large=LARGE)
 
     def packs():

@@ -2,16 +2,13 @@
 
 import pytest
 
-from tests.cli.conftest import tree
+from tests.cli.conftest import packed_config, tree
 
 
 @pytest.fixture
 def packed(run, here):
     """The remote `packed`, whose archive is mostly dead."""
-    config = here / "config.toml"
-    config.write_text(f'[remotes.packed]\ntype = "local"\nroot = "{here}/remote"\nstack.archive = true\n')
-    config.chmod(0o600)
-    (here / "remote").mkdir()
+    config = packed_config(here)
     tree(here / "a", **{f"f{number}": "x" * 5_000 for number in range(20)})
 
     def call(*words, **more):

@@ -4,16 +4,13 @@ import os
 
 import pytest
 
-from tests.cli.conftest import tree
+from tests.cli.conftest import packed_config, tree
 
 
 @pytest.fixture
 def packed(run, here):
     """The remote `packed`, with one pack of three files."""
-    config = here / "config.toml"
-    config.write_text(f'[remotes.packed]\ntype = "local"\nroot = "{here}/remote"\nstack.archive = true\n')
-    config.chmod(0o600)
-    (here / "remote").mkdir()
+    config = packed_config(here)
     tree(here / "a", one="first " * 100, two="second " * 100, three="third " * 100)
 
     def call(*words, **more):

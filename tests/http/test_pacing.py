@@ -13,11 +13,14 @@ def clock():
     return FakeClock()
 
 
-def rounds(pacer, clock, rate, count):
-    """`count` windows of a second in which `rate(limit)` answers come, the limit always in use."""
+def rounds(pacer, clock, rate, count, seconds=1.0):
+    """`count` windows in which `rate(limit)` answers come, the limit always in use; the limit after each."""
+    limits = []
     for _ in range(count):
-        clock.advance(1.0)
+        clock.advance(seconds)
         pacer.succeeded(rate(pacer.limit), saturated=True)
+        limits.append(pacer.limit)
+    return limits
 
 
 def test_it_rises_while_the_throughput_rises_and_stops_at_the_ceiling(clock):
@@ -29,28 +32,20 @@ def test_it_rises_while_the_throughput_rises_and_stops_at_the_ceiling(clock):
 def test_at_first_it_doubles_from_round_to_round(clock):
     """At 100 ms a round of 16 takes 100 ms: within a second the limit is eight times as high."""
     pacer = Pacer(16, 128, clock)
-    for _ in range(9):
-        clock.advance(0.1)
-        pacer.succeeded(pacer.limit, saturated=True)
+    rounds(pacer, clock, lambda limit: limit, 9, seconds=0.1)
     assert pacer.limit == 128
 
 
 def test_doubling_ends_with_the_first_that_does_not_pay(clock):
     pacer = Pacer(64, 1024, clock)
-    limits = []
-    for _ in range(12):
-        clock.advance(0.1)
-        pacer.succeeded(min(pacer.limit, 150), saturated=True)
-        limits.append(pacer.limit)
+    limits = rounds(pacer, clock, lambda limit: min(limit, 150), 12, seconds=0.1)
     assert max(limits) == 256
     assert limits[-1] == 128
 
 
 def test_a_round_without_an_answer_in_time_is_no_round(clock):
     pacer = Pacer(64, 128, clock)
-    for _ in range(20):
-        clock.advance(0.001)
-        pacer.succeeded(3, saturated=True)
+    rounds(pacer, clock, lambda limit: 3, 20, seconds=0.001)
     assert pacer.limit == 64
 
 
@@ -59,9 +54,7 @@ def test_a_refusal_ends_the_doubling(clock):
     clock.advance(1)
     pacer.slow_down(clock())
     pacer.limit = 64
-    for _ in range(9):
-        clock.advance(0.1)
-        pacer.succeeded(pacer.limit, saturated=True)
+    rounds(pacer, clock, lambda limit: limit, 9, seconds=0.1)
     assert pacer.limit == 64
 
 
@@ -69,10 +62,7 @@ def test_it_goes_back_and_rests_where_more_does_not_help(clock):
     pacer = Pacer(64, 128, clock)
     rounds(pacer, clock, lambda limit: 1000, 4)
     assert pacer.limit == 64
-    limits = []
-    for _ in range(60):
-        rounds(pacer, clock, lambda limit: 1000, 1)
-        limits.append(pacer.limit)
+    limits = rounds(pacer, clock, lambda limit: 1000, 60)
     assert max(limits) == 72
     assert limits.count(72) <= 4
     assert pacer.limit in {64, 72}

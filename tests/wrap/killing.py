@@ -6,6 +6,7 @@ import time
 import warnings
 
 from cftool.core import ops
+from cftool.core.sources import BytesSource
 from tests.trees import content
 
 
@@ -13,6 +14,14 @@ def version_of(name, version):
     """The content of one version: whole, or recognisably not."""
     size = 100 + 37 * version % 9_000
     return version.to_bytes(8, "big") + content(f"{name}/{version}", size - 8)
+
+
+def write_version(store, names, version):
+    """One version of each of these, and of `edited` as editors write: a new file that gets its name by a rename."""
+    for name in names:
+        store.write(name, BytesSource(version_of(name, version)))
+    store.write("new", BytesSource(version_of("edited", version)))
+    store.move("new", "edited")
 
 
 def one_kill(write, first, seconds):

@@ -19,7 +19,7 @@ from cftool.wrap.archiving import ArchiveSettings, ArchivingStore
 from cftool.wrap.caching import CacheSettings, CachingStore
 from tests.sizes import FULL, SEED
 from tests.wrap.caching.owning import remote
-from tests.wrap.killing import one_kill, version_of, versions
+from tests.wrap.killing import one_kill, version_of, versions, write_version
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7200 if FULL else 300)]
 
@@ -42,8 +42,7 @@ def write_for_ever(root, state, first, acknowledge):
         store.write("a", BytesSource(version_of("a", version)))
         batch = [WriteItem(name, BytesSource(version_of(name, version))) for name in BATCH]
         assert [result.error for result in store.write_many(batch) if result.error] == []
-        store.write("new", BytesSource(version_of("edited", version)))
-        store.move("new", "edited")
+        write_version(store, (), version)
         acknowledge(version)
         if version % 3 == 0:
             store.compact()
@@ -54,10 +53,7 @@ def write_through_the_cache(root, state, first, acknowledge):
     store = cached(root, state, HOURS * first, delay=0.01)
     store.start()
     for version in range(first, 1 << 40):
-        for name in NAMES[:-1]:
-            store.write(name, BytesSource(version_of(name, version)))
-        store.write("new", BytesSource(version_of("edited", version)))
-        store.move("new", "edited")
+        write_version(store, NAMES[:-1], version)
         acknowledge(version)
 
 

@@ -12,11 +12,10 @@ from functools import partial
 
 import pytest
 
-from cftool.core.sources import BytesSource
 from cftool.wrap.caching import CacheSettings, CachingStore
 from tests.sizes import FULL, SEED
 from tests.wrap.caching.owning import remote
-from tests.wrap.killing import one_kill, version_of, versions
+from tests.wrap.killing import one_kill, versions, write_version
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(7200 if FULL else 300)]
 
@@ -29,10 +28,7 @@ def write_for_ever(root, cache, first, acknowledge):
     store = CachingStore(remote(root), cache, CacheSettings(delay=0.01, host="here"))
     store.start()
     for version in range(first, 1 << 40):
-        for name in NAMES[:-1]:
-            store.write(name, BytesSource(version_of(name, version)))
-        store.write("new", BytesSource(version_of("edited", version)))
-        store.move("new", "edited")
+        write_version(store, NAMES[:-1], version)
         acknowledge(version)
 
 
