@@ -69,22 +69,28 @@ def test_changes_of_one_batch_share_a_transaction_and_fail_alone(store):
     assert [item.error is None for item in batch] == [True, False, True]
 
 
+class Refusing:
+    """A database that fails every statement that begins so."""
+
+    def __init__(self, real, statement, message, code):
+        self._real, self._statement, self._message, self._code = real, statement, message, code
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def execute(self, text, *args):
+        if text.startswith(self._statement):
+            error = sqlite3.OperationalError(self._message)
+            error.sqlite_errorcode = self._code
+            raise error
+        return self._real.execute(text, *args)
+
+
 def test_failed_commit_is_told_and_nothing_is_shown_of_it(store):
     put(store, "file", b"old")
     real = store.journal._db
 
-    class Full:
-        def __getattr__(self, name):
-            return getattr(real, name)
-
-        def execute(self, text, *args):
-            if text == "COMMIT":
-                error = sqlite3.OperationalError("database or disk is full")
-                error.sqlite_errorcode = sqlite3.SQLITE_FULL
-                raise error
-            return real.execute(text, *args)
-
-    store.journal._db = Full()
+    store.journal._db = Refusing(real, "COMMIT", "database or disk is full", sqlite3.SQLITE_FULL)
     with pytest.raises(StoreError):
         put(store, "file", b"new content")
     store.journal._db = real
@@ -143,18 +149,7 @@ def test_change_that_the_journal_does_not_take_is_told_alone_and_with_others(sto
     put(store, "file", b"old")
     real = store.journal._db
 
-    class Refusing:
-        def __getattr__(self, name):
-            return getattr(real, name)
-
-        def execute(self, text, *args):
-            if text.startswith("INSERT INTO pending"):
-                error = sqlite3.OperationalError("disk I/O error")
-                error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-                raise error
-            return real.execute(text, *args)
-
-    store.journal._db = Refusing()
+    store.journal._db = Refusing(real, "INSERT INTO pending", "disk I/O error", sqlite3.SQLITE_IOERR)
     with pytest.raises(StoreError):
         put(store, "file", b"new content")
     assert [type(error) for error in at_once(store, [lambda: put(store, "other", b"x")] * 3)] != [type(None)] * 3
