@@ -4,13 +4,16 @@ A row there is the last run of one harness, with its date, command and machine: 
 """
 
 import argparse
+import contextlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,9 +109,10 @@ def _proof() -> Outcome:
 
 def _pytest(name: str, path: str, seed: int) -> Outcome:
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="cftool-long-") as folder:
+    with _scratch() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", path, f"--junit-xml={report}", "-o", "junit_family=xunit1"]
+        command.append(f"--basetemp={folder}/tests")
         env = {**os.environ, "TEST_SIZE": "full", "TEST_SEED": str(seed)}
         done = subprocess.run([*command, "-p", "no:xdist"], cwd=ROOT, env=env, stdout=sys.stderr, check=False)
         suite = ET.parse(report).getroot().find("testsuite")
@@ -121,6 +125,17 @@ def _pytest(name: str, path: str, seed: int) -> Outcome:
     counts = [f"{tests} tests", f"{failed} failed", *([f"{skipped} skipped"] if skipped else [])]
     counts += [f"{value:,} {key}" for key, value in totals.items()]
     return Outcome(name, done.returncode == 0 and not skipped, ", ".join(counts), time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    """A new directory where `make test` has its own: in memory where there is plenty."""
+    made = subprocess.run(["bash", "tests/house/scratch.sh"], cwd=ROOT, capture_output=True, text=True, check=True)
+    folder = made.stdout.strip()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def _row(outcome: Outcome, options: argparse.Namespace, started: float) -> str:
