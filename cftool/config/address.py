@@ -1,6 +1,6 @@
 """`remote:path` and its relatives are parsed here, once.
 
-    name:path                         a remote; one leading slash of the path means nothing
+    name:path                         a remote; `name:/path` and `name://path`, as URLs have it, mean the same
     name,option=value,flag:path       with options overridden for this use; values that hold `,` `:` or `/` in quotes
     ./a:b   /abs/a:b   dir/a:b        a local path: a colon counts only before the first slash
     -                                 standard input or output
@@ -63,8 +63,10 @@ def parse(text: str, *, remotes: Collection[str]) -> Address:
         )
     path = text[at:]
     trailing = path.endswith("/")
-    # Exactly one slash at either end means nothing: in stores with opaque keys the others are part of the name.
-    return Address(text, name, path.removeprefix("/").removesuffix("/"), overrides, trailing)
+    # One slash at either end means nothing, and two in front are those of a URL: the aws tools and s5cmd want them.
+    # In stores with opaque keys all others are part of the name.
+    path = path[2:] if path.startswith("//") else path.removeprefix("/")
+    return Address(text, name, path.removesuffix("/"), overrides, trailing)
 
 
 def _remote_part(text: str, remotes: Collection[str]) -> tuple[str, dict[str, str], int] | None:
