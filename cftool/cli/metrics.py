@@ -103,6 +103,8 @@ def _escaped(text: str) -> str:
 
 
 def _last_success(path: str) -> float | None:
+    if not os.path.isfile(path):  # the writing refuses a FIFO, the reading would wait for ever
+        return None
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read(1 << 20)

@@ -10,6 +10,7 @@ import secrets
 
 from cftool.disk import durability, temps
 from cftool.disk.errors import store_error
+from cftool.disk.writer import refuse_special
 
 
 def write_file(path: str, data: bytes, mode: int = 0o600) -> None:
@@ -26,6 +27,7 @@ def write_file(path: str, data: bytes, mode: int = 0o600) -> None:
 
 
 def _replace(directory: int, name: str, data: bytes, mode: int) -> None:
+    refuse_special(directory, name)
     temp, fd = temps.create(directory, secrets.token_hex(6), 0o600)
     try:
         try:

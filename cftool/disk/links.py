@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cftool.core.errors import IsADirectory
 from cftool.disk import temps
 from cftool.disk.errors import translated
+from cftool.disk.writer import refuse_special
 
 if TYPE_CHECKING:
     from cftool.disk.root import Root
@@ -37,6 +38,7 @@ def place(root: "Root", path: str, target: bytes, modified_ns: int | None) -> No
 
 
 def _replace(root: "Root", name: str, directory_fd: int, target: bytes, modified_ns: int | None) -> None:
+    refuse_special(directory_fd, name)
     temp = temps.link(directory_fd, root.run_id, target)
     try:
         _set_time(temp, directory_fd, modified_ns)

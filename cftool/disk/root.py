@@ -22,7 +22,7 @@ from cftool.core.types import NameRules, Target
 from cftool.disk import durability, temps
 from cftool.disk.errors import store_error, translated
 from cftool.disk.group import Group
-from cftool.disk.writer import LocalTarget
+from cftool.disk.writer import LocalTarget, refuse_special
 
 _HELD = 32  # open directories in the cache
 _UNSYNCED = 4096  # published names whose directory is not synced yet; more are not left waiting
@@ -265,6 +265,8 @@ class Root:
             source = os.stat(from_name, dir_fd=from_directory.fd, follow_symlinks=False)
         to_directory, to_name = self.parent(dst, create=True)
         with translated("move", dst):
+            if src != dst:
+                refuse_special(to_directory.fd, to_name)
             os.rename(from_name, to_name, src_dir_fd=from_directory.fd, dst_dir_fd=to_directory.fd)
             if src != dst and not stat_.S_ISDIR(source.st_mode) and source.st_nlink > 1:
                 # Two names of one file: rename(2) then does nothing at all. The directory is asked what names it has,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from cftool.core import hashing, paths
-from cftool.core.errors import IntegrityError, IsADirectory, NotADirectory, StoreError
+from cftool.core.errors import AlreadyExists, IntegrityError, IsADirectory, NotADirectory, StoreError
 from cftool.core.types import Entry, Partial
 from cftool.disk import durability, temps
 from cftool.disk.errors import store_error, translated
@@ -80,14 +80,36 @@ class Draft:
 
 
 def replaceable(directory: "Directory", name: str) -> os.stat_result | None:
-    """The regular file that has the name now. Raises IsADirectory, before anything is written."""
-    try:
-        status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
-    except FileNotFoundError:
+    """The regular file that has the name now. Raises IsADirectory or AlreadyExists, before anything is written."""
+    status = _status(directory.fd, name)
+    if status is None:
         return None
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectory("is a directory")
+    _refuse_special(status)
     return status if stat.S_ISREG(status.st_mode) else None
+
+
+def refuse_special(directory_fd: int, name: str) -> None:
+    """Raise AlreadyExists where a device, a FIFO or a socket has the name, which a rename would throw away.
+
+    As root a copy to /dev/null would take the device from the whole machine. A symbolic link is replaced.
+    """
+    status = _status(directory_fd, name)
+    if status is not None:
+        _refuse_special(status)
+
+
+def _refuse_special(status: os.stat_result) -> None:
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise AlreadyExists("a device, FIFO or socket has this name, and is not replaced")
+
+
+def _status(directory_fd: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def draft(root: "Root", path: str, *, permissions: int = 0o666) -> Draft:

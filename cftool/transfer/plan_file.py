@@ -24,6 +24,7 @@ from cftool.core.errors import ConfigError
 from cftool.core.types import NO_HASHES, Entry, Kind, NameRules
 from cftool.disk import durability, temps
 from cftool.disk.errors import store_error
+from cftool.disk.writer import refuse_special
 from cftool.transfer.options import Links, MaxDelete, Options, Side
 from cftool.transfer.plan import Action, Seen
 from cftool.transfer.renames import Rename
@@ -96,6 +97,7 @@ class PlanWriter:
         self._count = 0
         try:
             self._directory = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            refuse_special(self._directory, os.path.basename(self._path))
             self._temp, fd = temps.create(self._directory, "0" * 12, 0o600)
         except OSError as error:
             raise store_error(error, op="write", path=path) from error

@@ -16,6 +16,7 @@ from cftool.core.errors import (
     PreconditionFailed,
     Refused,
     SourceChanged,
+    Unsupported,
 )
 from cftool.core.types import Entry, Kind
 from cftool.disk import locks
@@ -77,8 +78,9 @@ class Single:
         return self.tally.summary()
 
     def _special(self, there: Entry) -> None:
-        """What is no file is not copied."""
-        self.tally.skipped(self.src_path, "link" if there.kind is Kind.LINK else "special")
+        """What is no file is not copied; in a tree that is counted, but this one was asked for by its name."""
+        what = "a symbolic link" if there.kind is Kind.LINK else "a device, FIFO or socket"
+        self.tally.failed(self.src_path, Unsupported(f"is {what}, which is not copied", op="read", path=self.src_path))
 
     def _open(self, stack: ExitStack) -> None:
         if self.keep is not None:

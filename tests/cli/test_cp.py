@@ -187,3 +187,15 @@ class TestStandardInputAndOutput:
         monkeypatch.setattr(sys, "stdin", None)
         assert "closed" in run("cp", "-", "new", code=2).err
         assert not (work / "new").exists()
+
+
+def test_a_fifo_is_neither_copied_in_silence_nor_replaced(run, work):
+    os.mkfifo(work / "pipe")
+    for words in (["cp", "pipe", "new"], ["mv", "pipe", "new"], ["cp", "f", "pipe"], ["mv", "f", "pipe"]):
+        ran = run(*words, code=1)
+        assert "FIFO" in ran.err, words
+    for words in (["sync", "a", "copy", "--metrics-file", "pipe"], ["sync", "a", "copy", "--plan", "pipe"]):
+        assert "FIFO" in run(*words, code=None).err, words
+    assert (work / "pipe").is_fifo()
+    assert (work / "f").read_text() == "file"
+    assert files(work) == ["a/1", "a/sub/2", "f", "g"]

@@ -17,7 +17,7 @@ from cftool.core.errors import (
     StoreError,
 )
 from cftool.core.types import Entry, Kind
-from cftool.disk import durability, group, temps, writer
+from cftool.disk import atomic, durability, group, links, temps, writer
 from cftool.disk.root import Root
 from cftool.testing.crash import every_refusal
 
@@ -567,3 +567,19 @@ def test_directory_that_may_not_be_written_is_permission_denied(tmp_path):
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_device_fifo_or_socket_is_never_replaced(root, tmp_path):
+    save(root, "f")
+    root.flush()
+    os.mkfifo(os.path.join(root.path, "pipe"))
+    for attempt in (
+        lambda: save(root, "pipe"),
+        lambda: root.rename("f", "pipe"),
+        lambda: links.place(root, "pipe", b"f", None),
+        lambda: atomic.write_file(os.path.join(root.path, "pipe"), b""),
+    ):
+        with pytest.raises(AlreadyExists):
+            attempt()
+    assert stat.S_ISFIFO(os.stat(os.path.join(root.path, "pipe")).st_mode)
+    assert sorted(os.listdir(root.path)) == ["f", "pipe"]

@@ -56,7 +56,7 @@ def test_a_file_between_stores(between):
     assert held(between.dst.store) == {"g": b"new"}
 
 
-def test_what_is_no_file_is_refused_or_skipped(up):
+def test_what_is_no_file_is_refused_by_its_name(up):
     make(here(up.src), {"d": None, "f": b"1"})
     os.symlink("f", here(up.src) / "link")
     up.dst.store.inner.mkdir("taken")
@@ -68,7 +68,7 @@ def test_what_is_no_file_is_refused_or_skipped(up):
         one(up, "missing", "x")
     with pytest.raises(Refused):
         api.copy_file(up.src, "f", up.src, "f", Options(), up.around(), up.events.append)
-    assert one(up, "link", "x").skipped == {"link": 1}
+    assert one(up, "link", "x").errors == {"unsupported": 1}
     up.dst.store._features = __import__("dataclasses").replace(up.dst.store.features, names=NameRules(forbidden=":"))
     with pytest.raises(InvalidName):
         one(up, "f", "a:b")

@@ -584,7 +584,7 @@ def test_a_link_is_moved_as_what_it_is(across):
     assert one(across, "link", "l").moved == 1
     assert os.readlink(here(across.dst) / "l") == "nowhere"
     os.symlink("nowhere", here(across.src) / "link")
-    assert one(across, "link", "l").skipped == {"link": 1}
+    assert one(across, "link", "l").errors == {"unsupported": 1}
     assert os.readlink(here(across.src) / "link") == "nowhere"
 
 
@@ -595,7 +595,7 @@ def test_a_link_stays_where_it_cannot_be_renamed(across, monkeypatch):
         raise Unsupported("another disk")
 
     monkeypatch.setattr(shift.Shift, "file", refuse)
-    assert one(across, "link", "l").skipped == {"link": 1}
+    assert one(across, "link", "l").errors == {"unsupported": 1}
 
 
 # ---- renaming
