@@ -136,6 +136,10 @@ def run(argv: list[str]) -> int:
     except BrokenPipeError:
         _silence()
         return exits.BROKEN_PIPE
+    except (OSError, ValueError, AttributeError) as error:  # of the help itself: what commands raise ends in a Session
+        _silence()
+        messages.error(f"standard output: {getattr(error, 'strerror', None) or error}")
+        return exits.FAILED
     return _flushed(int(code or 0))
 
 

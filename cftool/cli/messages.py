@@ -66,10 +66,12 @@ class Messages:
         if self.via is not None:
             self.via(line)
             return
+        if sys.stderr is None:  # closed: print would take standard output, which carries data only
+            return
         try:
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that prints
-        except (OSError, ValueError, AttributeError):
-            pass  # standard error is closed or gone: nobody is left to tell
+        except (OSError, ValueError):
+            pass  # standard error is gone: nobody is left to tell
 
 
 def explain(error: BaseException, where: str | None = None) -> str:

@@ -53,6 +53,7 @@ def test_standard_output_that_is_closed_is_an_error(full):
 def test_standard_error_may_be_closed(full):
     done = cftool("ls", "missing", ".", preexec_fn=lambda: os.close(2), code=3)
     assert "füll-日本/" in done.stdout.decode()
+    assert "missing" not in done.stdout.decode()
 
 
 def test_a_full_disk_is_an_error(full):
@@ -60,6 +61,7 @@ def test_a_full_disk_is_an_error(full):
         assert b"No space left" in cftool("ls", ".", stdout=device, code=1).stderr
         assert b"No space left" in cftool("cat", "füll-日本/ä", stdout=device, code=1).stderr
         cftool("--version", stdout=device, code=1)
+        assert b"No space left" in cftool("ls", "--help", stdout=device, code=1).stderr
 
 
 def test_a_reader_that_went_away_is_no_noise(here):
