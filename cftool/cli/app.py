@@ -12,9 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from cftool.cli import exits
-from cftool.cli.command import build, unvalidated
+from cftool.cli.command import HELP, build, unvalidated
 from cftool.cli.messages import Messages
-from cftool.config.suggest import hint
 
 # name: (module, function, short help); the order is that of the help
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -81,7 +80,7 @@ class Group(TyperGroup):
     """Commands by name, each imported when it is asked for."""
 
     def __init__(self, name: str, table: dict[str, tuple[str, str, str]], help_text: str) -> None:
-        super().__init__(name=name, help=help_text, rich_markup_mode=None)
+        super().__init__(name=name, help=help_text, rich_markup_mode=None, context_settings=HELP)
         self._table = table
 
     def get_params(self, ctx: Any) -> Any:
@@ -181,17 +180,20 @@ def _known(arguments: list[str]) -> None:
             raise typer.TyperException(f"say one of {', '.join(table)}")
         word = arguments[1]
     if not word.startswith("-") and word not in table:
-        raise typer.TyperException(f"no command {word!r}{hint(word, table)}")
+        from cftool.cli import elsewhere
+
+        raise typer.TyperException(elsewhere.command(word, table))
 
 
 def _usage(error: typer.TyperException, arguments: list[str]) -> str:
     """Two lines: what is wrong, and where the help is."""
     command = [word for word in arguments[:2] if word in COMMANDS or any(word in table for table in GROUPS.values())]
     command = command[: 2 if command and command[0] in GROUPS else 1]
-    option = getattr(error, "option_name", None)
-    near = getattr(error, "possibilities", None)
-    if type(error).__name__ == "NoSuchOption":
-        text = f"no option {option}" + (f"; did you mean {_nearest(str(option), near)}?" if near else "")
+    kind, option = type(error).__name__, str(getattr(error, "option_name", ""))
+    if kind == "NoSuchOption":
+        text = f"no option {option}{_near(option, getattr(error, 'possibilities', None))}"
+    elif kind == "BadOptionUsage" and "requires an argument" in error.format_message():
+        text = f"option {option!r} requires an argument{_values(command, option)}"
     else:
         text = error.format_message().rstrip(".")
         text = text[:1].lower() + text[1:]
@@ -199,11 +201,26 @@ def _usage(error: typer.TyperException, arguments: list[str]) -> str:
     return f"{': '.join([*command[-1:], text])} (see {where} --help)"
 
 
-def _nearest(wrong: str, near: list[str]) -> str:
-    """Of names that are near, the nearest."""
-    from difflib import SequenceMatcher
+def _near(wrong: str, near: list[str] | None) -> str:
+    """What another tool's flag is called here; else, of names that are near, the nearest."""
+    from difflib import get_close_matches
 
-    return max(sorted(near), key=lambda name: SequenceMatcher(None, wrong, name).ratio())
+    from cftool.cli import elsewhere
+
+    known = elsewhere.flag(wrong)
+    if known is not None:
+        return f": {known}"
+    found = get_close_matches(wrong, sorted(near or ()), n=1, cutoff=0.75)  # what is farther off only misleads
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _values(command: list[str], option: str) -> str:
+    """What may stand behind an option."""
+    found: Any = root()
+    for name in command:
+        found = found.get_command(None, name)
+    values = next((param.metavar for param in found.params if option in param.opts and param.metavar), None)
+    return f": {values}" if values else ""
 
 
 def _flushed(code: int) -> int:

@@ -5,20 +5,19 @@ from typing import Annotated, Any
 from typer import Argument
 
 from cftool.cli.session import Session
-from cftool.config.suggest import hint
 from cftool.core.errors import ConfigError
 
 
 def help_(session: Session, command: Annotated[list[str] | None, Argument(metavar="[COMMAND]...")] = None) -> None:
     """Show the help of a command."""
-    from cftool.cli import app
+    from cftool.cli import app, elsewhere
 
     found: Any = app.root()
     context = found.make_context("cftool", [], resilient_parsing=True)
     for word in command or []:
         names = found.list_commands(context) if isinstance(found, app.Group) else []
         if word not in names:
-            raise ConfigError(f"no command {word!r}{hint(word, names)}")
+            raise ConfigError(elsewhere.command(word, names))
         found = found.get_command(context, word)
         context = found.make_context(word, [], parent=context, resilient_parsing=True)
     text = found.get_help(context)

@@ -21,6 +21,8 @@ from typer.models import CommandInfo
 from cftool.cli.options import Common
 
 ORDER = "cftool.order"
+# Where -h says something else (ls, du, df), click leaves it to that.
+HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
 class _AsTyped:
@@ -80,7 +82,9 @@ def _is_argument(param: Any) -> bool:
 
 def build(function: Callable[..., int | None], name: str) -> TyperCommand:
     """The typer command of `function`; its docstring is the help."""
-    info = CommandInfo(name=name, cls=_Command, callback=_flatten(function), help=function.__doc__)
+    info = CommandInfo(
+        name=name, cls=_Command, callback=_flatten(function), help=function.__doc__, context_settings=HELP
+    )
     command = get_command_from_info(info, pretty_exceptions_short=False, rich_markup_mode=None)
     assert isinstance(command, TyperCommand)
     return command

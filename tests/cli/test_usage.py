@@ -3,7 +3,7 @@
 import pytest
 
 from cftool import __version__
-from cftool.cli import app
+from cftool.cli import app, elsewhere
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,18 @@ from cftool.cli import app
         (["cp"], "cp: missing argument 'SRC... DST' (see cftool cp --help)"),
         (["cp", "one"], "SRC... DST"),
         (["sync", "a", "b", "c"], "sync: got unexpected extra argument(s) (c)"),
-        (["ls", "--depth"], "ls: option '--depth' requires an argument"),
+        (["ls", "--depth"], "ls: option '--depth' requires an argument: N (see"),
+        (["cp", "a", "b", "--links"], "cp: option '--links' requires an argument: skip|follow|keep (see"),
+        (["copyto", "a", "b"], "no command 'copyto': cp SRC DST copies to exactly that name (see"),
+        (["lsjson", "a"], "no command 'lsjson': ls --json"),
+        (["config", "delete", "x"], "config: no command 'delete': config remove NAME removes a remote (see"),
+        (["trash", "delete"], "trash: no command 'delete' (see"),
+        (["help", "rcat"], "no command 'rcat': put PATH"),
+        (["sync", "a", "b", "--delete"], "no option --delete: sync deletes what SRC lacks"),
+        (["sync", "a", "b", "-P"], "no option -P: a terminal shows progress by itself"),
+        (["sync", "a", "b", "--s3-chunk-size=5M"], "no option --s3-chunk-size: an option of the remote"),
+        (["mount", "a:", "b", "--vfs-read-ahead=1M"], "cftool mount --help"),
+        (["cp", "a", "b", "--fix-cast"], "no option --fix-cast (see"),
         (["ls", "--depth", "0"], "--depth: '0'"),
         (["ls", "-d", "-f"], "exclude each other"),
         (["ls", "--sort", "colour"], "name, size, time"),
@@ -60,6 +71,25 @@ def test_a_usage_error_is_one_line_and_exits_2(run, words, said):
     assert ran.err.startswith("cftool: ")
     assert ran.err.count("\n") == 1
     assert ran.out == b""
+
+
+def test_no_hint_stands_in_the_way_of_what_exists():
+    assert not elsewhere.COMMANDS.keys() & app.COMMANDS.keys()
+    assert not elsewhere.CONFIG.keys() & app.CONFIG.keys()
+    group, context = app.root(), None
+    every = [group.get_command(context, name) for name in app.COMMANDS if name not in app.GROUPS]
+    of_transfers = [command for command in every if command.name in {"cp", "mv", "sync", "check"}]
+    assert not {flag for command in of_transfers for param in command.params for flag in param.opts} & (
+        elsewhere.FLAGS.keys()
+    )
+    all_flags = {flag for command in every for param in command.params for flag in param.opts}
+    named = {word.strip(",;:.") for text in elsewhere.FLAGS.values() for word in text.split() if word.startswith("--")}
+    assert {name.partition("=")[0] for name in named} <= all_flags | {"--help"}
+
+
+@pytest.mark.parametrize("words", [["-h"], ["cp", "-h"], ["config", "-h"], ["config", "show", "-h"]])
+def test_h_is_help_where_it_is_nothing_else(run, words):
+    assert run(*words).out.startswith(b"Usage: cftool")
 
 
 def test_cat_has_no_json(run):
