@@ -7,6 +7,7 @@ While a progress display is on the terminal, lines go through it (`via`), so tha
 import sys
 from typing import TYPE_CHECKING
 
+from cftool.config.address import shown
 from cftool.core.errors import (
     CftoolError,
     ConnectionFailed,
@@ -55,7 +56,7 @@ class Messages:
         self._show("info", text, at=2)
 
     def _show(self, kind: str, text: str, *, at: int) -> None:
-        text = printable(text)
+        text = printable(shown(text))
         if self.log is not None:
             self.log(kind, text)
         if self.level >= at:
@@ -76,8 +77,12 @@ class Messages:
 
 def explain(error: BaseException, where: str | None = None) -> str:
     """One line for the user: where, what, what to do. `where`: the address that was typed, where it is known."""
+    return shown(_explained(error, where))
+
+
+def _explained(error: BaseException, where: str | None) -> str:
     if isinstance(error, StoreError):
-        text = f"{_place(error, where)}{error.message or error.kind.replace('_', ' ')}"
+        text = f"{_place(error, where or error.place)}{error.message or error.kind.replace('_', ' ')}"
         for kind, hint in _HINTS:
             if isinstance(error, kind) and "check " not in error.message and "again" not in error.message:
                 return f"{text}; {hint.format(store=error.store or 'NAME')}"
@@ -103,7 +108,9 @@ def _place(error: StoreError, where: str | None) -> str:
         place = error.store or ""
     else:
         place = f"{error.store}:{path}" if error.store and path else path or error.store or ""
-    return "" if not place or message.startswith(f"{place}:") else f"{place}: "
+    if not place or message.startswith(f"{place}:"):
+        return ""
+    return f"{place} " if place.endswith(":") else f"{place}: "
 
 
 def _text(name: str | bytes | int) -> str:

@@ -222,7 +222,10 @@ def _action(event: Any, name: Callable[[str], str]) -> str:
 
 
 def _failed_text(event: events.Failed) -> str:
-    return event.message if event.path and event.path in event.message else f"{event.path or '.'}: {event.message}"
+    if event.path and event.path in event.message:
+        return event.message
+    where = event.path or getattr(event.error, "place", None) or "."
+    return f"{where}{'' if where.endswith(':') else ':'} {event.message}"
 
 
 def _kind(error: BaseException) -> str:

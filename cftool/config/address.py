@@ -20,6 +20,9 @@ from cftool.core.paths import printable
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]*", re.ASCII)
 _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _BARE = re.compile(r"[^,:/\"']*")
+_SECRET = re.compile(
+    r"""(,[a-z_]*(?:secret|password|token|private_access)[a-z_]*=)(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^,:\s]+)"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,11 @@ class Address:
     overrides: Mapping[str, str] = field(default_factory=dict)
     trailing_slash: bool = False
     is_stdio: bool = False
+
+
+def shown(text: str) -> str:
+    """`text` without the secrets that an address in it sets: for messages, logs and --json."""
+    return _SECRET.sub(r"\1***", text) if "=" in text else text
 
 
 def valid_name(name: str) -> bool:

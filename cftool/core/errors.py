@@ -52,6 +52,7 @@ class StoreError(CftoolError):
 
     errno: ClassVar[int] = _errno.EIO
     retryable: ClassVar[bool] = False
+    place: str | None = None  # the address as it was typed, where a run knows it and the error concerns that very place
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ from cftool.transfer.records import Records
 from cftool.transfer.removal import Remover, found_again
 from cftool.transfer.renames import Rename, Renames, rename
 from cftool.transfer.replace import Replacer
-from cftool.transfer.scan import How, Scan, Stopped, is_mark
+from cftool.transfer.scan import How, Scan, Stopped, is_mark, placed
 from cftool.transfer.select import by_name, recorded, unmet
 from cftool.transfer.staged import staged
 from cftool.transfer.tally import AS_ASKED, NEITHER, Tally
@@ -212,8 +212,8 @@ class Run:
         here = How(key_of=key_of, select=select, mark=True, hide=True, spool_dir=self._spool_dir)
         named = None if self.options.delete_excluded else by_name(select)
         there = replace(here, select=named, mark=False)
-        src = Scan(self.src.store, here, name="the source", cancelled=self._stop_now)
-        dst = Scan(self.dst.store, there, name="the destination", cancelled=self._stop_now)
+        src = Scan(self.src.store, here, name="the source", address=self.src.address, cancelled=self._stop_now)
+        dst = Scan(self.dst.store, there, name="the destination", address=self.dst.address, cancelled=self._stop_now)
         self._listed: tuple[Scan, ...] = (src, dst)
         for scan in self._listed:
             self._stack.callback(scan.close)
@@ -227,9 +227,12 @@ class Run:
             first = src.first()
             if first.last and not first.entries and Cap.IMPLICIT_DIRS in self.src.store.features.caps:
                 self.src.store.stat("")  # NotFound: nothing below a prefix means that it is not there
-        except NotFound:
-            self.src.store.stat("")
-            raise
+        except NotFound as error:
+            try:
+                self.src.store.stat("")
+            except NotFound as missing:
+                raise placed(missing, self.src.address) from None
+            raise placed(error, self.src.address) from None
         except Stopped:
             return False
         except CftoolError:
@@ -251,7 +254,10 @@ class Run:
         """An empty source makes an empty directory, too, where one can be; object stores make theirs with the files."""
         caps = self.dst.store.features.caps
         if missing and not self.options.dry_run and Cap.EMPTY_DIRS in caps and Cap.IMPLICIT_DIRS not in caps:
-            self.dst.store.mkdir("")
+            try:
+                self.dst.store.mkdir("")
+            except StoreError as error:
+                raise placed(error, self.dst.address) from None
 
     def _executor(self) -> Executor:
         if self._opened is None:

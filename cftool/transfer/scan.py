@@ -93,8 +93,17 @@ class How:
 class Scan:
     """The listing of a store's root: `start`, then `first` or iterate, then `close`. One consumer."""
 
-    def __init__(self, store: Store, how: How, *, name: str, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        how: How,
+        *,
+        name: str,
+        address: str | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.name = name
+        self._address = address  # told with an error of the root itself, which has no other name
         self.complete = False  # ended by itself, with every directory read
         self.listed = False  # nothing more is asked for: what is left waits in the queue
         self.failed: BaseException | None = None
@@ -146,6 +155,8 @@ class Scan:
             except queue.Empty:
                 continue
             self.failed = chunk.error
+            if self._address is not None and isinstance(chunk.error, StoreError):
+                placed(chunk.error, self._address)
             break
         if self.failed is not None:
             raise self.failed
@@ -174,6 +185,13 @@ class Scan:
             self._put(replace(beside, last=True))
         except BaseException as error:
             self._put(Chunk(error=error))
+
+
+def placed(error: StoreError, address: str) -> StoreError:
+    """`error`, told with the address that was typed where it concerns that very place."""
+    if not error.path:
+        error.place = address
+    return error
 
 
 class Listing:

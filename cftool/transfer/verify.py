@@ -18,7 +18,7 @@ from cftool.transfer.limits import Budget
 from cftool.transfer.links import shown
 from cftool.transfer.merge import Folding, Twins, collapse, merge
 from cftool.transfer.options import Links, Options, Side, Surroundings
-from cftool.transfer.scan import How, Scan, Stopped, is_mark
+from cftool.transfer.scan import How, Scan, Stopped, is_mark, placed
 from cftool.transfer.select import by_name, chosen, recorded, unmet
 from cftool.transfer.tally import AS_ASKED, Tally
 from cftool.transfer.threads import in_order
@@ -72,7 +72,7 @@ class Check:
         with ExitStack() as stack:
             key_of = folding.key_of()
             scans = [
-                Scan(side.store, how, name=name, cancelled=self._cancelled)
+                Scan(side.store, how, name=name, address=side.address, cancelled=self._cancelled)
                 for side, how, name in (
                     (self._a, How(key_of=key_of, select=self._selected, mark=True, hide=True), "A"),
                     (self._b, How(key_of=key_of, select=by_name(self._selected), hide=True), "B"),
@@ -111,9 +111,9 @@ class Check:
             except NotFound:
                 try:
                     side.store.stat("")
-                except NotFound:
+                except NotFound as missing:
                     if side is self._a:
-                        raise
+                        raise placed(missing, side.address) from None
                     return True
             except (Stopped, CftoolError):
                 pass  # the merge meets it again

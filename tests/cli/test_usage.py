@@ -163,3 +163,29 @@ def test_every_command_has_help_with_the_common_flags(run, words):
 )
 def test_common_flags_may_stand_before_the_command(typed, parsed):
     assert app._hoist(typed) == parsed
+
+
+@pytest.mark.parametrize("words", [["sync", "nodir", "b"], ["check", "nodir", "b"], ["sync", "local:/nodir", "b"]])
+def test_a_source_that_is_missing_is_named_as_it_was_typed(run, words):
+    ran = run(*words, code=3)
+    assert ran.err.startswith(f"cftool: {words[1]}: no such file or directory\n")
+
+
+def test_a_destination_that_cannot_be_made_is_named_as_it_was_typed(run, here):
+    (here / "a").mkdir()
+    (here / "file").write_text("")
+    assert run("sync", "a", "file/b", code=None).err.startswith("cftool: file/b: ")
+
+
+def test_a_secret_in_an_address_is_not_told(run, here):
+    ran = run("--json", "--log-file", "log", "ls", "nosuch,password=hidden:x", code=2)
+    told = (ran.out.decode(), ran.err, (here / "log").read_text())
+    assert [("hidden" in text, "password=***" in text) for text in told] == [(False, True)] * 3
+
+
+def test_the_name_of_a_profile_that_is_missing_is_told(run, monkeypatch, here):
+    pytest.importorskip("botocore")
+    monkeypatch.setenv("AWS_PROFILE", "nosuch")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    assert "the AWS profile 'nosuch' does not exist" in run("ls", "s3:b", code=2).err

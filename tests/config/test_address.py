@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cftool.config.address import Address, parse, valid_name
+from cftool.config.address import Address, parse, shown, valid_name
 from cftool.core.errors import ConfigError
 
 REMOTES = {"s3", "work", "local", "my-remote.2", "A_b"}
@@ -178,3 +178,18 @@ def test_any_text_is_an_address_or_a_config_error(text):
 def test_any_value_survives_quoting(value, quote):
     quoted = quote + value.replace(quote, quote * 2) + quote
     assert address(f"work,option={quoted},flag:path").overrides == {"option": value, "flag": "true"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s3,secret_access_key=x/y:b: no", "s3,secret_access_key=***:b: no"),
+        ("s3,secret_access_key=abc:b: no", "s3,secret_access_key=***:b: no"),
+        ("""w,user=u,password='a:b''c',url="https://h/":x""", """w,user=u,password=***,url="https://h/":x"""),
+        ('w,bearer_token="a b":x and w,app_secret=y:z', "w,bearer_token=***:x and w,app_secret=***:z"),
+        ("w,access_key_id=x,region=y:b", "w,access_key_id=x,region=y:b"),
+        ("password=x", "password=x"),
+    ],
+)
+def test_secrets_of_an_address_are_not_shown(text, expected):
+    assert shown(text) == expected

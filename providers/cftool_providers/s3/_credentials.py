@@ -92,8 +92,9 @@ class Chain:
             found = session.get_credentials()
             if found is not None and settings.role_arn:
                 found = _assume(session, found, settings)
-        except botocore.exceptions.ProfileNotFound:
-            raise ConfigError(f"the AWS profile {settings.profile!r} does not exist") from None
+        except botocore.exceptions.ProfileNotFound as error:
+            name = settings.profile or error.kwargs.get("profile")  # AWS_PROFILE's
+            raise ConfigError(f"the AWS profile {name!r} does not exist") from None
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
             raise LoginRequired(f"no S3 keys could be had: {_say(error)}") from None
         if found is None:
