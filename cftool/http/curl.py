@@ -184,9 +184,7 @@ class CurlStream:
         while (lane := self._lane) is not None:
             self._check_process()
             handle = lane.handle
-            while handle.chunks:
-                chunk = handle.chunks.popleft()
-                handle.waiting -= len(chunk)
+            while chunk := handle.taken():
                 yield chunk
                 if self._lane is None:  # closed by the reader in between
                     return

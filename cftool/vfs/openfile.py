@@ -146,7 +146,7 @@ class OpenFile:
             if self.draft is not None:
                 return self.draft.read_into(buffer, offset)
             handle = self.handle
-            if handle is None or not (handle.fetching is None or handle.has(offset, offset + len(buffer))):
+            if handle is None or not (handle.fetching is None or handle.ready(offset, offset + len(buffer))):
                 return -1
             return os.preadv(handle.fd, [buffer], offset)
         finally:

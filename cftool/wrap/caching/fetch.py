@@ -2,7 +2,8 @@
 
 A `Fetching` belongs to one row of content and is shared by all who read that version. Blocks that two readers want are
 fetched once. What is here counts in the journal only after it was synced (`save`); when the last block has arrived the
-whole file is checked against the entry's hash. No lock of the store is held while the network is waited for.
+whole file is checked against the entry's hash. No lock of the store is held while the network is waited for, and no
+reader waits for the hashing or syncing of what is not the last block.
 """
 
 import logging
@@ -13,6 +14,7 @@ from concurrent.futures import Executor
 
 from cftool.core import hashing
 from cftool.core.errors import IntegrityError, Interrupted, StoreError
+from cftool.core.paths import printable
 from cftool.core.store import Store
 from cftool.core.types import Entry
 from cftool.wrap.caching.blocks import BLOCK, Blocks
@@ -21,6 +23,8 @@ from cftool.wrap.caching.stats import Stats
 
 _log = logging.getLogger("cftool.cache")
 _SAVE = 64 << 20  # bytes fetched between two saves
+_STRETCH = 4 * BLOCK  # of what is read ahead: one request
+_SLACK = 4  # requests by which a sequential reader may jump: the kernel asks for several at once, in any order
 
 
 class Fetching:
@@ -52,7 +56,8 @@ class Fetching:
         self._in_flight: list[tuple[int, int]] = []
         self._unsaved = 0
         self._ahead = BLOCK  # how far to read ahead next time
-        self._last_end = 0  # of the latest request: where the next one of a sequential reader begins
+        self._position = 0  # of a sequential reader: the end of what he has asked for
+        self._asked = 0  # up to here it was read ahead for him
         self._failed: Exception | None = None
         self._hash_name = hashing.cheapest(entry.hashes)
         self._hasher = None if self._hash_name is None else hashing.new(self._hash_name)
@@ -63,7 +68,10 @@ class Fetching:
         self._closed = False
 
     def ensure(self, start: int, end: int) -> None:
-        """Have [start, end) here. Raises what the store below raises, IntegrityError where the whole is wrong."""
+        """Have [start, end) here. Raises what the store below raises, IntegrityError where the whole is wrong.
+
+        Where it is closed meanwhile there is nothing to have: the reader looks at what took its place.
+        """
         end = min(end, self.blocks.size)
         self._read_ahead(start, end)
         while True:
@@ -71,7 +79,7 @@ class Fetching:
                 if self._failed is not None:
                     raise self._failed
                 missing = self.blocks.missing(start, end)
-                if missing is None and (self._checked or not self.blocks.complete):
+                if self._closed or (missing is None and (self._checked or not self.blocks.complete)):
                     return
                 if missing is None:  # somebody is at it
                     self._ready.wait(1.0)
@@ -86,6 +94,14 @@ class Fetching:
                     self._ready.wait(1.0)
                     continue
             self._fetch(*missing)
+            self._in_pool(self._tend)
+
+    def ready(self, start: int, end: int) -> bool:
+        """Whether a reader can have it now, without the network; what follows is read ahead for him."""
+        ready = self.has(start, end)
+        if ready and not self.blocks.complete:
+            self._read_ahead(start, end)
+        return ready
 
     def has(self, start: int, end: int) -> bool:
         """Whether it can be read now, without the network."""
@@ -98,36 +114,51 @@ class Fetching:
         return min(found) if found else None
 
     def _read_ahead(self, start: int, end: int) -> None:
-        """A reader that goes on where it was gets the next stretch fetched meanwhile, twice as far each time."""
+        """A reader that goes on where it was gets the next stretches fetched meanwhile, twice as far each time."""
         with self._ready:
-            sequential = start == self._last_end or (start == 0 and self._last_end == 0)
-            self._last_end = end
-            if not sequential:
-                self._ahead = BLOCK
+            slack = _SLACK * (end - start)
+            if abs(start - self._position) > slack:
+                self._position, self._ahead, self._asked = end, BLOCK, 0
                 return
-            stop = min(end + self._ahead, self.blocks.size)
-            if end >= stop or self.blocks.missing(end, stop) is None:
-                return
-            self._ahead = min(2 * self._ahead, self._window)
-            at = end - end % BLOCK
-            stretches = []
-            while at < stop:
-                following = self.blocks.missing(at, stop)
-                if following is None:
-                    break
-                piece = (following[0], min(following[1], following[0] + 4 * BLOCK))
-                if self._overlapping(piece) is None:
-                    stretches.append(piece)
-                    self._in_flight.append(piece)
-                at = piece[1]
+            self._position = max(self._position, end)
+            stretches = self._next_stretches()
+            self._in_flight += stretches
         for piece in stretches:
-            self._pool.submit(self._quietly, *piece)
+            self._in_pool(self._quietly, *piece)
+
+    def _next_stretches(self) -> list[tuple[int, int]]:
+        """Under the lock: what to ask for now. Not before it is much: each is a request."""
+        at = max(self._asked, self._position - self._position % BLOCK)
+        stop = min(self._position + self._ahead, self.blocks.size)
+        least = min(_STRETCH, self._ahead // 2)
+        if at >= stop or (stop - at < least and stop < self.blocks.size):
+            return []
+        self._ahead = min(2 * self._ahead, self._window)
+        found: list[tuple[int, int]] = []
+        while (missing := self.blocks.missing(at, stop)) is not None:
+            piece = (missing[0], min(missing[1], missing[0] + _STRETCH))
+            if found and piece[1] - piece[0] < least and piece[1] < self.blocks.size:
+                break
+            if self._overlapping(piece) is None:
+                found.append(piece)
+            at = piece[1]
+        self._asked = max(at, self._asked)
+        return found
+
+    def _in_pool(self, work: Callable[..., None], *arguments: int) -> None:
+        try:
+            self._pool.submit(work, *arguments)
+        except RuntimeError:  # the cache is being closed
+            with self._ready:
+                self._in_flight = [piece for piece in self._in_flight if piece != arguments]
 
     def _quietly(self, start: int, end: int) -> None:
         try:
             self._fetch(start, end)
         except StoreError as error:
-            _log.info("reading ahead of %s failed: %s", self._path, error)
+            _log.info("reading ahead of %s failed: %s", printable(self._path), error)
+        else:
+            self._tend()
 
     def close(self) -> None:
         """Nobody reads any more. `fd` is closed when the last thread that fetches has let go of it."""
@@ -139,15 +170,21 @@ class Fetching:
 
     def _fetch(self, start: int, end: int) -> None:
         """One stretch, which `_in_flight` has."""
-        with self._ready:
-            if self._closed:
+        if not self._take():
+            with self._ready:
                 self._in_flight.remove((start, end))
-                return
-            self._users += 1
+            return
         try:
             self._fetch_open(start, end)
         finally:
             self._let_go()
+
+    def _take(self) -> bool:
+        """Whether `fd` may be used; `_let_go` afterwards."""
+        with self._ready:
+            if not self._closed:
+                self._users += 1
+            return not self._closed
 
     def _let_go(self) -> None:
         with self._ready:
@@ -157,18 +194,21 @@ class Fetching:
             os.close(self._fd)
 
     def _fetch_open(self, start: int, end: int) -> None:
+        here = at = start
         try:
             with (
                 self._stats.moving(self._stats.down) as moved,
                 self._store.read(self._path, start=start, end=end, if_version=self.entry.version) as download,
             ):
-                at = start
                 for chunk in download:
                     if self._closed:
                         raise Interrupted("nobody reads it any more", op="read", path=self._path)
                     write_at(self._fd, chunk, at)
                     at += len(chunk)
-                    moved(len(chunk))
+                    if at - here >= BLOCK and at < end:
+                        moved(at - here)
+                        here = self._arrived(here, at)
+                moved(at - here)
                 if at != end:
                     raise IntegrityError(f"{at - start} of {end - start} bytes came", op="read", path=self._path)
         except BaseException:
@@ -178,11 +218,8 @@ class Fetching:
             raise
         with self._ready:
             self._in_flight.remove((start, end))
-            self.blocks.add(start, end)
-            self._unsaved += end - start
+            self._arrived(here, end)
             complete = self.blocks.complete
-            due = self._unsaved >= _SAVE
-            self._ready.notify_all()
         if complete:
             try:
                 self._verify()
@@ -190,10 +227,30 @@ class Fetching:
                 with self._ready:
                     self._checked = True
                     self._ready.notify_all()
-        else:
+
+    def _arrived(self, start: int, end: int) -> int:
+        """The whole blocks from `start` on are here; where the next one begins. Those who wait for them go on."""
+        end = end if end >= self.blocks.size else end - end % BLOCK
+        with self._ready:
+            self.blocks.add(start, end)
+            self._unsaved += end - start
+            self._ready.notify_all()
+        return end
+
+    def _tend(self) -> None:
+        """What has arrived is hashed, and saved where it is much: nobody waits for that."""
+        if not self._take():
+            return
+        try:
             self._hash_on()
-        if complete or due:
-            self.save()
+            with self._ready:
+                due = self._unsaved >= _SAVE or self.blocks.complete
+            if due:
+                self.save()
+        except (StoreError, OSError) as error:  # it is fetched again some day
+            _log.warning("what was fetched of %s is not kept: %s", printable(self._path), error)
+        finally:
+            self._let_go()
 
     def _hash_on(self) -> None:
         """What is here from the start on is hashed while the rest is on its way, unless another thread is at it."""

@@ -48,6 +48,10 @@ class Handle:
         """Whether the bytes are there without waiting for the network."""
         return self.fetching is None or self.fetching.has(start, end)
 
+    def ready(self, start: int, end: int) -> bool:
+        """The same for who reads them now: what follows is fetched ahead for him."""
+        return self.fetching is None or self.fetching.ready(start, end)
+
     @property
     def complete(self) -> bool:
         """Whether all of it is on this disk."""

@@ -2,10 +2,13 @@
 
 import io
 import os
+import threading
 import tracemalloc
 
 import pytest
 
+from cftool.core.download import VerifiedDownload
+from cftool.core.wrapper import Wrapper
 from cftool.testing.faulty import FaultyStore
 from cftool.wrap.caching.blocks import BLOCK
 from cftool.wrap.metadata.store import MetadataCachingStore
@@ -103,6 +106,56 @@ def test_reader_from_the_start_gets_the_rest_ahead_in_ever_longer_stretches(stor
     assert sum(end - start for start, end in fetched) == len(content)
     assert len(fetched) < 32  # fewer than blocks, and than half of the reads
     assert max(end - start for start, end in fetched) == 4 * BLOCK
+
+
+def test_who_finds_all_that_he_reads_here_gets_the_rest_ahead_all_the_same(store, remote, memory):
+    content = os.urandom(32 * BLOCK)
+    put(memory, "big", content)
+    size = BLOCK // 8
+    with store.open("big") as handle:
+        handle.read(size, 0)
+        for at in range(size, len(content), 2 * size):
+            for place in (at + size, at):  # as a kernel asks that wants two pieces at once
+                while not handle.ready(place, place + size):
+                    handle.ensure(place, place + size)
+    assert sum(end - start for start, end in remote.ranges) == len(content)
+    assert len(remote.ranges) <= 12
+
+
+def test_blocks_of_a_long_stretch_are_there_as_they_come(cache_directory, memory):
+    class Slow(Wrapper):
+        def read(self, path, *, start=0, end=None, if_version=None):
+            with super().read(path, start=start, end=end, if_version=if_version) as download:
+                content = b"".join(download)
+
+            def chunks():
+                yield content[: BLOCK + 10]
+                assert first.wait(60)
+                yield content[BLOCK + 10 :]
+
+            return VerifiedDownload(download.entry, chunks(), start=start, end=end, verify_hashes=False)
+
+    first = threading.Event()
+    put(memory, "big", bytes(4 * BLOCK))
+    store = cached(Slow(memory), cache_directory, whole=BLOCK)
+    with store.open("big") as handle:
+        handle.fetching._in_flight.append((0, 4 * BLOCK))
+        fetch = threading.Thread(target=handle.fetching._fetch, args=(0, 4 * BLOCK))
+        fetch.start()
+        assert handle.read(10, 0) == bytes(10)
+        assert not handle.has(3 * BLOCK, 4 * BLOCK)
+        first.set()
+        fetch.join()
+        assert handle.has(0, 4 * BLOCK)
+    store.close()
+
+
+def test_reader_of_what_is_closed_meanwhile_does_not_fetch_for_ever(store, memory):
+    put(memory, "big", bytes(4 * BLOCK))
+    handle = store.open("big")
+    fetching = handle.fetching
+    handle.close()
+    fetching.ensure(0, BLOCK)
 
 
 def test_large_files_pass_through_little_memory(store, memory):
