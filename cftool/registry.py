@@ -6,6 +6,7 @@ directly: `importlib.metadata` costs a third of the start of a small command, an
 
 import os
 import sys
+from collections.abc import Collection, Iterator
 from functools import cache
 from importlib import import_module
 
@@ -19,6 +20,22 @@ GROUP = "cftool.providers"
 def names() -> list[str]:
     """All providers that are installed, sorted."""
     return sorted(_all())
+
+
+class _Installed(Collection[str]):
+    def __contains__(self, name: object) -> bool:
+        return name in _own() or name in _all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(names())
+
+    def __len__(self) -> int:
+        return len(_all())
+
+
+def installed() -> Collection[str]:
+    """`names`, for who asks about one: other distributions are searched only for what is none of ours."""
+    return _Installed()
 
 
 def provider(name: str) -> Provider:

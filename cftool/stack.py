@@ -12,7 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from cftool import registry
@@ -21,6 +21,7 @@ from cftool.config.address import Address, parse
 from cftool.config.file import Config, RemoteConfig, StackOptions, load
 from cftool.config.memory import FileMemory
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError, InvalidName, StoreError, TemporaryError
 from cftool.core.provider import Context, Memory, NoMemory, Pace, Provider, Secret, never
 from cftool.core.store import Store
@@ -409,7 +410,7 @@ def locate(text: str, *, env: Mapping[str, str], config_file: str | None = None)
     if ":" not in text.partition("/")[0]:
         return parse(text, remotes=()), Config("", env)
     config = load(config_file, env)
-    return parse(text, remotes=config.known(registry.names())), config
+    return parse(text, remotes=config.known(registry.installed())), config
 
 
 def _open_local(address: Address, path: str, remote: RemoteConfig, context: OpenContext, *, follow: bool) -> Opened:

@@ -69,7 +69,7 @@ def _remote(session: Session, name: str) -> _Remote:
     from cftool.config import dirs, suggest, values
     from cftool.config.file import RemoteConfig
 
-    known = session.config.known(registry.names())
+    known = session.config.known(registry.installed())
     if name not in known:
         raise ConfigError(suggest.unknown("remote", name, known))
     remote = session.config.remote(name) or RemoteConfig(name, name)

@@ -98,7 +98,7 @@ def _paths(word: str, config: "Config") -> Iterator[str]:
     if not slash:
         head, begun = word.rpartition(":")[0] + ":", word.rpartition(":")[2]
     lead = head + slash
-    parsed = address.parse(lead, remotes=config.known(registry.names()))
+    parsed = address.parse(lead, remotes=config.known(registry.installed()))
     if parsed.remote is None or _may_ask(parsed, config):
         return
     context = stack.OpenContext(os.environ, state_dir=dirs.state_dir(os.environ), connections=1, read_only=True)

@@ -135,7 +135,7 @@ class Session:
     def _remotes(self) -> "KnownNames":
         from cftool import registry
 
-        return self.config.known(registry.names())
+        return self.config.known(registry.installed())
 
     def _empty(self) -> "Config":
         from cftool.config.file import Config

@@ -11,9 +11,10 @@ come in, an unknown one is a ConfigError with the nearest known one.
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cftool.config.suggest import hint
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError
 from cftool.core.paths import printable
 

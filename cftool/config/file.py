@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from cftool.config import dirs
@@ -19,6 +19,7 @@ from cftool.config.address import valid_name
 from cftool.config.secrets import readable_by_others
 from cftool.config.sizes import parse_duration, parse_size
 from cftool.config.suggest import unknown
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError
 from cftool.core.paths import printable
 
@@ -96,16 +97,17 @@ class KnownNames(Collection[str]):
 
     def __init__(self, config: Config, providers: Collection[str]) -> None:
         self._config = config
-        self._names = list(dict.fromkeys([*config.remotes, *providers]))
+        self._providers = providers  # asked last: those of other distributions are looked for only then
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names or (isinstance(name, str) and self._config.remote(name) is not None)
+        configured = isinstance(name, str) and self._config.remote(name) is not None
+        return configured or name in self._providers
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(dict.fromkeys([*self._config.remotes, *self._providers]))
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(set(self))
 
 
 def env_name(remote: str, option: str) -> str:

@@ -11,10 +11,10 @@ message: errors tell the reference, and of a command its last words on standard 
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from cftool.config.dirs import expand
 from cftool.config.suggest import unknown
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError
 from cftool.core.paths import printable
 from cftool.core.provider import Secret

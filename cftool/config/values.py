@@ -8,12 +8,13 @@ layer that wins is evaluated, so that a command for a secret runs only where its
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cftool.config import secrets
 from cftool.config.file import Config, RemoteConfig, env_name, typed_value
 from cftool.config.sizes import parse_duration, parse_size
 from cftool.config.suggest import unknown
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError
 from cftool.core.paths import printable
 from cftool.core.provider import Option, Provider, Secret

@@ -5,9 +5,10 @@ The wizard, `config create`, the rejection of unknown keys, redaction and the ma
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NoReturn, Protocol
 
+from cftool.core.dataclass import dataclass
 from cftool.core.store import Store
 from cftool.core.types import NO_HASHES
 

@@ -7,10 +7,12 @@ systems keep nanoseconds, which `datetime` cannot hold; `modified` and `stored` 
 
 import enum
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import BinaryIO, NamedTuple, Protocol
+
+from cftool.core.dataclass import dataclass
 
 NO_HASHES: Mapping[str, str] = MappingProxyType({})
 

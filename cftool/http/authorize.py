@@ -12,10 +12,11 @@ import queue
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 from urllib.parse import parse_qsl, urlencode
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError, LoginRequired
 from cftool.core.paths import printable
 from cftool.core.provider import OAuthLogin, Secret

@@ -14,9 +14,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import LoginRequired, ProtocolError, StoreError, TemporaryError
 from cftool.core.paths import printable
 from cftool.core.provider import Context, Secret

@@ -6,8 +6,8 @@ clock, the sleep and the dice are in `Clock`, so that tests need no real time.
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from cftool.core.dataclass import dataclass
 from cftool.http.dates import parse_http_date
 from cftool.http.types import Header, Policy
 

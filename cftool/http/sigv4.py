@@ -12,8 +12,8 @@ import hmac
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from cftool.core.dataclass import dataclass
 from cftool.http.dates import parse_http_date
 from cftool.http.types import Header, Request, Response, Stream
 from cftool.http.urls import host_header, quote_query, split

@@ -7,9 +7,10 @@ adds those, pacing, counting and redaction.
 
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from cftool.core.dataclass import dataclass
 from cftool.core.provider import Pace, never
 
 Header = tuple[str, str]

@@ -8,9 +8,9 @@ contract.
 
 import enum
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from cftool.core import hashing
+from cftool.core.dataclass import dataclass
 from cftool.core.types import Entry
 from cftool.transfer.options import Options, Side
 from cftool.transfer.state import Row

@@ -1,7 +1,9 @@
 """What the engine tells while it works; `cli` shows it as progress, lines or JSON. Paths are relative to the roots."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from cftool.core.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Protocol, cast
 
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import Interrupted, PreconditionFailed, SourceChanged, StoreError
 from cftool.core.ops import StoreSource as OwnSource
 from cftool.core.provider import never

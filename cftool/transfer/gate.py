@@ -4,8 +4,7 @@
 can hold deletions back stands here, in the order in which its reason is told; the first that applies is the answer.
 """
 
-from dataclasses import dataclass
-
+from cftool.core.dataclass import dataclass
 from cftool.transfer.options import Options
 
 

@@ -8,9 +8,9 @@ is the rate whatever the pieces are. A `Budget` is asked before each file. Clock
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cftool.config import sizes
+from cftool.core.dataclass import dataclass
 
 _BURST = 0.1  # seconds of the rate that may be taken at once after a pause
 _NAP = 0.25  # seconds between two looks at the stop flag and at the timetable

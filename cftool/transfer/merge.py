@@ -7,11 +7,11 @@ does not grow with the streams. Called by `plan` and `verify`.
 
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import TypeVar
 
+from cftool.core.dataclass import dataclass
 from cftool.core.types import Entry, Features, Kind
 from cftool.transfer.spool import Keyed
 

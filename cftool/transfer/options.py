@@ -2,9 +2,10 @@
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol
 
+from cftool.core.dataclass import dataclass
 from cftool.core.store import Store
 from cftool.core.types import Entry
 from cftool.core.wrapper import ask_always

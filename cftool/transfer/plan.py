@@ -8,10 +8,11 @@ skipped or a name that failed, protects what the destination has under that name
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import AlreadyExists, InvalidName, IsADirectory, StoreError, TooLarge
 from cftool.core.types import Cap, Entry, Kind
 from cftool.transfer.compare import Comparer, Finding, Verdict

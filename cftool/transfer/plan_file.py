@@ -15,11 +15,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from itertools import islice
 from typing import IO, Any, TypeVar
 
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError
 from cftool.core.types import NO_HASHES, Entry, Kind, NameRules
 from cftool.disk import durability, temps

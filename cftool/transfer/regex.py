@@ -6,7 +6,9 @@ is refused. Syntax: https://github.com/google/re2/wiki/Syntax. Pure: no I/O. Cal
 """
 
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from cftool.core.dataclass import dataclass
 
 LAST = 0x10FFFF
 Ranges = tuple[tuple[int, int], ...]  # sorted, disjoint code points, both ends included

@@ -11,9 +11,9 @@ a file away, so that the gate is asked first, as for a deletion. Called by `run`
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import NotADirectory, NotFound, SourceChanged, StoreError
 from cftool.core.types import Cap, Entry, Kind
 from cftool.disk.root import Root

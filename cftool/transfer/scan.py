@@ -10,12 +10,13 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import chain, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import Interrupted, ListingError, LoginRequired, StoreError, TemporaryError, Unnamed
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry, Features, Kind, WalkOrder

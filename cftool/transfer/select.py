@@ -6,9 +6,10 @@ not listed at all, where it is proven that nothing below it can take part. Pure 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import IsADirectory, NotFound, StoreError
 from cftool.core.store import Store
 from cftool.core.types import Entry

@@ -57,6 +57,18 @@ def test_a_third_party_is_found_by_the_same_road(fresh, monkeypatch):
     assert registry.provider("theirs").name == "memory"
 
 
+def test_whether_ours_is_installed_is_told_without_a_look_at_others(fresh, monkeypatch):
+    monkeypatch.setattr(metadata, "entry_points", lambda group: pytest.fail(f"{group} was searched for"))
+    assert "memory" in registry.installed()
+
+
+def test_what_is_installed_is_ours_and_theirs(fresh, monkeypatch):
+    third_party(fresh, monkeypatch, "theirs", "cftool_providers.memory:PROVIDER")
+    found = registry.installed()
+    assert ("theirs" in found, "nobodys" in found) == (True, False)
+    assert (list(found), len(found)) == (registry.names(), len(registry.names()))
+
+
 def test_a_third_party_does_not_replace_ours(fresh, monkeypatch):
     third_party(fresh, monkeypatch, "memory", "os:path")
     assert registry.provider("memory").name == "memory"

@@ -1,8 +1,8 @@
 """Looking after a cache of metadata, for `cftool cache`: how large it is, and emptying it while others use it."""
 
 import sqlite3
-from dataclasses import dataclass
 
+from cftool.core.dataclass import dataclass
 from cftool.core.types import Features
 from cftool.wrap.metadata import place
 from cftool.wrap.metadata.cache import Cache

@@ -5,9 +5,10 @@ success: the commit is repeated then, and where that finds the session used up, 
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import (
     AlreadyExists,
     IntegrityError,

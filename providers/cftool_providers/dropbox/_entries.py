@@ -7,10 +7,10 @@ import calendar
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ListingError, ProtocolError
 from cftool.core.types import NO_HASHES, Entry, Kind
 

@@ -7,9 +7,10 @@ through here; a folder there is refused. Whether an unanswered request was obeye
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import (
     AlreadyExists,
     DirectoryNotEmpty,

@@ -10,8 +10,9 @@ import json
 import logging
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
+from cftool.core.dataclass import dataclass
 from cftool.disk.records import Folder, Held
 
 log = logging.getLogger("cftool.dropbox")

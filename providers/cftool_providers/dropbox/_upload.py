@@ -8,9 +8,9 @@ Large files, and streams that turn out to be large, are `_large`'s. What is load
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from cftool.core import hashing
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import InvalidName, ProtocolError, SourceChanged, StoreError
 from cftool.core.types import Entry, Result, WriteItem
 from cftool.http.types import Completion, Request

@@ -7,9 +7,9 @@ answer to a batch that leaves a call out, or answers one twice, is none.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ProtocolError
 from cftool.http.types import Response
 from cftool.http.urls import quote_query

@@ -7,9 +7,10 @@ parents are asked from then on, and the others of that group anew. A run that ma
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ListingError, NotADirectory, NotFound, StoreError
 from cftool.core.types import Entry
 from cftool.http.types import Completion, Request

@@ -9,9 +9,9 @@ import json
 import logging
 import re
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import (
     NotFound,
     ProtocolError,

@@ -10,8 +10,9 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
+from cftool.core.dataclass import dataclass
 from cftool.disk.records import Folder, Held
 
 log = logging.getLogger("cftool.gdrive")

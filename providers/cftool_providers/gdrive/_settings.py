@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError, LoginRequired
 from cftool.core.provider import Context, Secret
 from cftool.http import google, oauth

@@ -9,9 +9,9 @@ import json
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import (
     IntegrityError,
     InvalidName,

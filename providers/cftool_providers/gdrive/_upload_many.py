@@ -7,10 +7,11 @@ decides between a new file and a new revision. Of a folder that we made ourselve
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import Interrupted, NotADirectory, StoreError
 from cftool.core.types import Entry, Result, WriteItem
 from cftool.http.types import Completion, Request

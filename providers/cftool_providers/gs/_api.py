@@ -5,9 +5,9 @@ that makes a request is named after the deed, one that reads an answer after wha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import IntegrityError, ListingError
 from cftool.core.types import NO_HASHES, Entry
 from cftool.http.flat import Expected, Page

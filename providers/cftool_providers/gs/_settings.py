@@ -6,8 +6,8 @@ Called by `open_store`; everything else in this package reads `Settings` and nev
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError
 from cftool.core.provider import Context, Secret
 from cftool.http.urls import host_header, host_port, split

@@ -8,11 +8,12 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import count
 from threading import RLock
 
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import (
     AlreadyExists,
     DirectoryNotEmpty,

@@ -5,9 +5,8 @@ one finds the upload gone, and then the object itself tells whether it is ours: 
 that our parts make.
 """
 
-from dataclasses import dataclass
-
 from cftool.core import hashing
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import IntegrityError, NotFound, PreconditionFailed, ProtocolError, TemporaryError
 from cftool.core.types import Entry
 from cftool.http import xml as _xml

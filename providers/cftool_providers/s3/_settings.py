@@ -5,8 +5,8 @@ Called by `open_store`; everything else in this package reads `Settings` and nev
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError
 from cftool.core.provider import Context, Secret
 from cftool.http.types import Header

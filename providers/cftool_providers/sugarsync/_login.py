@@ -7,8 +7,8 @@ token stays as it is for good.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError, LoginRequired, ProtocolError
 from cftool.core.provider import Context, Secret
 from cftool.http.client import Client

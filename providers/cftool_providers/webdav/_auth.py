@@ -12,8 +12,8 @@ import re
 import secrets
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from cftool.core.dataclass import dataclass
 from cftool.core.provider import Secret
 from cftool.http.types import Header, Request, Response, Stream
 from cftool.http.urls import host_port, split

@@ -13,7 +13,9 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from cftool.core.dataclass import dataclass
 
 log = logging.getLogger("cftool.webdav")
 

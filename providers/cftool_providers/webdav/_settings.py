@@ -3,8 +3,9 @@
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError
 from cftool.core.provider import Secret
 from cftool.http.types import Auth, NoAuth

@@ -8,8 +8,9 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import StoreError
 from cftool.http.types import Response
 
