@@ -69,7 +69,9 @@ class Quick:
             return handler(request)
         except (OSError, CftoolError) as error:
             self._server.reply_error(request, error)
-            return True
+        except Exception:
+            self._server.failed(request)
+        return True
 
     def _served(self, request: Request) -> bool:
         self._server.answer(request)
@@ -140,7 +142,11 @@ class Quick:
         directory = self._vfs.nodes.get(request.node)
         if directory is None or not self._vfs.is_listed(directory) or not self._vfs.store.has_small_room():
             return False
-        return self._nobody_commits() and self._served(request)
+        if not self._nobody_commits():
+            return False
+        body = self._server.created(request)
+        self._server.write(_DONE.pack(_HEAD + len(body), 0, request.unique) + body)
+        return True
 
     def _flush(self, request: Request) -> bool:
         (number,) = _HANDLE.unpack_from(request.buffer)
@@ -162,8 +168,12 @@ class Quick:
     def _release(self, request: Request) -> bool:
         (number,) = _HANDLE.unpack_from(request.buffer)
         handle = self._vfs.handles.get(number)
-        quick = handle is None or (not handle.file.dirty and handle.file.is_local and self._nobody_commits())
-        return quick and self._served(request)
+        if handle is not None:
+            if handle.file.dirty or not handle.file.is_local or not self._nobody_commits():
+                return False
+            self._vfs.release(number)
+        self._server.write(_DONE.pack(_HEAD, 0, request.unique))
+        return True
 
     def _nobody_commits(self) -> bool:
         """Whether the cache's lock is to be had at once, as far as one can know."""

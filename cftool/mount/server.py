@@ -60,7 +60,7 @@ class Server:
             Op.LINK: self._link, Op.OPEN: self._open, Op.READ: self._read, Op.WRITE: self._write,
             Op.STATFS: self._statfs, Op.RELEASE: self._release, Op.FSYNC: self._fsync, Op.FLUSH: self._flush,
             Op.OPENDIR: self._opendir, Op.READDIR: self._readdir, Op.READDIRPLUS: self._readdirplus,
-            Op.RELEASEDIR: self._releasedir, Op.FSYNCDIR: self._fsyncdir, Op.CREATE: self._create,
+            Op.RELEASEDIR: self._releasedir, Op.FSYNCDIR: self._fsyncdir, Op.CREATE: self.created,
             Op.FALLOCATE: self._fallocate, Op.GETXATTR: self._getxattr, Op.LISTXATTR: self._listxattr,
             Op.SETXATTR: self._setxattr, Op.REMOVEXATTR: self._setxattr, Op.FORGET: self._forget,
             Op.BATCH_FORGET: self._batch_forget, Op.DESTROY: self._destroy, Op.INIT: self._init, Op.LSEEK: self._lseek,
@@ -89,11 +89,15 @@ class Server:
             self.reply_error(request, error)
             return
         except Exception:
-            _log.exception("an operation of the mount had an error of its own")
-            self._send(request.unique, errno.EIO)
+            self.failed(request)
             return
         if body is not None and request.op not in _SILENT:
             self._send(request.unique, 0, body)
+
+    def failed(self, request: Request) -> None:
+        """After an error that nobody expects: the mount goes on."""
+        _log.exception("an operation of the mount had an error of its own")
+        self._send(request.unique, errno.EIO)
 
     def reply_error(self, request: Request, error: Exception) -> None:
         """What went wrong."""
@@ -287,7 +291,8 @@ class Server:
             return fuse.OPEN_OUT.pack(number, fuse.FOPEN_DIRECT_IO, 0)
         return fuse.OPEN_OUT.pack(number, fuse.FOPEN_KEEP_CACHE if self.vfs.unchanged(node) else 0, 0)
 
-    def _create(self, request: Request) -> bytes:
+    def created(self, request: Request) -> bytes:
+        """The answer to CREATE."""
         flags, mode, umask, more = struct.unpack_from("<IIII", request.data)
         attr, handle = self.vfs.create(
             request.node, request.name(16), mode & ~umask, flags, uid=request.uid, gid=request.gid

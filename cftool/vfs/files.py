@@ -316,7 +316,7 @@ class Files:
             return
         node, file = handle.node, handle.file
         try:
-            if handle.changes:
+            if handle.changes and (file.dirty or self._settings.remote):
                 self._commit(node, file)
         finally:
             with self._lock:

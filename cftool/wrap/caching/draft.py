@@ -338,8 +338,9 @@ class Draft:
         if self._closed:
             return
         self._closed = True
-        with self._store.lock:
-            self._store.silent.discard(self)
+        if self._silent:
+            with self._store.lock:
+                self._store.silent.discard(self)
         fd, self._fd = self._fd, -1
         if fd >= 0 and self._published:
             self._settled(fd)

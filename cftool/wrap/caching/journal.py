@@ -18,6 +18,7 @@ from cftool.core.types import Entry
 from cftool.disk import sqlite
 from cftool.wrap.caching import file_times, small
 from cftool.wrap.caching.rows import Content, LocalChange, Pending, State, What, decode_hashes, encode_hashes
+from cftool.wrap.caching.transaction import Shared, Transaction
 
 _log = logging.getLogger("cftool.cache")
 FORMAT = 2
@@ -58,8 +59,6 @@ CREATE TEMP TRIGGER content_changed AFTER UPDATE OF path, allocated ON main.cont
         clean = clean + new.allocated * (new.path IS NOT NULL) - old.allocated * (old.path IS NOT NULL);
 END;
 """
-_ALONE = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
-_INSIDE = ("SAVEPOINT change", "RELEASE change", ("ROLLBACK TO change", "RELEASE change"))
 _WHAT = {what.value: what for what in What}  # several times as fast as the call
 _STATE = {state.value: state for state in State}
 _CONTENT = "id, path, size, version, modified_ns, stored_ns, remote_id, hashes, blocks, used, allocated"
@@ -84,7 +83,7 @@ class Journal:
         self._db = self._visit(path) if look else sqlite.open(path)
         self.fresh = False  # nothing is in it yet, not even `begin`
         self.keeps_times = False  # of files whose content goes: set for stores whose listings have none
-        self._inside = self._one = self._spoiled = False  # of `together`
+        self._shared = Shared()
         self.inline = small.Inline(self._db)
         self._identity = identity
         self.damaged = None if look else self._db.damaged  # type: ignore[attr-defined]
@@ -142,36 +141,17 @@ class Journal:
         `one`: there is one change only, so that where it fails all does.
         """
         with self._transaction():
-            self._inside, self._one, self._spoiled = True, one, False
+            shared = self._shared
+            shared.inside, shared.one, shared.spoiled = True, one, False
             try:
                 yield
             finally:
-                self._inside = self._one = False
-            if self._spoiled:
+                shared.inside = shared.one = False
+            if shared.spoiled:
                 raise StoreError("the journal could not be written", op="write", path=self.path)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        if self._one:
-            before, self._spoiled = self._spoiled, True  # until it is done
-            try:
-                yield self._db
-            except sqlite3.DatabaseError as error:
-                raise sqlite.store_error_of(error, self.path) from error
-            self._spoiled = before
-            return
-        begin, commit, back = _INSIDE if self._inside else _ALONE
-        try:
-            self._db.execute(begin)
-            yield self._db
-            self._db.execute(commit)
-        except BaseException as error:
-            if self._db.in_transaction:
-                for statement in back:  # executescript would commit first
-                    self._db.execute(statement)
-            if isinstance(error, sqlite3.DatabaseError):
-                raise sqlite.store_error_of(error, self.path) from error
-            raise
+    def _transaction(self) -> Transaction:
+        return Transaction(self._db, self.path, self._shared)
 
     # ---- reading
 

@@ -107,9 +107,9 @@ class Base:
     mark: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Content:
-    """One row of `content`."""
+    """One row of `content`. Nobody changes one; not frozen, as above."""
 
     id: int
     path: str | None

@@ -53,6 +53,12 @@ class CachingStore(Naming):
         Raises NotFound without `create`, IsADirectory. `absent`: the caller has a listing that shows that neither the
         file nor a directory above it has to be asked for.
         """
+        if absent and self.settings.inline:
+            self.make_small_room(0)
+            with self.lock:
+                draft = Draft(self, path, self.new_id(), None, Base("", self._settlements))
+                self._drafts.add(draft)
+            return draft
         entry: Entry | None
         if absent:
             with self.lock:
