@@ -11,6 +11,7 @@ from cftool.mount import device
 from cftool.mount.binding import Place, bound
 from cftool.testing.faulty import FaultyStore
 from cftool.vfs import Vfs, VfsSettings
+from cftool.vfs.listing import Listing
 from cftool_providers.memory import MemoryStore
 from tests.mount.mounted import PATIENCE, missing_fuse
 from tests.wrap.caching.kit import cached, put
@@ -128,3 +129,14 @@ def test_a_close_that_waits_for_the_upload(memory, mount):
         os.write(fd, b"content")
         found[kind.__name__] = told(lambda fd=fd: os.close(fd))
     assert found == named(expected)
+
+
+def test_an_error_that_nobody_expects_where_it_is_answered_at_once(mount, monkeypatch):
+    def wrong(*_arguments):
+        raise ValueError("on purpose")
+
+    os.listdir(mount)
+    with monkeypatch.context() as patched:
+        patched.setattr(Listing, "taken", wrong)
+        assert told(lambda: os.stat(mount / "name")) == "EIO"
+    assert told(lambda: os.stat(mount / "name")) == "ENOENT"  # the mount goes on
