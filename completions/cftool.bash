@@ -124,7 +124,7 @@ _cftool_spec() {
     flags=() arguments=() commands=() values=() many=
     case $1 in
         '')
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h -V --version)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help -V --version)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             commands=(ls cp mv sync apply check rm mkdir rmdir touch cat put stat du df tree hash link cleanup trash restore mount umount cache config completion version help)
             ;;
@@ -135,69 +135,69 @@ _cftool_spec() {
             many=address
             ;;
         cp)
-            flags=(--include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -n --dry-run -c --checksum --size-only -u --update --ignore-existing --existing --ignore-times --transfers --checkers --bwlimit --max-transfer --max-duration --retries --links --verify --trash --suffix --wait-lock --stats --metrics-file -r -R --recursive --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -n --dry-run -c --checksum --size-only -u --update --ignore-existing --existing --ignore-times --transfers --checkers --bwlimit --max-transfer --max-duration --retries --links --verify --trash --suffix --wait-lock --stats --metrics-file -r -R --recursive --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--include]='' [--exclude]='' [--filter]='' [--include-from]='' [--exclude-from]='' [--filter-from]='' [--files-from]='' [--min-size]='' [--max-size]='' [--min-age]='' [--max-age]='' [--transfers]='' [--checkers]='' [--bwlimit]='' [--max-transfer]='' [--max-duration]='' [--retries]='' [--links]='skip follow keep' [--verify]='auto readback none' [--trash]='' [--suffix]='' [--wait-lock]='' [--stats]='' [--metrics-file]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address
             ;;
         mv)
-            flags=(--include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -n --dry-run -c --checksum --size-only -u --update --ignore-existing --existing --ignore-times --transfers --checkers --bwlimit --max-transfer --max-duration --retries --links --verify --trash --suffix --wait-lock --stats --metrics-file -r -R --recursive --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -n --dry-run -c --checksum --size-only -u --update --ignore-existing --existing --ignore-times --transfers --checkers --bwlimit --max-transfer --max-duration --retries --links --verify --trash --suffix --wait-lock --stats --metrics-file -r -R --recursive --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--include]='' [--exclude]='' [--filter]='' [--include-from]='' [--exclude-from]='' [--filter-from]='' [--files-from]='' [--min-size]='' [--max-size]='' [--min-age]='' [--max-age]='' [--transfers]='' [--checkers]='' [--bwlimit]='' [--max-transfer]='' [--max-duration]='' [--retries]='' [--links]='skip follow keep' [--verify]='auto readback none' [--trash]='' [--suffix]='' [--wait-lock]='' [--stats]='' [--metrics-file]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address
             ;;
         sync)
-            flags=(--no-delete --max-delete --force-delete --track-renames --plan --watch --allow-empty-source --delete-excluded --include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -n --dry-run -c --checksum --size-only -u --update --ignore-existing --existing --ignore-times --transfers --checkers --bwlimit --max-transfer --max-duration --retries --links --verify --trash --suffix --wait-lock --stats --metrics-file --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--no-delete --max-delete --force-delete --track-renames --plan --watch --allow-empty-source --delete-excluded --include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -n --dry-run -c --checksum --size-only -u --update --ignore-existing --existing --ignore-times --transfers --checkers --bwlimit --max-transfer --max-duration --retries --links --verify --trash --suffix --wait-lock --stats --metrics-file --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--max-delete]='' [--plan]=file [--watch]='' [--include]='' [--exclude]='' [--filter]='' [--include-from]='' [--exclude-from]='' [--filter-from]='' [--files-from]='' [--min-size]='' [--max-size]='' [--min-age]='' [--max-age]='' [--transfers]='' [--checkers]='' [--bwlimit]='' [--max-transfer]='' [--max-duration]='' [--retries]='' [--links]='skip follow keep' [--verify]='auto readback none' [--trash]='' [--suffix]='' [--wait-lock]='' [--stats]='' [--metrics-file]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address address)
             ;;
         apply)
-            flags=(-n --dry-run --transfers --checkers --bwlimit --retries --verify --wait-lock --stats --metrics-file --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(-n --dry-run --transfers --checkers --bwlimit --retries --verify --wait-lock --stats --metrics-file --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--transfers]='' [--checkers]='' [--bwlimit]='' [--retries]='' [--verify]='auto readback none' [--wait-lock]='' [--stats]='' [--metrics-file]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(file)
             ;;
         check)
-            flags=(--one-way --download --include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -n --dry-run -c --checksum --size-only -u --update --ignore-existing --existing --ignore-times --transfers --checkers --bwlimit --max-transfer --max-duration --retries --links --verify --trash --suffix --wait-lock --stats --metrics-file --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--one-way --download --include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -n --dry-run -c --checksum --size-only -u --update --ignore-existing --existing --ignore-times --transfers --checkers --bwlimit --max-transfer --max-duration --retries --links --verify --trash --suffix --wait-lock --stats --metrics-file --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--include]='' [--exclude]='' [--filter]='' [--include-from]='' [--exclude-from]='' [--filter-from]='' [--files-from]='' [--min-size]='' [--max-size]='' [--min-age]='' [--max-age]='' [--transfers]='' [--checkers]='' [--bwlimit]='' [--max-transfer]='' [--max-duration]='' [--retries]='' [--links]='skip follow keep' [--verify]='auto readback none' [--trash]='' [--suffix]='' [--wait-lock]='' [--stats]='' [--metrics-file]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address address)
             ;;
         rm)
-            flags=(-f --force --include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -n --dry-run -r -R --recursive --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(-f --force --include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -n --dry-run -r -R --recursive --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--include]='' [--exclude]='' [--filter]='' [--include-from]='' [--exclude-from]='' [--filter-from]='' [--files-from]='' [--min-size]='' [--max-size]='' [--min-age]='' [--max-age]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address
             ;;
         mkdir)
-            flags=(-p --parents -n --dry-run --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(-p --parents -n --dry-run --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address
             ;;
         rmdir)
-            flags=(-p --parents --ignore-fail-on-non-empty -n --dry-run --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(-p --parents --ignore-fail-on-non-empty -n --dry-run --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address
             ;;
         touch)
-            flags=(-n --dry-run -c --no-create -d --date -t -r --reference --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(-n --dry-run -c --no-create -d --date -t -r --reference --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([-d]='' [--date]='' [-t]='' [-r]=file [--reference]=file [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address
             ;;
         cat)
-            flags=(--offset --count --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--offset --count --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--offset]='' [--count]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address
             ;;
         put)
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             ;;
         stat)
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address
@@ -221,19 +221,19 @@ _cftool_spec() {
             many=address
             ;;
         hash)
-            flags=(-c --check --download --strict --ignore-missing -r -R --recursive --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(-c --check --download --strict --ignore-missing -r -R --recursive --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([-c]=file [--check]=file [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=('md5 sha512 dropbox sha256 sha1 crc32 crc32c crc64nvme' address)
             many=address
             ;;
         link)
-            flags=(--expires --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--expires --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--expires]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address
             ;;
         cleanup)
-            flags=(--older-than -n --dry-run --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--older-than -n --dry-run --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--older-than]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             ;;
@@ -241,27 +241,27 @@ _cftool_spec() {
             commands=(list empty)
             ;;
         'trash list')
-            flags=(--trash --older-than --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--trash --older-than --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--trash]='' [--older-than]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             ;;
         'trash empty')
-            flags=(--trash --older-than -n --dry-run --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--trash --older-than -n --dry-run --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--trash]='' [--older-than]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             ;;
         restore)
-            flags=(--at -f --force --trash -n --dry-run --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--at -f --force --trash -n --dry-run --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--at]='' [--trash]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address '')
             ;;
         mount)
-            flags=(--foreground --read-only --allow-other --cache-mode --fsync --stats-dir --cache --cache-size --hard-cache-size-limit --metadata-cache --cache-id --no-passthrough --drain --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--foreground --read-only --allow-other --cache-mode --fsync --stats-dir --cache --cache-size --hard-cache-size-limit --metadata-cache --cache-id --no-passthrough --drain --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--cache-mode]='' [--fsync]='' [--cache]='' [--cache-size]='' [--hard-cache-size-limit]='' [--metadata-cache]='' [--cache-id]=remote [--drain]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address file)
             ;;
         umount)
-            flags=(--timeout --lazy --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--timeout --lazy --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--timeout]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(file)
             ;;
@@ -269,27 +269,27 @@ _cftool_spec() {
             commands=(status flush clear fsck compact)
             ;;
         'cache status')
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             ;;
         'cache flush')
-            flags=(--timeout --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--timeout --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--timeout]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             ;;
         'cache clear')
-            flags=(--force --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--force --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             ;;
         'cache fsck')
-            flags=(--download --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--download --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             ;;
         'cache compact')
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             ;;
@@ -297,60 +297,60 @@ _cftool_spec() {
             commands=(create list show remove wizard login test import-rclone path)
             ;;
         'config create')
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=('' 'dropbox gdrive gs local memory s3 sugarsync webdav' '')
             many=''
             ;;
         'config list')
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             ;;
         'config show')
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(remote)
             ;;
         'config remove')
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(remote)
             ;;
         'config wizard')
-            flags=(--no-browser --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--no-browser --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(remote)
             ;;
         'config login')
-            flags=(--no-browser --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--no-browser --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(remote)
             ;;
         'config test')
-            flags=(--write --config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--write --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=('')
             ;;
         'config import-rclone')
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(file)
             ;;
         'config path')
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             ;;
         completion)
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=('bash zsh fish')
             ;;
         version)
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             ;;
         help)
-            flags=(--config -q --quiet -v --verbose --json --log-file --log-format --help -h)
+            flags=(--config -q --quiet -v --verbose --json --log-file --log-format -h --help)
             values=([--config]=file [--log-file]=file [--log-format]='text json')
             arguments=('ls cp mv sync apply check rm mkdir rmdir touch cat put stat du df tree hash link cleanup trash restore mount umount cache config completion version help')
             many='ls cp mv sync apply check rm mkdir rmdir touch cat put stat du df tree hash link cleanup trash restore mount umount cache config completion version help'

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from cftool.cli import exits
-from cftool.cli.command import HELP, build, unvalidated
+from cftool.cli.command import HELP, HelpInOrder, build, unvalidated
 from cftool.cli.messages import Messages
 
 # name: (module, function, short help); the order is that of the help
@@ -76,7 +76,7 @@ _VALUES = frozenset({"--config", "--log-file", "--log-format"})
 _BARE = {"--trash": "--trash=", "--watch": "--watch="}
 
 
-class Group(TyperGroup):
+class Group(HelpInOrder, TyperGroup):
     """Commands by name, each imported when it is asked for."""
 
     def __init__(self, name: str, table: dict[str, tuple[str, str, str]], help_text: str) -> None:

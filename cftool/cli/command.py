@@ -44,7 +44,16 @@ def unvalidated(params: Any) -> Any:
     return params
 
 
-class _Command(TyperCommand):
+class HelpInOrder:
+    """Mixed into commands and groups: click takes the names of the help flag from a set, in another order each run."""
+
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        """Those that no other flag has taken, as they are written in `HELP`."""
+        names = super().get_help_option_names(ctx)  # type: ignore[misc]
+        return sorted(names, key=ctx.help_option_names.index)
+
+
+class _Command(HelpInOrder, TyperCommand):
     """A command without validation by pydantic, and with the arguments in its help as their metavars write them.
 
     Where flags work in the order in which they stand (filters), the group of flags has a field `order`: it gets the
