@@ -11,7 +11,7 @@ import shutil
 import tempfile
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -22,12 +22,13 @@ from cftool.core.types import WriteItem
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.archiving import ArchiveSettings, ArchivingStore, names
 from cftool_providers.memory import MemoryStore, Space
-from tests.sizes import FULL
+from tests.sizes import FULL, SEED, Budget
 
 PATHS = st.sampled_from(["a", "b", "d/a", "d/b", "d/e/a", "x"])
 DIRECTORIES = st.sampled_from(["d", "d/e", "x", "y/z"])
 THEIRS = st.one_of(st.none(), PATHS)  # None: the same
 MACHINES = st.sampled_from([0, 1])
+PROGRAMS, STEPS = (20, 200) if FULL else (20, 40)  # of one group; an hour of groups at release size
 LARGE = 64  # bytes of a file that lies beside the packs
 HOURS = st.sampled_from([1, 25])
 
@@ -89,8 +90,11 @@ def tree(store):
 
 
 class TwoMachines(RuleBasedStateMachine):
+    programs = steps = 0  # of all groups
+
     @initialize()
     def open(self):
+        TwoMachines.programs += 1
         self.folder = tempfile.mkdtemp(prefix="cftool-two-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.space = Space("memory", now_ns=lambda: int(self.clock() * 1e9))
         self.now = 1_700_000_000.0
@@ -99,6 +103,7 @@ class TwoMachines(RuleBasedStateMachine):
         self.count = 0
         self.owed = set()  # contents that must be shown
         self.gone = set()  # contents that must never be shown again
+        self.made = set()  # all contents
 
     def machine(self, name, below):
         state = os.path.join(self.folder, name)
@@ -118,7 +123,9 @@ class TwoMachines(RuleBasedStateMachine):
     def content(self, size=10):
         """Of its own: no two writes have one."""
         self.count += 1
-        return (b"%d " % self.count) * size
+        data = (b"%d " % self.count) * size
+        self.made.add(data)
+        return data
 
     def attempt(self, which, act, *, added=(), taken=()):
         """A call that may fail: then what it was to replace may be gone, and what it was to add may be there."""
@@ -273,7 +280,8 @@ class TwoMachines(RuleBasedStateMachine):
         shown = set(first.values())
         assert self.owed <= shown
         assert not shown & self.gone
-        self.gone |= {(b"%d " % n) * size for n in range(1, self.count + 1) for size in (10, 40)} - shown
+        self.gone |= self.made - shown
+        TwoMachines.steps += 1
 
     @rule()
     def a_third_machine_sees_the_same_and_finds_nothing_damaged(self):
@@ -286,12 +294,15 @@ class TwoMachines(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(7200 if FULL else 600)
-def test_two_machines_end_with_what_both_wrote():
-    run_state_machine_as_test(
-        TwoMachines,
-        settings=settings(
-            max_examples=2_000 if FULL else 20, stateful_step_count=200 if FULL else 40,
-            deadline=None, derandomize=True, print_blob=True, database=None,
-            phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
+def test_two_machines_end_with_what_both_wrote(record_property):
+    groups = Budget(1, seconds=3600)
+    while groups.goes_on():
+        run_state_machine_as_test(
+            seed(f"{SEED} {groups.done}")(TwoMachines),
+            settings=settings(
+                max_examples=PROGRAMS, stateful_step_count=STEPS, deadline=None, print_blob=True, database=None,
+                phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
+            ),
+        )  # fmt: skip
+    record_property(f"programs of up to {STEPS} steps", TwoMachines.programs)
+    record_property("steps", TwoMachines.steps)
