@@ -1,4 +1,4 @@
-"""The Python of the README runs as it stands, over a service."""
+"""The Python of the README and of the manual runs as it stands, over a service."""
 
 import re
 import subprocess
@@ -10,6 +10,7 @@ from cftool.testing.fake_s3 import ACCESS_KEY, SECRET_KEY, FakeS3
 from cftool.testing.http_fake import FakeServer
 from tests.command import Cftool
 from tests.house.docs import README
+from tests.house.modules import PACKAGES
 
 BLOCKS = re.findall(r"<!-- tested -->\n```python\n(.*?)```", README.read_text(), re.DOTALL)
 PRINTED = [
@@ -18,15 +19,31 @@ PRINTED = [
 ]
 
 
-def test_all_of_it_is_known():
-    assert len(BLOCKS) == len(PRINTED) == README.read_text().count("```python")
-
-
-@pytest.mark.parametrize("number", range(len(PRINTED)))
-def test_a_block_runs(number, tmp_path):
-    (tmp_path / "home").mkdir()
+@pytest.fixture
+def fake():
     fake = FakeS3()
     fake.make("photos", [])
+    return fake
+
+
+@pytest.fixture
+def run(fake, tmp_path):
+    """Runs a script where `work:` is an S3 remote, and gives what it prints."""
+    (tmp_path / "home").mkdir()
+
+    def run(script: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", script],
+            env=Cftool(tmp_path / "home", settings).environment(),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=250,
+            check=False,
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done
+        return done.stdout
+
     with FakeServer(fake.handle) as server:
         settings = {
             "CFTOOL_WORK_TYPE": "s3",
@@ -34,17 +51,24 @@ def test_a_block_runs(number, tmp_path):
             "CFTOOL_WORK_ACCESS_KEY_ID": ACCESS_KEY,
             "CFTOOL_WORK_SECRET_ACCESS_KEY": SECRET_KEY,
         }
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", BLOCKS[number]],
-            env=Cftool(tmp_path / "home", settings).environment(),
-            capture_output=True,
-            text=True,
-            timeout=250,
-            check=False,
-        )
+        yield run
+
+
+def test_all_of_it_is_known():
+    assert len(BLOCKS) == len(PRINTED) == README.read_text().count("```python")
+
+
+@pytest.mark.parametrize("number", range(len(PRINTED)))
+def test_a_block_runs(number, run, fake):
     first, last, keys = PRINTED[number]
-    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done
-    lines = done.stdout.splitlines()
+    lines = run(BLOCKS[number]).splitlines()
     assert lines[0].startswith(first)
     assert lines[-1] == last
     assert set(fake.buckets["photos"]) == keys
+
+
+@pytest.mark.parametrize("page", PACKAGES)
+def test_the_examples_of_a_page_print_what_they_say(page, run):
+    examples = PACKAGES[page].examples
+    script = "\n".join(f"{example.code}\nprint('---')" for example in examples)
+    assert run(script).split("---\n")[:-1] == [example.prints for example in examples]

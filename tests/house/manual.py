@@ -47,7 +47,7 @@ def escaped(text: str) -> str:
     return re.sub(r"[^\x00-\x7f]", lambda match: f"\\[u{ord(match[0]):04X}]", text)
 
 
-def _line(text: str) -> str:
+def line(text: str) -> str:
     """One line of input that begins with no request."""
     return "\\&" + text if text.startswith((".", "'")) else text
 
@@ -58,7 +58,7 @@ def prose(text: str) -> str:
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         words = " ".join(paragraph.split())
         pieces = re.split(r"(`[^`]+`|(?<![\w`])_[A-Za-z]\w*_(?!\w))", words)
-        found.append(_line("".join(_piece(piece) for piece in pieces)))
+        found.append(line("".join(_piece(piece) for piece in pieces)))
     return "\n.PP\n".join(found)
 
 
@@ -70,7 +70,8 @@ def _piece(piece: str) -> str:
     return escaped(piece)
 
 
-def _title(name: str, section: int) -> list[str]:
+def title(name: str, section: int) -> list[str]:
+    """How a page begins."""
     return [
         '.\\" Made by `make docs` of what the program itself uses: change that instead.',
         f'.TH "{escaped(name.upper())}" "{section}" "" "cftool {__version__}" "cftool"',
@@ -79,7 +80,8 @@ def _title(name: str, section: int) -> list[str]:
     ]
 
 
-def _terms(rows: Any) -> list[str]:
+def terms(rows: Any) -> list[str]:
+    """Words, each with its text."""
     lines: list[str] = []
     for term, text in rows:
         lines += [".TP", f"\\fB{escaped(str(term))}\\fR", prose(text) or "\\&"]
@@ -92,7 +94,7 @@ def _examples(words: str) -> list[str]:
         return []
     lines = [".SH EXAMPLES"]
     for number, row in enumerate(rows):
-        lines += [*([".PP"] if number else []), ".RS", ".nf", _line(escaped(row.replace("DEMO", "demo"))), ".fi", ".RE"]
+        lines += [*([".PP"] if number else []), ".RS", ".nf", line(escaped(row.replace("DEMO", "demo"))), ".fi", ".RE"]
     return lines
 
 
@@ -123,7 +125,7 @@ def _flags(params: list[Any]) -> list[str]:
         rows.append(
             (f"{names}{metavar}" if metavar.startswith("[=") else f"{names} {metavar}".rstrip(), param.help or "")
         )
-    return _terms(rows)
+    return terms(rows)
 
 
 def _synopsis(words: tuple[str, ...], params: list[Any]) -> list[str]:
@@ -136,7 +138,7 @@ def _synopsis(words: tuple[str, ...], params: list[Any]) -> list[str]:
 def command(name: str) -> str:
     """The page of one command, or of a group with all that is in it."""
     short = app.COMMANDS[name][2]
-    lines = [*_title(f"cftool-{name}", 1), ".SH NAME", f"cftool\\-{escaped(name)} \\- {escaped(short.rstrip('.'))}"]
+    lines = [*title(f"cftool-{name}", 1), ".SH NAME", f"cftool\\-{escaped(name)} \\- {escaped(short.rstrip('.'))}"]
     below = [(name, word) for word in app.GROUPS[name]] if name in app.GROUPS else [(name,)]
     found = [(words, *parameters(words)) for words in below]
     lines.append(".SH SYNOPSIS")
@@ -158,10 +160,10 @@ def command(name: str) -> str:
     lines.append(".SH OPTIONS")
     common = [param for param in found[0][2] if param.name in _common()]
     own = [] if name in app.GROUPS else [param for param in found[0][2] if param.name not in _common()]
-    lines += _flags([*own, *common]) + _terms([("--help", "Show the flags.")])
+    lines += _flags([*own, *common]) + terms([("--help", "Show the flags.")])
     examples = [line for words, _, _ in found for line in _examples(" ".join(words))]
     lines += [line for number, line in enumerate(examples) if line != ".SH EXAMPLES" or number == 0]
-    return _end(lines, ["cftool(1)"])
+    return ending(lines, ["cftool(1)"])
 
 
 def _common() -> set[str]:
@@ -175,7 +177,7 @@ def _common() -> set[str]:
 def provider(name: str) -> str:
     """The page of one provider."""
     given = registry.provider(name)
-    lines = [*_title(f"cftool-{name}", 7), ".SH NAME", f"cftool\\-{name} \\- {escaped(given.summary)}", ".SH SYNOPSIS"]
+    lines = [*title(f"cftool-{name}", 7), ".SH NAME", f"cftool\\-{name} \\- {escaped(given.summary)}", ".SH SYNOPSIS"]
     lines.append(f"\\fBcftool\\fR \\fICOMMAND\\fR ... \\fB{name}:\\fR\\fIpath\\fR")
     about, quirks = _docstring(name)
     lines += [".SH DESCRIPTION", prose(about)]
@@ -189,9 +191,9 @@ def provider(name: str) -> str:
         more = [f"One of {', '.join(option.choices)}."] if option.choices else []
         more += [f"Default: {str(option.default).lower()}."] if option.default not in {None, ""} else []
         more += [word for word, true in (("Required.", option.required), ("Secret.", option.secret)) if true]
-        lines += _terms([(option.name, " ".join([option.help.rstrip(".") + ".", *more]))])
+        lines += terms([(option.name, " ".join([option.help.rstrip(".") + ".", *more]))])
     if name != "local":
-        lines += _terms([("root", "Confines the remote to a folder.")])
+        lines += terms([("root", "Confines the remote to a folder.")])
     lines += [".SH CAPABILITIES", *capabilities(features(name))]
     if quirks:
         lines.append(".SH NOTES")
@@ -199,7 +201,7 @@ def provider(name: str) -> str:
             lines += [".IP \\(bu 2", prose(quirk)]
     if given.docs:
         lines += [".SH STANDARDS", escaped(given.docs)]
-    return _end(lines, ["cftool(1)", "cftool-config(1)"])
+    return ending(lines, ["cftool(1)", "cftool-config(1)"])
 
 
 def facts(found: Features) -> list[tuple[str, str]]:
@@ -240,7 +242,8 @@ def _docstring(name: str) -> tuple[str, list[str]]:
     return about.strip(), [" ".join(quirk.split()) for quirk in re.split(r"^\* ", rest, flags=re.MULTILINE)[1:]]
 
 
-def _end(lines: list[str], related: list[str]) -> str:
+def ending(lines: list[str], related: list[str]) -> str:
+    """The whole page, with the pages that belong to it."""
     see = ", ".join(f"\\fB{escaped(word[:-3])}\\fR({word[-2]})" for word in related)
     return "\n".join([*lines, '.SH "SEE ALSO"', see]) + "\n"
 
@@ -248,7 +251,7 @@ def _end(lines: list[str], related: list[str]) -> str:
 def overview() -> str:
     """The page of cftool itself."""
     lines = [
-        *_title("cftool", 1),
+        *title("cftool", 1),
         ".SH NAME",
         "cftool \\- copy, sync, check and mount cloud storage",
         ".SH SYNOPSIS",
@@ -256,17 +259,17 @@ def overview() -> str:
         ".SH DESCRIPTION",
         prose(pages.OVERVIEW),
         ".SH COMMANDS",
-        *_terms((f"cftool {name}", row[2]) for name, row in app.COMMANDS.items()),
+        *terms((f"cftool {name}", row[2]) for name, row in app.COMMANDS.items()),
         ".SH OPTIONS",
         prose("Every command has these, before its name or after it:"),
         *_flags([param for param in parameters(("version",))[1] if param.name in _common()]),
-        *_terms([("-V, --version", "Show the version."), ("--help", "Show the commands.")]),
+        *terms([("-V, --version", "Show the version."), ("--help", "Show the commands.")]),
         ".SH ADDRESSES",
-        *_terms(pages.ADDRESSES),
+        *terms(pages.ADDRESSES),
         ".PP",
         prose(pages.ADDRESSES_MORE),
         ".SH PROVIDERS",
-        *_terms((f"{name}:", registry.provider(name).summary) for name in PROVIDERS),
+        *terms((f"{name}:", registry.provider(name).summary) for name in PROVIDERS),
         ".SH CONFIGURATION",
         prose(pages.CONFIGURATION),
         ".SH OUTPUT",
@@ -274,19 +277,26 @@ def overview() -> str:
         ".SH SAFETY",
         prose(pages.SAFETY),
         '.SH "EXIT STATUS"',
-        *_terms(pages.EXIT_CODES),
+        *terms(pages.EXIT_CODES),
         ".SH ENVIRONMENT",
-        *_terms(pages.ENVIRONMENT),
+        *terms(pages.ENVIRONMENT),
         ".SH FILES",
-        *_terms(pages.FILES),
+        *terms(pages.FILES),
     ]
-    return _end(lines, [*(f"cftool-{name}(1)" for name in app.COMMANDS), *(f"cftool-{name}(7)" for name in PROVIDERS)])
+    from tests.house import modules  # which takes the words of this one
+
+    related = [(name, 3) for name in modules.PACKAGES]
+    related += [(f"cftool-{name}", 1) for name in app.COMMANDS] + [(f"cftool-{name}", 7) for name in PROVIDERS]
+    return ending(lines, [f"{name}({section})" for name, section in related])
 
 
 def files() -> dict[str, str]:
     """Every generated file, by its path in the repository."""
+    from tests.house import modules  # which takes the words of this one
+
     made = {"man/cftool.1": overview()}
     made |= {f"man/cftool-{name}.1": command(name) for name in app.COMMANDS}
     made |= {f"man/cftool-{name}.7": provider(name) for name in PROVIDERS}
+    made |= {f"man/{name}.3": modules.page(name) for name in modules.PACKAGES}
     made |= {f"completions/{name}": shells.script(shell) for shell, name in shells.SHELLS.items()}
     return made

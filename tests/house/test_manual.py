@@ -5,12 +5,14 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
+from importlib import import_module
 
 import pytest
 
 from cftool.cli import exits
 from cftool.core.types import Cap
-from tests.house import docs, manual, pages
+from tests.house import docs, manual, modules, pages
 from tests.house.features import PROVIDERS, features
 from tests.servers import BIN
 
@@ -53,7 +55,28 @@ def test_every_command_and_provider_has_its_page() -> None:
     from cftool.cli import app
 
     wanted = {"man/cftool.1", *(f"man/cftool-{name}.1" for name in app.COMMANDS)}
+    wanted |= {f"man/{name}.3" for name in modules.PACKAGES}
     assert set(PAGES) == wanted | {f"man/cftool-{name}.7" for name in registry.names()}
+
+
+def test_the_wheel_has_every_page() -> None:
+    shared = tomllib.loads((docs.ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    pages_in_it = {name: to for name, to in shared["shared-data"].items() if name.startswith("man/")}
+    assert pages_in_it == {page: f"share/man/man{page[-1]}/{page[4:]}" for page in PAGES}
+
+
+def test_every_name_that_a_program_may_import_is_on_its_page() -> None:
+    for name, package in modules.PACKAGES.items():
+        page = modules.page(name)
+        exported = [each for each in import_module(package.module).__all__ if each != "UNLIMITED"]
+        assert [each for each in exported if not re.search(rf'^(\.SS "|\\fB){each}\b', page, re.MULTILINE)] == []
+
+
+def test_a_docstring_keeps_its_blocks_and_lists() -> None:
+    assert modules.body("One:\n\n    a\n\n      b\n\n* c\n* d\n  e\n\nf") == [
+        "One:", ".PP", ".RS", ".nf", "a", "\\&", "  b", ".fi", ".RE",
+        ".IP \\(bu 2", "c", ".IP \\(bu 2", "d e", ".PP", "f",
+    ]  # fmt: skip
 
 
 def test_texts_and_examples_are_of_commands_that_exist() -> None:
