@@ -25,13 +25,14 @@ UNHASHED = {"webdav", "sugarsync"}
 # it cannot know, and that takes `--verify readback`.
 TRUSTED = {"nextcloud"}
 # Small, so that each way in which a file comes is taken: in one piece, in memory, and in ranges.
+FLAT = (("cftool.http.downloads", "SMALL"), ("cftool.http.ranged", "RANGE"))
 LIMITS = {
-    "s3": (("s3._download", "SMALL"), ("s3._ranges", "RANGE")),
-    "gs": (("gs._download", "SMALL"), ("gs._ranges", "RANGE")),
-    "dropbox": (("dropbox._download", "SMALL"),),
-    "gdrive": (("gdrive._download", "SMALL"), ("gdrive._download", "PIECE")),
-    "webdav": (("webdav._download", "SMALL"), ("webdav._download", "RANGE")),
-    "sugarsync": (("sugarsync._many", "_SMALL"), ("sugarsync._many", "_PART")),
+    "s3": FLAT,
+    "gs": FLAT,
+    "dropbox": (("cftool_providers.dropbox._download", "SMALL"),),
+    "gdrive": (("cftool_providers.gdrive._download", "SMALL"), ("cftool_providers.gdrive._download", "PIECE")),
+    "webdav": (("cftool_providers.webdav._download", "SMALL"), ("cftool_providers.webdav._download", "RANGE")),
+    "sugarsync": (("cftool_providers.sugarsync._many", "_SMALL"), ("cftool_providers.sugarsync._many", "_PART")),
 }
 LIMIT = 40_000
 FILES = {name: trees.content(name, size) for name, size in (("empty", 0), ("small", 900), ("large", 100_000))}
@@ -205,7 +206,7 @@ def problem(service: Service, name: str, command: Command, times: int, there: Pa
 def test_no_wrong_body_is_taken_for_a_file(kind, part, home, authority, monkeypatch, record_property):
     without_waiting(monkeypatch)
     for module, limit in LIMITS[{"gs-xml": "gs", "nextcloud": "webdav"}.get(kind, kind)]:
-        monkeypatch.setattr(importlib.import_module(f"cftool_providers.{module}"), limit, LIMIT)
+        monkeypatch.setattr(importlib.import_module(module), limit, LIMIT)
     there = home / "there"
     there.mkdir()
     wrong = {}

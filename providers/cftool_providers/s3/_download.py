@@ -1,21 +1,15 @@
 """read and read_many.
 
 `read` streams one object, whole or a range, and believes it only when the answer says the very range, size and version
-that were asked for. `read_many` is a loop of parallel requests: small objects arrive in memory and are verified before
-they are saved; large ones come in parallel ranges, written as they arrive, each range with its own checksum, and the
-checksums joined give that of the file. Where the service has only an MD5, the file is read back for it.
+that were asked for. `read_many` is the loop of `http.downloads`. Where the service has only an MD5, and no checksum
+that can be joined, a large file is read back for it.
 """
 
-import hashlib
-import logging
-from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 
-from cftool.core import hashing
 from cftool.core.download import VerifiedDownload
 from cftool.core.errors import (
-    IntegrityError,
     IsADirectory,
     NotFound,
     PreconditionFailed,
@@ -23,30 +17,18 @@ from cftool.core.errors import (
     StoreError,
 )
 from cftool.core.types import Entry, ReadItem, Result
-from cftool.http.types import Completion, Header, Request, Response, Stream
+from cftool.http import downloads
+from cftool.http.types import Completion, Header, Request, Response, Sink, Stream
 from cftool_providers.s3 import _objects
 from cftool_providers.s3._listing import Lister
-from cftool_providers.s3._objects import CHECKSUM_MODE, quote_etag
-from cftool_providers.s3._ranges import Large, object_headers, require_same
+from cftool_providers.s3._objects import CHECKSUM_MODE, quote_etag, unquote_etag
 from cftool_providers.s3._service import Service, split_path
-from cftool_providers.s3._settings import MIB
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-log = logging.getLogger("cftool.s3")
-
-SMALL = 8 * MIB  # up to this an object is collected in memory
-MEMORY = 48 * MIB  # of objects in flight
-LARGE = 4  # large files at once
-RANGES = 16  # in flight, of all files together
-QUEUE = 1000  # large files that wait while small ones pass them
-POLL = 0.02  # seconds between looks at the worker threads, where nothing else ends the wait
 
 
 class Downloader:
-    """Thread-safe: each call has its own state."""
+    """Thread-safe: each call has its own state. It is the loop's `downloads.Origin`."""
+
+    joinable = ("crc64nvme", "crc32c", "crc32")
 
     def __init__(self, service: Service, lister: Lister) -> None:
         self.service = service
@@ -78,7 +60,8 @@ class Downloader:
         if stream.status == 416 and ranged:
             return self._nothing(path, start, if_version)
         if stream.status >= 300:
-            raise self._refused(stream, body, bucket, key, path)
+            error = self.service.error(stream, bucket, path, body)
+            raise self._missing(path) if isinstance(error, NotFound) else error
         try:
             entry = self._opened(stream, path, bucket, start, end, ranged=ranged)
             if if_version is not None and entry.version not in {None, if_version}:
@@ -114,10 +97,6 @@ class Downloader:
             raise PreconditionFailed("it is another version by now", op="read", path=path)
         return VerifiedDownload(entry, iter(()), start=start, end=start)
 
-    def _refused(self, stream: Stream, body: bytes, bucket: str, key: str, path: str) -> StoreError:
-        error = self.service.error(stream, bucket, path, body)
-        return self._missing(path) if isinstance(error, NotFound) else error
-
     def _missing(self, path: str) -> StoreError:
         """Nothing has that key; perhaps it is a directory."""
         bucket, key = split_path(path)
@@ -130,168 +109,64 @@ class Downloader:
 
     def run(self, items: Iterable[ReadItem]) -> Iterator[Result]:
         """Results of read_many in order of completion."""
-        return _Loop(self, items).run()
+        return downloads.Loop(self, items).run()
 
+    def many(self, following: Callable[[], Request | float | None]) -> AbstractContextManager[Iterator[Completion]]:
+        """Send in parallel."""
+        return self.service.many(following)
 
-class _Step(Protocol):
-    """What a request's tag is: whoever gets the answer."""
+    def check(self) -> None:
+        """Raise Interrupted where the run is to end."""
+        self.service.check()
 
-    def answered(self, completion: Completion) -> None: ...
+    def is_object(self, path: str) -> bool:
+        """A bucket is none."""
+        return bool(split_path(path)[1])
 
-
-class _Loop:
-    """One run of read_many."""
-
-    def __init__(self, downloader: Downloader, items: Iterable[ReadItem]) -> None:
-        self.downloader = downloader
-        self.service = downloader.service
-        self.memory = 0
-        self.ranges = 0
-        self.small = 0  # in flight
-        self._items = iter(items)
-        self._ended = False
-        self._again: deque[Request] = deque()
-        self._results: deque[Result] = deque()
-        self._waiting: deque[ReadItem] = deque()
-        self._large: list[Large] = []
-        self._pool: ThreadPoolExecutor | None = None
-
-    def run(self) -> Iterator[Result]:
-        """Until the items are used up and each has its result."""
-        try:
-            while True:
-                with self.service.many(self._next) as completions:
-                    for completion in completions:
-                        step: _Step = completion.request.tag  # type: ignore[assignment] # set where requests are made
-                        step.answered(completion)
-                        while self._results:
-                            yield self._results.popleft()
-                while self._results:
-                    yield self._results.popleft()
-                if self._ended and not (self._again or self._large or self._waiting):
-                    return
-        finally:
-            for each in self._large:
-                each.abandon()
-            if self._pool is not None:
-                self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def done(self, item: ReadItem, entry: Entry | None, error: Exception | None) -> None:
-        """An item has ended."""
-        self._results.append(Result(item.entry.path, entry, error, item.tag))
-
-    def again(self, request: Request) -> None:
-        """Send this before anything new."""
-        self._again.append(request)
-
-    def submit(self, job: "Callable[[], None]") -> "Future[None]":
-        """Run something that blocks in a worker thread."""
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._pool = ThreadPoolExecutor(2, thread_name_prefix="cftool-download")
-        return self._pool.submit(job)
-
-    def _next(self) -> Request | float | None:
-        if self._again:
-            return self._again.popleft()
-        if self._large or self._waiting:
-            request = self._range()
-            if request is not None:
-                return request
-        while self.memory < MEMORY and len(self._waiting) < QUEUE and not self._ended:
-            if self._results and not self.small and not self._large:
-                return None  # nothing in flight would bring the results out: end this round for them
-            item = next(self._items, None)
-            if item is None:
-                self._ended = True
-                break
-            size = item.entry.size
-            if not split_path(item.entry.path)[1]:
-                self.done(item, None, IsADirectory("is no object", op="read", path=item.entry.path))
-            elif size is None or size > SMALL:
-                self._waiting.append(item)
-            else:
-                return _Small(self, item, size).request()
-        if self._large or self._waiting:
-            return self._range() or (POLL if any(each.working for each in self._large) else None)
-        return None
-
-    def _range(self) -> Request | None:
-        self._large = [each for each in self._large if not each.ended()]
-        while self._waiting and len(self._large) < LARGE:
-            self._large.append(Large(self, self._waiting.popleft()))
-        if self._again:
-            return self._again.popleft()
-        if self.ranges < RANGES:
-            for each in self._large:
-                request = each.next_range()
-                if request is not None:
-                    return request
-        return None
-
-
-class _Small:
-    """One object in one request, in memory."""
-
-    __slots__ = ("_attempts", "_bucket", "_item", "_key", "_loop", "_region", "_size")
-
-    def __init__(self, loop: _Loop, item: ReadItem, size: int) -> None:
-        self._loop = loop
-        self._item = item
-        self._size = size
-        self._bucket, self._key = split_path(item.entry.path)
-        self._attempts = 0
-        loop.small += 1
-        loop.memory += size
-
-    def request(self) -> Request:
-        """GET."""
-        self._region = self._loop.service.region(self._bucket)
-        return self._loop.service.request(
-            "GET",
-            "GetObject",
-            self._bucket,
-            self._key,
-            headers=object_headers(self._item.entry),
-            tag=self,
-            max_body=max(self._size, 64 * 1024) + 1,
-            encoded=True,
+    def get(
+        self,
+        entry: Entry,
+        *,
+        tag: object,
+        part: tuple[int, int] | None = None,
+        sink: Sink | None = None,
+        max_body: int = downloads.MAX_BODY,
+    ) -> Request:
+        """GetObject, with If-Match."""
+        headers: tuple[Header, ...] = CHECKSUM_MODE
+        if entry.version is not None:
+            headers += (("if-match", quote_etag(entry.version)),)
+        if part is not None:
+            headers += (("range", f"bytes={part[0]}-{part[1] - 1}"),)
+        bucket, key = split_path(entry.path)
+        return self.service.request(
+            "GET", "GetObject", bucket, key, headers=headers, sink=sink, tag=tag, max_body=max_body, encoded=True
         )
 
-    def answered(self, completion: Completion) -> None:
-        loop, item, response = self._loop, self._item, completion.response
-        entry, error = None, completion.error
-        if response is not None:
-            self._attempts += 1
-            service = loop.service
-            try:
-                if response.status != 200:
-                    if self._attempts < 4 and service.learn(self._bucket, response, response.body, self._region):
-                        loop.again(self.request())
-                        return
-                    raise service.error(response, self._bucket, item.entry.path)
-                entry = self._save(response)
-            except Exception as failure:  # a target may raise what it likes: it is this item's failure alone
-                error = failure
-        loop.small -= 1
-        loop.memory -= self._size
-        loop.done(item, entry, error)
-
-    def _save(self, response: Response) -> Entry:
-        listed, body = self._item.entry, response.body
-        if "content-range" in response.headers:
-            raise ProtocolError("the whole object was asked for; a part of it came", path=listed.path)
-        entry = _objects.entry(listed.path, response.headers)
-        self._loop.service.note(self._bucket, response.headers)
-        require_same(listed, entry)
-        if len(body) != entry.size:
-            raise IntegrityError(f"{len(body)} of {entry.size} bytes came", op="read", path=listed.path)
-        hashes = entry.hashes
-        if "md5" in hashes and (len(hashes) == 1 or len(body) < MIB):  # without a search, nor an import of awscrt
-            if hashlib.md5(body, usedforsecurity=False).hexdigest() != hashes["md5"]:
-                raise IntegrityError("the content's md5 is not the object's", op="read", path=listed.path)
-        elif (name := hashing.cheapest(hashes)) is not None and hashing.digest(name, body) != hashes[name]:
-            raise IntegrityError(f"the content's {name} is not the object's", op="read", path=listed.path)
-        self._item.target.save(body, entry)
+    def got(self, path: str, response: Response) -> Entry:
+        """The object that came whole."""
+        entry = _objects.entry(path, response.headers)
+        self.service.note(split_path(path)[0], response.headers)
         return entry
+
+    def part(self, path: str, response: Response, first: int, end: int) -> tuple[int, str | None]:
+        """`rclone serve s3` answers ranges with 200 and a Content-Range."""
+        size = _objects.check_range(path, response.headers, first, end)
+        return size, unquote_etag(response.headers.get("etag"))
+
+    def merged(self, listed: Entry, got: Entry) -> Entry:
+        """An object's headers tell all that a listing does."""
+        del listed
+        return got
+
+    def refused(self, response: Response, body: bytes, path: str) -> StoreError:
+        """As the service says it."""
+        return self.service.error(response, split_path(path)[0], path, body)
+
+    def region(self, path: str) -> str:
+        """That of the bucket."""
+        return self.service.region(split_path(path)[0])
+
+    def learn(self, path: str, response: Response, region: str) -> bool:
+        """Whether the refusal told another region of the bucket."""
+        return self.service.learn(split_path(path)[0], response, response.body, region)

@@ -27,11 +27,12 @@ from cftool.core.errors import (
 from cftool.core.provider import Secret
 from cftool.core.types import Cap, Entry, Kind, ReadItem
 from cftool.disk.root import Root
+from cftool.http import downloads, ranged
 from cftool.testing.fake_gs import ACCESS_KEY, REFRESH_TOKEN, FakeGS, Habits
 from cftool.testing.fake_gs_parts import Refused
 from cftool.testing.http_fake import FakeResponse, Fault, Wire
 from cftool.testing.targets import MemoryTarget
-from cftool_providers.gs import _delete, _download, _errors, _objects, _ranges
+from cftool_providers.gs import _delete, _errors, _objects
 from cftool_providers.gs._settings import settings
 
 MIB = 1 << 20
@@ -113,8 +114,8 @@ class TestReading:
             either.open().read("bucket/f", start=2, end=5)
 
     def test_large_files_come_in_ranges_and_are_verified(self, lab, monkeypatch, tmp_path):
-        monkeypatch.setattr(_download, "SMALL", 100_000)
-        monkeypatch.setattr(_ranges, "RANGE", 64_000)
+        monkeypatch.setattr(downloads, "SMALL", 100_000)
+        monkeypatch.setattr(ranged, "RANGE", 64_000)
         data = bytes(range(256)) * 4_000
         lab.fake.make("bucket", ["f"], data)
         store = lab.open()
@@ -133,9 +134,9 @@ class TestReading:
             fetch(store, "bucket/f")
 
     def test_a_file_that_changes_between_two_ranges_is_refused(self, either, monkeypatch):
-        monkeypatch.setattr(_download, "SMALL", 100_000)
-        monkeypatch.setattr(_ranges, "RANGE", 64_000)
-        monkeypatch.setattr(_ranges, "IN_FLIGHT", 1)
+        monkeypatch.setattr(downloads, "SMALL", 100_000)
+        monkeypatch.setattr(ranged, "RANGE", 64_000)
+        monkeypatch.setattr(ranged, "IN_FLIGHT", 1)
         either.fake.make("bucket", ["f"], bytes(300_000))
 
         def replace_it(request, answer):

@@ -19,11 +19,11 @@ from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, Entry, Kind, ReadItem, WriteItem
 from cftool.disk import reader
 from cftool.disk.root import Root
-from cftool.http import flat
+from cftool.http import downloads, flat, ranged
 from cftool.testing.fake_s3 import Habits
 from cftool.testing.http_fake import FakeResponse, Fault, Wire
 from cftool.testing.targets import MemoryTarget
-from cftool_providers.s3 import _conditions, _download, _multipart, _ranges, _upload
+from cftool_providers.s3 import _conditions, _multipart, _upload
 
 from .test_upload import PART, Stream, content, header
 
@@ -170,8 +170,8 @@ class TestTornDown:
         assert "was not aborted" in caplog.text
 
     def test_downloads(self, lab, monkeypatch, tmp_path):
-        monkeypatch.setattr(_download, "SMALL", 1000)
-        monkeypatch.setattr(_ranges, "RANGE", 50_000)
+        monkeypatch.setattr(downloads, "SMALL", 1000)
+        monkeypatch.setattr(ranged, "RANGE", 50_000)
         lab.fake.make("bucket", ["a"])
         for n in range(3):
             lab.fake.make("bucket", [f"f{n}"], content(900_000, seed=n))
@@ -185,8 +185,8 @@ class TestTornDown:
 
 class TestContradictions:
     def test_a_range_of_more_bytes_than_asked_for_is_not_written(self, new_lab, monkeypatch):
-        monkeypatch.setattr(_download, "SMALL", 1000)
-        monkeypatch.setattr(_ranges, "RANGE", 50_000)
+        monkeypatch.setattr(downloads, "SMALL", 1000)
+        monkeypatch.setattr(ranged, "RANGE", 50_000)
         lab = new_lab(transport="requests")
         lab.fake.make("bucket", ["f"], content(100_000))
 
@@ -203,7 +203,7 @@ class TestContradictions:
         assert target.data is None
 
     def test_an_error_page_in_place_of_a_range_is_not_written(self, lab, monkeypatch):
-        monkeypatch.setattr(_download, "SMALL", 1000)
+        monkeypatch.setattr(downloads, "SMALL", 1000)
         lab.fake.make("bucket", ["f"], content(100_000))
         lab.fake.change("GetObject", lambda r, a: FakeResponse(200, (), b"<html>Welcome</html>"))
         store = lab.open()
@@ -271,7 +271,7 @@ class TestContradictions:
     def test_every_loop_has_its_bounds(self):
         assert flat.WINDOW * 1000 * 400 <= 64 * 1024**2  # bytes of entries that wait
         assert _multipart.BUFFERS <= 64 * 1024**2
-        assert _upload.MEMORY + _download.MEMORY <= 80 * 1024**2
+        assert _upload.MEMORY + downloads.MEMORY <= 80 * 1024**2
 
     def test_one_delete_of_many_that_fails_is_told(self, lab):
         lab.fake.make("bucket", ["x\x01", "y\x01"])

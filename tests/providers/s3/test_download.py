@@ -18,10 +18,10 @@ from cftool.core.errors import (
 from cftool.core.sources import BytesSource
 from cftool.core.types import Entry, Kind, ReadItem
 from cftool.disk.root import Root
+from cftool.http import downloads, ranged
 from cftool.testing.fake_s3 import Habits
 from cftool.testing.http_fake import Fault, Wire
 from cftool.testing.targets import MemoryPartial, MemoryTarget
-from cftool_providers.s3 import _download, _ranges
 
 from .test_upload import content, header
 
@@ -32,8 +32,8 @@ PART = 5 * MIB
 @pytest.fixture
 def large(monkeypatch):
     """Everything above 100,000 bytes is large, in ranges of 200,000."""
-    monkeypatch.setattr(_download, "SMALL", 100_000)
-    monkeypatch.setattr(_ranges, "RANGE", 200_000)
+    monkeypatch.setattr(downloads, "SMALL", 100_000)
+    monkeypatch.setattr(ranged, "RANGE", 200_000)
 
 
 def without(answer, name):
@@ -235,7 +235,7 @@ class TestReadManySmall:
         assert results == {"bucket": IsADirectory, "bucket/none": NotFound, "bucket/f": type(None)}
 
     def test_memory_in_flight_is_bounded(self, lab, monkeypatch):
-        monkeypatch.setattr(_download, "MEMORY", 3000)
+        monkeypatch.setattr(downloads, "MEMORY", 3000)
         lab.fake.make("bucket", [f"f{n}" for n in range(40)], bytes(1000))
         store = lab.open()
         pulled = []

@@ -6,7 +6,7 @@ from cftool.core.errors import Interrupted
 from cftool.core.types import ReadItem, WriteItem
 from cftool.disk.root import Root
 from cftool.disk.source import LocalSource
-from cftool_providers.s3 import _ranges
+from cftool.http import ranged
 
 from .test_resume import records
 from .test_upload import PART, content
@@ -59,7 +59,7 @@ def test_a_part_that_is_sent_twice_counts_once(lab, tmp_path):
 
 
 def test_an_interrupted_download_keeps_its_ranges(lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(_ranges, "RANGE", 1 << 20)
+    monkeypatch.setattr(ranged, "RANGE", 1 << 20)
     data = content(24 << 20)
     lab.fake.make("bucket", ["f"], data)
     stopped = []

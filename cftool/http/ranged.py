@@ -1,41 +1,28 @@
-"""One large download in parallel ranges; part of the loop of `_download`.
+"""One large download in parallel ranges; part of the loop of `downloads`, by whose `Origin` it knows the service.
 
 A worker thread asks for the object's metadata, opens the target, and at the end verifies and publishes. The loop's
 thread feeds the bytes to the target as they arrive. A range counts as present only when it is whole; what an earlier,
 killed run has written stays, and then the whole file is read back once for its hash.
 """
 
-import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
 from cftool.core import hashing
 from cftool.core.errors import IntegrityError, NotFound, PreconditionFailed, ProtocolError
 from cftool.core.types import Entry, Partial, ReadItem
-from cftool.http.types import Completion, Header, Request, Response
-from cftool_providers.s3 import _objects
-from cftool_providers.s3._objects import CHECKSUM_MODE, quote_etag, unquote_etag
-from cftool_providers.s3._service import split_path
-from cftool_providers.s3._settings import MIB
+from cftool.http.types import Completion, Request, Response
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from cftool_providers.s3._download import _Loop
+    from cftool.http.downloads import Loop
 
-log = logging.getLogger("cftool.s3")
-
+MIB = 1024 * 1024
 RANGE = 16 * MIB
 IN_FLIGHT = 8  # ranges of one file
 CHUNKS = 8  # pieces of 16 KiB that are written together
 READ_BACK = 4 * MIB
-_JOINABLE = ("crc64nvme", "crc32c", "crc32")
-
-
-def object_headers(entry: Entry) -> tuple[Header, ...]:
-    """Headers of a GET of exactly this version."""
-    version = entry.version
-    return CHECKSUM_MODE if version is None else (*CHECKSUM_MODE, ("if-match", quote_etag(version)))
 
 
 def require_same(listed: Entry, got: Entry) -> None:
@@ -48,7 +35,7 @@ def require_same(listed: Entry, got: Entry) -> None:
         )
 
 
-class _Range:
+class Range:
     """Bytes [first, end): the request's tag, and the sink of what arrives. Sinks raise nothing: `error` holds it."""
 
     __slots__ = ("_at", "_chunks", "_hasher", "_large", "attempts", "end", "error", "first")
@@ -117,14 +104,14 @@ class _Range:
 class Large:
     """See the module. All methods but the jobs run in the loop's thread."""
 
-    def __init__(self, loop: "_Loop", item: ReadItem) -> None:
+    def __init__(self, loop: "Loop", item: ReadItem) -> None:
         self._loop = loop
         self._item = item
         self._path = item.entry.path
-        self._bucket, self._key = split_path(self._path)
+        self._origin = loop.origin
         self._entry: Entry | None = None
         self._partial: Partial | None = None
-        self._todo: deque[_Range] = deque()
+        self._todo: deque[Range] = deque()
         self._digests: list[tuple[int, int, str]] = []  # first byte, length, checksum of each range of this run
         self.checksum: str | None = None  # of the ranges
         self._in_flight = 0
@@ -171,31 +158,19 @@ class Large:
             return None
         return self._request(self._todo.popleft())
 
-    def _request(self, part: _Range) -> Request:
+    def _request(self, part: Range) -> Request:
         self._in_flight += 1
         self._loop.ranges += 1
         assert self._entry is not None
-        return self._loop.service.request(
-            "GET",
-            "GetObject",
-            self._bucket,
-            self._key,
-            headers=(*object_headers(self._entry), ("range", f"bytes={part.first}-{part.end - 1}")),
-            sink=part,
-            tag=part,
-            encoded=True,
-        )
+        return self._origin.get(self._entry, part=(part.first, part.end), sink=part, tag=part)
 
-    def check(self, part: _Range, response: Response) -> None:
+    def check(self, part: Range, response: Response) -> None:
         """Whether the answer is this range of this version."""
         entry = self._entry
         assert entry is not None
-        headers = response.headers
-        # `rclone serve s3` answers ranges with 200 and a Content-Range.
-        size = _objects.check_range(self._path, headers, part.first, part.end)
+        size, version = self._origin.part(self._path, response, part.first, part.end)
         if size != entry.size:
             raise IntegrityError(f"the object has {size} bytes now, not {entry.size}", op="read", path=self._path)
-        version = unquote_etag(headers.get("etag"))
         if entry.version is not None and version not in {None, entry.version}:
             raise PreconditionFailed("it is another version by now", op="read", path=self._path)
 
@@ -204,7 +179,7 @@ class Large:
         assert self._partial is not None
         self._partial.writev_at(chunks, offset)
 
-    def answered(self, part: _Range, completion: Completion) -> None:
+    def answered(self, part: Range, completion: Completion) -> None:
         """A range has ended, well or not."""
         self._in_flight -= 1
         self._loop.ranges -= 1
@@ -213,7 +188,7 @@ class Large:
             if response is None:
                 raise completion.error or ProtocolError("no answer")
             if response.status >= 300:
-                raise self._loop.service.error(response, self._bucket, self._path)
+                raise self._origin.refused(response, response.body, self._path)
             digest = part.finish()
             assert self._partial is not None
             self._partial.done(part.first, part.end)
@@ -233,17 +208,17 @@ class Large:
     # ---- jobs, in worker threads
 
     def _prepare(self) -> None:
-        entry = self._loop.downloader.head(self._path)
+        entry = self._origin.head(self._path)
         if entry is None:
             raise NotFound("no such object", op="read", path=self._path)
         require_same(self._item.entry, entry)
-        self._entry = entry
+        entry = self._entry = self._origin.merged(self._item.entry, entry)
         partial = self._item.target.begin(entry)
         missing = partial.missing(RANGE)
-        name = hashing.cheapest(name for name in entry.hashes if name in _JOINABLE)
+        name = hashing.cheapest(name for name in entry.hashes if name in self._origin.joinable)
         if sum(end - start for start, end in missing) == entry.size:
             self.checksum = name  # nothing is there yet: the checksums of the ranges will make up the whole
-        self._todo.extend(_Range(self, start, end) for start, end in missing)
+        self._todo.extend(Range(self, start, end) for start, end in missing)
         self._partial = partial
 
     def _publish(self) -> None:
@@ -271,7 +246,7 @@ class Large:
         running = hashing.new(name)
         size, at = self._entry.size or 0, 0
         while at < size:
-            self._loop.service.check()
+            self._origin.check()
             data = self._partial.read_at(min(READ_BACK, size - at), at)
             if not data:
                 raise IntegrityError(f"only {at} of {size} bytes can be read back", op="read", path=self._path)
