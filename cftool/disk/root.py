@@ -111,16 +111,11 @@ class Root:
 
     # ---- directories
 
-    def directory(self, path: str, *, create: bool = False, recheck: bool = True) -> Directory:
-        """The directory `path`, open; `create` makes what is missing. Keep the object while its descriptor is used.
-
-        `recheck=False` may give a directory that was moved away meanwhile: for temps, as `publish` looks again.
-        """
+    def directory(self, path: str, *, create: bool = False) -> Directory:
+        """The directory `path`, open; `create` makes what is missing. Keep the object while its descriptor is used."""
         here = self._opened()
         if not path:
             return here
-        if not recheck and (held := self._held.get(path)) is not None:
-            return held
         _check(path)
         done = 0
         while done < len(path):
@@ -167,13 +162,16 @@ class Root:
                 raise _not_a_directory(error, path, name, parent.fd) from error
 
     def parent(self, path: str, *, create: bool = False, recheck: bool = True) -> tuple[Directory, str]:
-        """The open directory that holds `path`, and the last component: the way to every entry."""
+        """The open directory that holds `path`, and the last component: the way to every entry.
+
+        `recheck=False` may give a directory that was moved away meanwhile: for temps, as `publish` looks again.
+        """
         if not path:
             raise IsADirectory("is the root directory", path=path)
         _check(path)
         parent, _, name = path.rpartition("/")
         held = None if recheck else self._held.get(parent)
-        return held or self.directory(parent, create=create, recheck=recheck), name
+        return held or self.directory(parent, create=create), name
 
     # ---- reading
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from cftool.core import paths
-from cftool.core.errors import StoreError
+from cftool.core.errors import NotFound, StoreError
 
 if TYPE_CHECKING:
     from cftool.disk.root import Root
@@ -196,6 +196,8 @@ def _names(root: "Root", path: str, *, recursive: bool) -> Iterator[tuple[str, s
         directory = todo.pop()
         try:
             fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root.directory(directory).fd)
+        except (FileNotFoundError, NotFound):
+            continue  # so there is nothing in it
         except (OSError, StoreError) as error:
             _log.warning("no search for temporary files in %s: %s", paths.printable(directory) or ".", error)
             continue

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable, Iterable
 
 from cftool.core import paths
-from cftool.core.errors import NotFound, StoreError
+from cftool.core.errors import StoreError
 from cftool.core.types import Cap
 from cftool.disk import temps
 from cftool.disk.root import Root
@@ -32,7 +32,7 @@ def after_run(dst: Side, note: Callable[[str], None], *, file: str | None = None
     try:
         if dst.local_root is not None:
             with Root(dst.local_root) as root:
-                swept = temps.sweep(root) if file is None else _beside(root, file)
+                swept = temps.sweep(root, "" if file is None else paths.parent(file), recursive=file is None)
             if swept:
                 note(f"{len(swept)} temporary {'file' if len(swept) == 1 else 'files'} of killed runs removed")
         elif Cap.LEFTOVERS in dst.store.features.caps:
@@ -47,13 +47,6 @@ def after_run(dst: Side, note: Callable[[str], None], *, file: str | None = None
         log.warning("leftovers of earlier runs could not be removed: %s", error)
         return False
     return True
-
-
-def _beside(root: Root, file: str) -> list[str]:
-    try:
-        return temps.sweep(root, paths.parent(file), recursive=False)
-    except NotFound:
-        return []
 
 
 def cleanup(

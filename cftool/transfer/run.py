@@ -267,7 +267,7 @@ class Run:
                 if self.around.state_dir is not None:
                     self._mark = Unfinished(self.around.state_dir, self.dst.key)
                 self._opened = staged(self._choose(), self.src, self.dst, self.options, self.keep)
-                self._stack.callback(self._opened.close)
+            self._stack.callback(self._opened.close)
         return self._opened
 
     def _choose(self) -> Executor:
@@ -408,9 +408,7 @@ class Run:
             else:
                 following = self._next(actions)
                 if following is None:
-                    if plan.ready or self._retries:
-                        continue
-                    return
+                    return  # what is ready or to be tried again by now, is the next round's
                 action = following
             if self._renames is not None and self._renames.hold(action):
                 continue

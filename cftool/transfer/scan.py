@@ -275,8 +275,9 @@ class Listing:
             entries = [entry for entry in entries if not is_hidden(entry[0])]
         if self._how.select is None:
             return entries
-        entries = timed(self._store, self._how.select, entries)
-        return [taken for entry in entries if (taken := self._taken(entry)) is not None]
+        select = self._how.select
+        entries = timed(self._store, select, entries)
+        return [taken for entry in entries if (taken := self._taken(entry, select)) is not None]
 
     def _sorted(self) -> Iterator[list[Keyed]]:
         key_of = self._how.key_of
@@ -347,11 +348,8 @@ class Listing:
                     sorter.add(exact_key(entry.path, entry.kind), entry)
             yield from sorter
 
-    def _taken(self, entry: Entry) -> Entry | None:
+    def _taken(self, entry: Entry, select: Select) -> Entry | None:
         """The entry, its mark, or None."""
-        select = self._how.select
-        if select is None:
-            return entry
         if entry.kind is Kind.DIRECTORY:
             return entry if self._directory_selected(entry.path) else None
         if not self._directory_selected(paths.parent(entry.path)):
@@ -379,9 +377,6 @@ class Level:
     def __init__(self, entries: Iterator[Keyed], directories: Sequence[str]) -> None:
         self._entries = entries
         self.directories = deque(directories)
-
-    def __iter__(self) -> Iterator[Keyed]:
-        return self
 
     def __next__(self) -> Keyed:
         item = next(self._entries)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from cftool.core.errors import CftoolError, Interrupted, StoreError
+from cftool.core.errors import Interrupted, StoreError
 from cftool.transfer.events import (
     Copied,
     Deleted,
@@ -136,8 +136,3 @@ class Tally:
 
 def _frozen(counter: Counter[str]) -> Mapping[str, int]:
     return MappingProxyType({name: count for name, count in counter.items() if count})
-
-
-def as_error(error: Exception) -> CftoolError:
-    """An exception of our own kind: a programming error in a thread still names the entry that it concerns."""
-    return error if isinstance(error, CftoolError) else StoreError(f"{type(error).__name__}: {error}")

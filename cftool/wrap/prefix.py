@@ -74,9 +74,6 @@ class PrefixStore(StatefulWrapper):
         # Outside means above: a bucket that is missing, a parent that is a file. It concerns the root of this view.
         return path[self._cut :] if path.startswith(self._lead) else ""
 
-    def _entry_out(self, entry: Entry) -> Entry:
-        return entry.at(self._out(entry.path))
-
     def _adjust(self, error: StoreError) -> None:
         if error.path is not None:
             error.path = self._out(error.path)

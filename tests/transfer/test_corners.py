@@ -491,7 +491,9 @@ def listing(store, **how):
     return [entry.path for entry in found], [problem.path for problem in beside.problems]
 
 
-def test_directories_larger_than_memory_are_sorted_on_disk():
+@pytest.mark.parametrize("chunk", [4, 512])
+def test_directories_larger_than_memory_are_sorted_on_disk(monkeypatch, chunk):
+    monkeypatch.setattr(scan, "_CHUNK", chunk)
     store = Plain()
     names = [f"{number:02}" for number in range(30)]
     for name in names:
@@ -520,7 +522,9 @@ def test_a_service_that_is_away_ends_a_listing_by_directory():
         listing(store)
 
 
-def test_a_local_walk_goes_on_behind_a_directory_that_cannot_be_read(across):
+@pytest.mark.parametrize("chunk", [1, 512])
+def test_a_local_walk_goes_on_behind_a_directory_that_cannot_be_read(across, monkeypatch, chunk):
+    monkeypatch.setattr(scan, "_CHUNK", chunk)
     make(here(across.src), {"a/f": b"1", "b/c/f": b"2", "b/dark/f": b"3", "b/z": b"4", "c": b"5"})
     store = across.src.store
     walk, scan_ = store.walk, store.scan
