@@ -1,5 +1,6 @@
 """Opening SQLite files: durable, private, and never a damaged one."""
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -100,6 +101,18 @@ def test_log_of_a_damaged_file_goes_with_it(tmp_path):
     connection = sqlite.open(path, now=lambda: NOW)
     with open(connection.damaged + "-wal", "rb") as file:
         assert file.read() == b"rubbish" * 100
+    connection.close()
+
+
+def test_damage_that_sqlite_has_no_words_for_is_damage_too(tmp_path):
+    """What it says of a schema holds bytes of the file, which need not be text."""
+    path = str(tmp_path / "state.db")
+    fill(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = CAST(x'435245415445205441424c4520ff2820' AS TEXT)")
+    connection = sqlite.open(path, now=lambda: NOW)
+    assert connection.damaged == path + ".damaged-20231114T221320Z"
     connection.close()
 
 

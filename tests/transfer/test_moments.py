@@ -202,7 +202,7 @@ def test_a_run_that_is_interrupted_while_it_waits_for_a_listing_deletes_nothing(
         try:
             return take(self)
         finally:
-            taking.pop()
+            taking.clear()
 
     def slow(entries):
         for entry in entries:
@@ -211,8 +211,10 @@ def test_a_run_that_is_interrupted_while_it_waits_for_a_listing_deletes_nothing(
             assert goes_on.wait(60)
 
     def cancelled():
-        stops = bool(taking) and waits.is_set() and threading.current_thread() is threading.main_thread()
-        if stops and run_begun:
+        if taking and run_begun:
+            taking.append(True)  # looks of this wait
+        stops = len(taking) > 3 and waits.is_set() and threading.current_thread() is threading.main_thread()
+        if stops:
             goes_on.set()
             return True
         return goes_on.is_set()

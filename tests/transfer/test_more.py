@@ -8,7 +8,7 @@ import pytest
 
 from cftool.core.errors import InvalidName, IsADirectory, NotFound, PermissionDenied, Refused, StoreError
 from cftool.core.types import Cap, Leftover, NameRules
-from cftool.transfer import api
+from cftool.transfer import api, verify
 from cftool.transfer.cleanup import Unfinished, killed_runs
 from cftool.transfer.events import Copied, Deleted, Differs, Failed, Note, Skipped
 from cftool.transfer.options import Links, Options, Verify
@@ -196,18 +196,26 @@ def test_check_tells_differences_in_the_order_of_the_names_whichever_comparison_
         assert (summary.differences, summary.skipped) == (19, {"link": 1})
 
 
-def test_check_that_is_interrupted_compares_nothing_of_what_waits_for_its_turn(up):
+def test_check_that_is_interrupted_compares_nothing_of_what_waits_for_its_turn(up, monkeypatch):
     make(here(up.src), {f"{number:02}": b"1" for number in range(50)})
     for number in range(50):
         put(up.dst.store, f"{number:02}", b"2")
-    read, stopped = [], threading.Event()
+    read, stopped, queued = [], threading.Event(), threading.Event()
     up.cancelled = stopped.is_set
+    real = verify.Check._step
+
+    def step(self, a, b):
+        if a.path == "05":  # some wait by then
+            queued.set()
+        return real(self, a, b)
 
     def stop(op, path):
         if op == "read":
             read.append(path)
+            assert queued.wait(60)
             stopped.set()
 
+    monkeypatch.setattr(verify.Check, "_step", step)
     up.dst.store.before = stop
     summary = up.check(download=True, checkers=2)
     assert (summary.stopped, summary.errors, len(read) <= 2) == ("interrupted", {}, True)

@@ -321,6 +321,11 @@ def test_close_closes_the_inner_store(memory, view):
 # ---- what whole stacks seldom ask of a view
 
 
+def test_a_link_is_of_the_file_below_the_prefix(memory, view):
+    memory.link = lambda path, *, expires=None: f"{path} for {expires}"
+    assert view.link("dir/file", expires=60) == "a/b/dir/file for 60"
+
+
 def test_a_whole_directory_goes_below_the_view_and_never_the_view_itself(memory, view):
     asked = []
     memory.delete_dir = asked.append

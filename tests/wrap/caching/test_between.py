@@ -480,6 +480,28 @@ def test_listing_of_a_directory_that_is_renamed_at_the_remote_just_then(store, r
     assert [entry.path for entry in store.scan("")] == ["new"]
 
 
+def test_listing_of_an_empty_directory_whose_parent_is_renamed_at_the_remote_just_then(store, remote, memory):
+    memory.mkdir("old/empty")
+    store.move("old", "new")
+    remote.once("scan", "old/empty", lambda: store.flush())
+    assert list(store.scan("new/empty")) == []
+    assert [entry.path for entry in memory.walk("")] == ["new", "new/empty"]
+
+
+def test_file_that_is_known_to_be_absent_is_made_without_asking(store, remote, memory):
+    def nothing(op, path):
+        raise AssertionError((op, path))
+
+    remote.before = nothing
+    draft = store.edit("d/file", create=True, absent=True)
+    os.pwrite(draft.fd, b"new", 0)
+    draft.close()
+    assert get(store, "d/file") == b"new"
+    remote.before = lambda op, path: None
+    assert store.flush() == []
+    assert get(memory, "d/file") == b"new"
+
+
 def test_entry_that_is_renamed_at_the_remote_while_its_directory_is_listed(store, remote, memory):
     put(memory, "dir/old", b"x")
     put(memory, "dir/stays", b"y")
