@@ -110,7 +110,7 @@ def test_damage_that_sqlite_has_no_words_for_is_damage_too(tmp_path):
     fill(path)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA writable_schema = ON")
-        connection.execute("UPDATE sqlite_schema SET sql = CAST(x'435245415445205441424c4520ff2820' AS TEXT)")
+        connection.execute("UPDATE sqlite_schema SET name = CAST(x'ff' AS TEXT)")
     connection = sqlite.open(path, now=lambda: NOW)
     assert connection.damaged == path + ".damaged-20231114T221320Z"
     connection.close()

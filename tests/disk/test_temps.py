@@ -199,6 +199,11 @@ def test_directory_that_cannot_be_searched_is_told(root, monkeypatch, caplog):
     assert "no search for temporary files in d" in caplog.text
 
 
+def test_in_a_directory_that_is_gone_there_are_no_temps(root, caplog):
+    assert temps.sweep(root, "gone") == []
+    assert caplog.text == ""
+
+
 @pytest.mark.crash
 def test_killed_process_leaves_a_temp_that_is_free(root):
     child = os.fork()

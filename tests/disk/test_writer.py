@@ -445,6 +445,7 @@ def test_publish_if_absent_never_replaces(root):
     with open(os.path.join(root.path, "f"), "wb") as file:
         file.write(b"old")
     drafts = [writer.draft(root, "f"), writer.draft(root, "g")]
+    assert [writer.exists(one) for one in drafts] == [True, False]
     for one in drafts:
         one.write(b"new")
     ((path, error),) = writer.publish(root, drafts, if_absent=True)

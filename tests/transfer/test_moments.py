@@ -20,7 +20,7 @@ from cftool.core.errors import (
 from cftool.core.types import Cap, Entry, Kind, NameRules
 from cftool.disk.root import Root
 from cftool.transfer import api, cleanup, execute, follow, run, scan, state
-from cftool.transfer.events import Deleted, Failed, Progress, Skipped
+from cftool.transfer.events import Deleted, Failed, Note, Progress, Skipped
 from cftool.transfer.execute import Action, Conditions
 from cftool.transfer.follow import FollowingStore
 from cftool.transfer.merge import Folding, exact_key
@@ -266,6 +266,21 @@ def test_a_run_that_gives_up_has_not_seen_all_and_deletes_nothing(up, monkeypatc
     summary = up.sync(transfers=1)
     assert (summary.deleted, "old" in held(up.dst.store)) == (0, True)
     assert summary.errors.keys() == {"login_required"}
+
+
+def test_files_that_were_under_way_when_a_run_gave_up_are_told_too(up):
+    fit(up.dst, caps=up.dst.store.features.caps & ~Cap.WRITE_MANY)
+    make(here(up.src), {"a": b"1", "b": b"2"})
+    both = threading.Barrier(2, timeout=60)
+
+    def expired(op, path):
+        if op == "write":
+            both.wait()
+            raise LoginRequired("the login has expired")
+
+    up.dst.store.before = expired
+    assert up.sync(transfers=2).errors == {"login_required": 2}
+    assert len([note for note in up.told(Note) if "nothing more is started" in note.message]) == 1
 
 
 # ---- copying
