@@ -95,7 +95,23 @@ class ArchivingStore(StatefulWrapper):
     def stat(self, path: str) -> Entry:
         """Of a file of ours: no request but the look for new packs."""
         self.packs.refresh()
+        try:
+            return looking.stat(self.inner, self.index, path)
+        except NotFound:
+            if not self._came_meanwhile(path):
+                raise
         return looking.stat(self.inner, self.index, path)
+
+    def _came_meanwhile(self, path: str) -> bool:
+        """Whether a pack has by now what was not found.
+
+        Who replaces a large file by a small one writes the pack first, and then removes the plain file: between our
+        look at the packs and that at the plain file both may have been done.
+        """
+        if not path:
+            return False
+        self.packs.refresh(now=True)
+        return self.index.node(path) is not None
 
     def scan(self, path: str) -> Iterator[Entry]:
         """Ours, then plain entries."""
@@ -116,7 +132,11 @@ class ArchivingStore(StatefulWrapper):
             self.packs.refresh()
             record = self._file(path)
         if record is None:
-            return self._read_plain(path, start, end, if_version)
+            try:
+                return self._read_plain(path, start, end, if_version)
+            except NotFound:
+                if not self._came_meanwhile(path) or (record := self._file(path)) is None:
+                    raise
         reading.refuse_version(record, path, if_version)
         try:
             return reading.read(self.inner, record, path, start, end)

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from cftool.core import ops
-from cftool.core.errors import StoreError
+from cftool.core.errors import NotFound, StoreError
 from cftool.core.sources import BytesSource
 from cftool.core.types import WriteItem
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.archiving import ArchiveSettings, ArchivingStore, names
+from cftool.wrap.prefix import PrefixStore
 from cftool_providers.memory import MemoryStore, Space
 from tests.sizes import FULL, SEED, Budget
 
@@ -28,7 +29,7 @@ PATHS = st.sampled_from(["a", "b", "d/a", "d/b", "d/e/a", "x"])
 DIRECTORIES = st.sampled_from(["d", "d/e", "x", "y/z"])
 THEIRS = st.one_of(st.none(), PATHS)  # None: the same
 MACHINES = st.sampled_from([0, 1])
-PROGRAMS, STEPS = (20, 200) if FULL else (20, 40)  # of one group; an hour of groups at release size
+PROGRAMS, STEPS = (20, 200) if FULL else (20, 40)  # of one group; ten minutes of groups at release size
 LARGE = 64  # bytes of a file that lies beside the packs
 HOURS = st.sampled_from([1, 25])
 
@@ -295,7 +296,7 @@ class TwoMachines(RuleBasedStateMachine):
 
 @pytest.mark.timeout(7200 if FULL else 600)
 def test_two_machines_end_with_what_both_wrote(record_property):
-    groups = Budget(1, seconds=3600)
+    groups = Budget(1, seconds=600)
     while groups.goes_on():
         run_state_machine_as_test(
             seed(f"{SEED} {groups.done}")(TwoMachines),
@@ -306,3 +307,30 @@ def test_two_machines_end_with_what_both_wrote(record_property):
         )  # fmt: skip
     record_property(f"programs of up to {STEPS} steps", TwoMachines.programs)
     record_property("steps", TwoMachines.steps)
+
+
+@pytest.mark.parametrize("calls", range(4))
+@pytest.mark.parametrize("look", [ops.read_bytes, lambda store, path: store.stat(path).size])
+def test_a_large_file_that_another_machine_replaces_by_a_small_one_is_there_all_the_while(tmp_path, look, calls):
+    space = Space("memory")
+    belows = [Interrupted(space) for _ in range(2)]
+    stores = [
+        ArchivingStore(below, str(tmp_path / f"{n}"), ArchiveSettings(fresh=0, large=LARGE, host=f"m{n}"))
+        for n, below in enumerate(belows)
+    ]
+    large, small = b"large " * LARGE, b"small"
+    ops.write_bytes(stores[1], "a", large)
+    ops.write_bytes(stores[1], "b", b"a pack")
+    belows[0].arm(calls, lambda: ops.write_bytes(stores[1], "a", small))
+    assert look(stores[0], "a") in {large, small, len(large), len(small)}
+    belows[0].disarm()
+    for store in stores:
+        store.close()
+
+
+def test_what_no_machine_has_is_not_found(tmp_path):
+    store = ArchivingStore(PrefixStore(MemoryStore(), "nowhere"), str(tmp_path), ArchiveSettings(fresh=0))
+    for look, path in ((store.read, "none"), (store.stat, "none"), (store.stat, "")):
+        with pytest.raises(NotFound):
+            look(path)
+    store.close()
