@@ -5,10 +5,7 @@ counts as one call: that a death inside of it leaves the old or the new state is
 machines look: one with the index that the dead one left, one with none at all.
 """
 
-import os
-import shutil
 import time
-from contextlib import contextmanager
 
 import pytest
 
@@ -19,6 +16,7 @@ from cftool.testing.crash import every_death_at_a_call
 from cftool.wrap.archiving import ArchiveSettings, ArchivingStore
 from cftool.wrap.archiving.index import Index
 from tests.wrap.caching.owning import remote
+from tests.wrap.worlds import World
 
 # A fork for each system call: slow where the process that forks is large.
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(1200)]
@@ -27,23 +25,10 @@ OLD, NEW, LARGE = b"old", b"new content", b"large " * 50
 DAY = 86_400.0
 
 
-class World:
-    """A directory with an archive, and the state of one machine; `acknowledged` where the operation returned."""
+class Machine(World):
+    """An archive on the remote."""
 
-    def __init__(self, base):
-        self.base = base
-        self.root, self.state, self.mark = (os.path.join(base, name) for name in ("remote", "state", "mark"))
-        self.days = 0
-
-    def reset(self, prepare):
-        for path in (self.root, self.state):
-            shutil.rmtree(path, ignore_errors=True)
-        if os.path.exists(self.mark):
-            os.unlink(self.mark)
-        os.mkdir(self.root)
-        store = self.open()
-        prepare(store)
-        store.close()
+    days = 0
 
     def open(self, *, lost=False):
         now = lambda: time.time() + self.days * DAY
@@ -52,27 +37,14 @@ class World:
 
     def act(self, action):
         """In the child: transactions are calls like others."""
-        real = Index._changing
-
-        @contextmanager
-        def counted(index):
-            os.chmod(self.base, 0o700)
-            with real(index) as db:
-                yield db
-            os.chmod(self.base, 0o700)
-
-        Index._changing = counted
+        Index._changing = self.counted(Index._changing)
         action(self.open())
-        os.close(os.open(self.mark, os.O_CREAT | os.O_WRONLY, 0o600))
-
-    @property
-    def acknowledged(self):
-        return os.path.exists(self.mark)
+        self.returned()
 
 
 @pytest.fixture
 def world(cache_directory):
-    return World(cache_directory)
+    return Machine(cache_directory)
 
 
 def tree(store):

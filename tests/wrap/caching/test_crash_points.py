@@ -6,8 +6,6 @@ promise. With those there is nothing that changes a file between two calls.
 """
 
 import os
-import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from cftool.wrap.caching import CacheSettings, CachingStore
 from cftool.wrap.caching.journal import Journal
 from tests.wrap.caching.kit import content_is_where_its_row_is
 from tests.wrap.caching.owning import remote
+from tests.wrap.worlds import World
 
 # A fork for each system call: slow where the process that forks is large.
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(1200)]
@@ -25,52 +24,29 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(1200)]
 OLD, NEW = b"old", b"new content"
 
 
-class World:
-    """A remote and its cache, begun anew for each death; `acknowledged` where the operation returned."""
+class Machine(World):
+    """A cache over the remote."""
 
     def __init__(self, base, inline):
-        self.base = base
+        super().__init__(base)
         self.inline = inline
-        self.root, self.cache, self.mark = (os.path.join(base, name) for name in ("remote", "cache", "mark"))
-
-    def reset(self, prepare):
-        for path in (self.root, self.cache):
-            shutil.rmtree(path, ignore_errors=True)
-        if os.path.exists(self.mark):
-            os.unlink(self.mark)
-        os.mkdir(self.root)
-        store = self.open()
-        prepare(store)
-        store.close()
 
     def open(self, **more):
         settings = CacheSettings(delay=3600, host="here", inline=self.inline, **more)
-        return CachingStore(remote(self.root), self.cache, settings)
+        return CachingStore(remote(self.root), self.state, settings)
 
     def act(self, action, **more):
-        """In the child: commits are calls like others."""
-        real, begin = Journal._transaction, Journal.__init__
-
-        @contextmanager
-        def counted(journal):
-            os.chmod(self.base, 0o700)
-            with real(journal) as db:
-                yield db
-            os.chmod(self.base, 0o700)
+        """In the child: commits are calls like others, and so is the opening of the journal."""
+        begin = Journal.__init__
 
         def opened(journal, *args, **how):
-            os.chmod(self.base, 0o700)
+            self.call()
             begin(journal, *args, **how)
-            os.chmod(self.base, 0o700)
+            self.call()
 
-        Journal._transaction, Journal.__init__ = counted, opened
-        store = self.open(**more)
-        action(store)
-        os.close(os.open(self.mark, os.O_CREAT | os.O_WRONLY, 0o600))
-
-    @property
-    def acknowledged(self):
-        return os.path.exists(self.mark)
+        Journal._transaction, Journal.__init__ = self.counted(Journal._transaction), opened
+        action(self.open(**more))
+        self.returned()
 
     def there(self):
         with_store = remote(self.root)
@@ -80,13 +56,13 @@ class World:
 @pytest.fixture
 def world(cache_directory):
     """All content is in files."""
-    return World(cache_directory, 0)
+    return Machine(cache_directory, 0)
 
 
 @pytest.fixture
 def journal(cache_directory):
     """Up to ten bytes are in the journal itself."""
-    return World(cache_directory, 10)
+    return Machine(cache_directory, 10)
 
 
 def few(count):
@@ -308,13 +284,13 @@ def test_open_of_a_damaged_journal_keeps_what_it_knew(world):
 
     def reset():
         world.reset(prepare)
-        path = os.path.join(world.cache, "journal.sqlite")
+        path = os.path.join(world.state, "journal.sqlite")
         with open(path, "r+b") as file:
             file.write(b"no database at all" * 100)
 
     def kept():
         found = set()
-        for directory, _, names in os.walk(world.cache):
+        for directory, _, names in os.walk(world.state):
             found |= {Path(directory, name).read_bytes() for name in names if name == "1"}
         return found
 
