@@ -32,6 +32,7 @@ def test_what_a_dead_process_was_at_is_found_and_what_is_under_way_is_not(sessio
     dead.close()  # as who leaves in a hurry does
     assert sessions.live() == {"two"}
     unmade = begun(sessions, "c")  # the service has not said its id yet
+    assert sessions.live() == {"two"}
     (found,) = sessions.stale()
     assert found.name == os.path.basename(found._name)
     unmade.remove()
