@@ -76,7 +76,7 @@ def plan(
     entry = _look(target)
     inside = len(names) > 1 or target.address.trailing_slash
     if entry is not None and not entry.is_dir and (inside or any(source.entry.is_dir for source in found)):
-        raise NotADirectory("a file is there; a directory is needed", path=target.path, store=target.store.name)
+        raise NotADirectory("a file is there; a directory is needed").at_place(dst)
     if len(found) > 1:
         _refuse_one_name(found)
     present = entry is not None and entry.is_dir
