@@ -114,7 +114,7 @@ def _place(error: StoreError, where: str | None) -> str:
 
 
 def names(message: str, path: str) -> bool:
-    """Whether the message names the path itself. A name that could be a word of any sentence (`a`, `file`) is not seen."""
+    """Whether the message names the path itself; one that may be a word of a sentence (`file`) never does."""
     return path in message and not path.isalpha() and len(path) > 2
 
 

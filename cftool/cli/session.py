@@ -19,7 +19,7 @@ from cftool.cli.signals import Interrupts
 from cftool.core.errors import CftoolError, ConfigError, Interrupted, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cftool.cli.logs import Logs
     from cftool.config.address import Address
@@ -77,6 +77,15 @@ class Session:
 
             self._config = file.load(self.common.config, self.env)
         return self._config
+
+    def taken(self) -> "Mapping[str, object]":
+        """The remotes by name, for who makes one: a file of --config that is not there yet has none."""
+        from cftool.config import dirs
+
+        named = self.common.config or self.env.get("CFTOOL_CONFIG")
+        if named and not os.path.lexists(dirs.config_path(self.env, self.common.config)):
+            return {}
+        return self.config.remotes
 
     def reload(self) -> None:
         """The configuration was changed: read it anew."""
