@@ -43,10 +43,11 @@ def import_rclone(session: Session, file: Annotated[str | None, Argument(metavar
     source = file or _default(session.env)
     parser = _read(source)
     path = dirs.config_path(session.env, session.common.config)
+    taken = session.taken()
     code = exits.DONE
     for name in parser.sections():
         try:
-            if name in session.config.remotes:
+            if name in taken:
                 raise ConfigError("there is a remote of that name already")
             provider, values, left = _converted(dict(parser[name]))
             edit.create(path, name, provider.name, values)

@@ -32,7 +32,7 @@ def wizard(
     from cftool.config import dirs, edit
 
     path = dirs.config_path(session.env, session.common.config)
-    taken = session.config.remotes
+    taken = session.taken()
     chosen = _until(session, lambda: _name(session, name, taken), given=name is not None)
     provider = _until(session, lambda: _provider(session))
     values: dict[str, object] = {}

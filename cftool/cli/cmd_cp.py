@@ -74,9 +74,11 @@ def plan(
     link = len(found) == 1 and found[0].entry.kind is Kind.LINK
     target = session.open(dst, follow=not link)
     entry = _look(target)
+    if entry is None:
+        session.warn_of_local(dst)
     inside = len(names) > 1 or target.address.trailing_slash
     if entry is not None and not entry.is_dir and (inside or any(source.entry.is_dir for source in found)):
-        raise NotADirectory("a file is there; a directory is needed", path=target.path, store=target.store.name)
+        raise NotADirectory("a file is there; a directory is needed").at_place(dst)
     if len(found) > 1:
         _refuse_one_name(found)
     present = entry is not None and entry.is_dir

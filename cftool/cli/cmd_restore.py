@@ -23,23 +23,23 @@ def restore(
     force: Annotated[bool, Option("-f", "--force", help="Replace what is there; it goes to the trash itself.")] = False,
     trash: Annotated[Text, Option("--trash", metavar="[=DIR]", help="The DIR that sync --trash=DIR was given.")] = None,
 ) -> int:
-    """Bring back what --trash kept, to where it was or to TO; what the trash holds stays there."""
+    """Bring back what --trash kept at and below PATH, to where it was or to TO; what the trash holds stays there."""
     folder = trash_of(trash or "") or ""
     opened = session.open(path, follow=False)
     around = session.surroundings()
     when = None if at is None else moment(at, around.now())
-    if not opened.path:
-        raise ConfigError(f"{path}: name what is to be restored, not a whole disk or remote")
     from cftool.transfer import api
     from cftool.transfer import trash as kept
 
     found = kept.find(opened.store, opened.path, folder)
     if found is None:
-        raise NotFound("no trash at or above has anything of this name", path=opened.path, store=opened.store.name)
+        raise NotFound("no trash at or above has anything of this name").at_place(path)
     root, rest = found
     source = api.side(opened, root)
     if to is None:
         target, name = source, rest
+    elif not rest:
+        target, name = api.side(session.open(to)), ""
     else:
         other = session.open(to)
         where = paths.join(other.path, rest.rpartition("/")[2]) if other.address.trailing_slash else other.path

@@ -35,6 +35,7 @@ def sync(
         raise ConfigError("sync takes directories; cp takes - for one file")
     source, target = session.open(src), session.open(dst)
     session.needs_directory(source, "sync takes directories; cp copies a file")
+    session.warn_of_local(dst)
     from cftool.transfer import api
 
     if deletion.plan is not None:

@@ -103,14 +103,19 @@ def _place(error: StoreError, where: str | None) -> str:
         # Seen from the address, a path below it says more; the address's own path would say the same twice.
         typed = (where.partition(":")[2] or where).strip("/")
         same = path.strip("/").endswith(typed) or typed.endswith(path.strip("/"))
-        place = where if same or path in message else f"{where}: {path}"
-    elif path and path in message:
+        place = where if same or names(message, path) else f"{where}: {path}"
+    elif names(message, path):
         place = error.store or ""
     else:
         place = f"{error.store}:{path}" if error.store and path else path or error.store or ""
     if not place or message.startswith(f"{place}:"):
         return ""
     return f"{place} " if place.endswith(":") else f"{place}: "
+
+
+def names(message: str, path: str) -> bool:
+    """Whether the message names the path itself; one that may be a word of a sentence (`file`) never does."""
+    return path in message and not path.isalpha() and len(path) > 2
 
 
 def _text(name: str | bytes | int) -> str:

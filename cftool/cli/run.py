@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from cftool.cli import exits, formats
+from cftool.cli.messages import names
 from cftool.cli.session import Session
 from cftool.cli.totals import Totals
 from cftool.core.errors import CftoolError, ConfigError, Interrupted
@@ -222,7 +223,7 @@ def _action(event: Any, name: Callable[[str], str]) -> str:
 
 
 def _failed_text(event: events.Failed) -> str:
-    if event.path and event.path in event.message:
+    if names(event.message, event.path):
         return event.message
     where = event.path or getattr(event.error, "place", None) or "."
     return f"{where}{'' if where.endswith(':') else ':'} {event.message}"

@@ -16,10 +16,10 @@ from cftool.cli.messages import Messages, explain
 from cftool.cli.options import Common
 from cftool.cli.output import Output, OutputError
 from cftool.cli.signals import Interrupts
-from cftool.core.errors import CftoolError, ConfigError, Interrupted, StoreError
+from cftool.core.errors import CftoolError, ConfigError, Interrupted, NotFound, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cftool.cli.logs import Logs
     from cftool.config.address import Address
@@ -77,6 +77,32 @@ class Session:
 
             self._config = file.load(self.common.config, self.env)
         return self._config
+
+    def taken(self) -> "Mapping[str, object]":
+        """The remotes by name, for who makes one: a file of --config that is not there yet has none."""
+        from cftool.config import dirs
+
+        named = self.common.config or self.env.get("CFTOOL_CONFIG")
+        if named and not os.path.lexists(dirs.config_path(self.env, self.common.config)):
+            return {}
+        return self.config.remotes
+
+    def without_colon(self, text: str | None) -> str | None:
+        """The remote that `text` would name with a colon, where it is a path of this machine that is not there."""
+        name, slash, rest = (text or "").partition("/")
+        if not name or ":" in name or name.startswith(".") or os.path.lexists(name):
+            return None
+        try:
+            known = name in self.config.remotes
+        except ConfigError:
+            return None  # told where it is needed
+        return f"{name}:{slash and rest}" if known else None
+
+    def warn_of_local(self, text: str) -> None:
+        """Say that a new path of this machine is called as a remote is: the colon may be forgotten."""
+        meant = self.without_colon(text)
+        if meant is not None:
+            self.messages.warn(f"{text} is a path on this machine; the remote is written {meant}")
 
     def reload(self) -> None:
         """The configuration was changed: read it anew."""
@@ -154,6 +180,9 @@ class Session:
     def report(self, error: BaseException, where: str | None = None) -> int:
         """Tell of an error that does not end the command, and return its code. `where`: the address that was typed."""
         text = explain(error, where)
+        meant = self.without_colon(where or error.place) if isinstance(error, NotFound) else None
+        if meant is not None:
+            text = f"{text}; the remote is written {meant}"
         if self.out.json:
             kind = error.kind if isinstance(error, StoreError) else _snake(type(error).__name__)
             self.out.event("error", {"path": getattr(error, "path", None) or "", "kind": kind, "message": text})

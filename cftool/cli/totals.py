@@ -95,9 +95,11 @@ class Totals:
         rate = self._rate(done)
         speed = f"{formats.size(int(rate))}/s"
         if not scanned.complete:
+            # What was seen is told from time to time only: less than what was copied would be no news.
+            seen = f", {formats.number(scanned.files)} seen" if scanned.files > self._files else ""
             return (
                 f"{formats.size(done)}  {speed}  scanning…",
-                f"{formats.plural(self._files, 'file')} copied, {formats.number(scanned.files)} seen{self._trouble()}",
+                f"{formats.plural(self._files, 'file')} copied{seen}{self._trouble()}",
             )
         total = max(scanned.to_copy_bytes, done)
         share = f"{100 * done // total}%" if total else "100%"

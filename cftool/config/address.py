@@ -83,7 +83,10 @@ def _remote_part(text: str, remotes: Collection[str]) -> tuple[str, dict[str, st
     match = _NAME.match(text)
     if match is None:
         if text.partition("/")[0].startswith(":"):
-            raise ConfigError(f"the remote's name is missing in {printable(text)!r}")
+            raise ConfigError(
+                f"the remote's name is missing in {printable(text)!r}; a provider's own name needs no configuration,"
+                f" and no colon in front: {printable(text.lstrip(':'))}"
+            )
         if ":" in text.partition("/")[0]:
             raise ConfigError(f"{_no_name(text)} (a local file of that name is written ./{printable(text)})")
         return None

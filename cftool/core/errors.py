@@ -77,6 +77,11 @@ class StoreError(CftoolError):
         self.store = self.store or store
         return self
 
+    def at_place(self, address: str) -> Self:
+        """Say at which address this was, as it was typed; return self."""
+        self.place = address
+        return self
+
     @property
     def kind(self) -> str:
         """The name used in `--json` events: `not_found`, `temporary_error`, …"""

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 
 from cftool.core import paths
-from cftool.core.errors import Locked
-from cftool.disk.errors import translated
+from cftool.core.errors import Locked, StoreError
+from cftool.disk.errors import store_error, translated
 
 _FIRST_DELAY = 0.05
 _MAX_DELAY = 1.0
@@ -44,8 +44,10 @@ class Lock:
         self.key = key
         self._held: list[int] = []
         self._directory = os.path.join(state_dir, "locks")
-        with translated("lock", self._directory):
+        try:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise _unkept(error, state_dir) from error
         wanted = [*((one, True) for one in above), (key, shared)]
         deadline = clock() + wait
         delay = _FIRST_DELAY
@@ -112,6 +114,13 @@ def lock_tree(
     parts = key.split("/")
     above = tuple("/".join(parts[:count]) for count in range(1, len(parts)))
     return Lock(state_dir, key, shared=shared, wait=wait, above=above, clock=clock, sleep=sleep, cancelled=cancelled)
+
+
+def _unkept(error: OSError, state_dir: str) -> StoreError:
+    """Why there can be no lock, and what helps."""
+    found = store_error(error, op="lock", path=state_dir)
+    found.message += "; locks and records are kept there, XDG_STATE_HOME names another place"
+    return found
 
 
 def _sign(fd: int, key: str) -> None:

@@ -36,6 +36,7 @@ from cftool.http.types import (
 
 _log = logging.getLogger("cftool.http")
 _SLICE = 0.2  # seconds between two looks at the stop flag
+_PATIENCE = 10.0  # seconds of attempts after which people are told what is waited for
 _HEAD_OF_BODY = 64 * 1024  # what a classifier sees, and what is kept of an error page
 
 
@@ -83,6 +84,7 @@ class Client:
         self.pacer = pacer or shared(name, connections, ceiling or connections, self.clock.monotonic)
         self.cancelled = cancelled
         self._answered = False  # whether any answer has come yet
+        self._troubled = False  # whether it was told that requests fail for long
 
     # ---- the three ways to send
 
@@ -227,6 +229,8 @@ class Client:
         delay = self.schedule.delay(operation, now)
         if delay is None:
             raise error
+        if now - operation.started >= _PATIENCE:
+            self._tell_of_trouble(request, redact(error.message))
         return delay
 
     def after_answer(self, request: Request, operation: Operation, response: Response) -> float | None:
@@ -261,6 +265,8 @@ class Client:
         delay = self.schedule.delay(operation, now, wait) if repeatable else None
         if delay is None:
             raise self._given_up(verdict, request, operation, response, wait)
+        if now - operation.started >= _PATIENCE:
+            self._tell_of_trouble(request, f"answers {response.status}")
         return delay
 
     def _given_up(
@@ -290,6 +296,12 @@ class Client:
             part = delay if self.cancelled is never else min(delay, _SLICE)
             self.clock.sleep(part)
             delay -= part
+
+    def _tell_of_trouble(self, request: Request, what: str) -> None:
+        """Once, so that nobody takes long patience for a hang."""
+        if not self._troubled:
+            self._troubled = True
+            _log.warning("%s: %s; it is tried again for a while", _place(request), what)
 
     def _tell(self, request: Request, operation: Operation, now: float, outcome: str) -> None:
         _log.debug(

@@ -30,10 +30,12 @@ _TLS = frozenset({51, 53, 54, 58, 59, 60, 66, 77, 80, 82, 83, 90, 91, 96, 98})
 _PROTOCOL = frozenset({1, 3, 8, 27, 43, 61, 63, 88, 100})
 
 
-def failure(code: int, text: str, *, place: str, began: bool, connect_code: int, trust: str) -> StoreError:
+def failure(
+    code: int, text: str, *, place: str, began: bool, connect_code: int, trust: str, proxy: str = ""
+) -> StoreError:
     """The error of one attempt to `place` ("host:port"). `began`: the connection stood and sending had begun.
 
-    `trust` tells which CA bundle was used and who named it.
+    `trust` tells which CA bundle was used and who named it. `proxy`: the URL of the one in between, empty for none.
     """
     text = printable(text)
     if connect_code >= 400 and code not in {TIMED_OUT, *_TLS}:
@@ -46,6 +48,8 @@ def failure(code: int, text: str, *, place: str, began: bool, connect_code: int,
         words = "no answer in time" if began else "no connection in time"
     else:
         words = _WORDS.get(code, text or f"libcurl error {code}")
+    if proxy and (code in _BEFORE_SENDING or not began):  # who forgot the variable looks for the fault at the service
+        words += f", by way of the proxy {printable(proxy.rpartition('://')[2].rpartition('@')[2])}"
     error = ConnectionFailed(f"{place}: {words}" + (f" ({text})" if code in {35, 97} and text else ""))
     error.sent = code not in _BEFORE_SENDING and began
     return error

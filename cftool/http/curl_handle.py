@@ -371,6 +371,7 @@ class Handle:
             began=getinfo(pycurl.PRETRANSFER_TIME_T) > 0 or getinfo(pycurl.REQUEST_SIZE) > 0,
             connect_code=int(getinfo(pycurl.HTTP_CONNECTCODE)),
             trust=trust(self._options),
+            proxy=self._proxy,
         )
 
     def _release(self) -> None:

@@ -75,7 +75,10 @@ class Beside:
         store = self._dst.store
         if Cap.SET_MODIFIED not in store.features.caps or finding.src.modified_ns is None:
             return finding
-        return replace(finding, dst=store.set_modified(finding.dst.path, finding.src.modified_ns))
+        try:
+            return replace(finding, dst=store.set_modified(finding.dst.path, finding.src.modified_ns))
+        except Unsupported:  # of this one file, as of an object in an archive: the content is what counts
+            return finding
 
     def take_found(self, *, wait: bool) -> None:
         """Take in comparisons that have ended; with `wait` at least one, unless the run is stopped."""

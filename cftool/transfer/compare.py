@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from cftool.core import hashing
 from cftool.core.dataclass import dataclass
-from cftool.core.types import Entry
+from cftool.core.types import Cap, Entry
 from cftool.transfer.options import Options, Side
 from cftool.transfer.state import Row
 
@@ -106,6 +106,8 @@ class Comparer:
         times = None if options.checksum else self._times(src, dst)
         same = self._same_hash(src, dst, read=touched)
         if same is not None:
+            if same and touched and row is not None and row[2] != self.print_src(src):
+                dst = self._with_time(src, dst)
             return self._by_hash(src, dst, same, HASH)
         if times is False:
             return Finding(Verdict.COPY, TIME, src, dst)
@@ -145,6 +147,16 @@ class Comparer:
         # With --checksum times play no part, and are not touched.
         differs = not self._options.checksum and self._times(src, dst) is False
         return Finding(Verdict.EQUAL, by, src, dst, set_time=differs)
+
+    def _with_time(self, src: Entry, dst: Entry) -> Entry:
+        """`dst` with its own time, where one can be set: only the time of the source may have changed."""
+        store = self._dst.store
+        if dst.modified_ns is not None or src.modified_ns is None or self._precision is None:
+            return dst
+        if Cap.SET_MODIFIED not in store.features.caps or not self._ask_dst:
+            return dst
+        asked = store.stat(dst.path)
+        return asked if asked.version == dst.version else dst
 
     def _asked(self, src: Entry, dst: Entry) -> tuple[Entry, Entry]:
         """Both entries as one request knows them; a side whose listing knew all is not asked.

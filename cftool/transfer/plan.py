@@ -362,7 +362,7 @@ class Plan:
     def _source_twins(self, key: bytes, twins: Twins) -> None:
         names = [entry.path for entry in twins.entries]
         for entry in twins.entries:
-            others = ", ".join(paths.printable(name) for name in names if name != entry.path)
+            others = ", ".join(_told_apart(name, entry.path) for name in names if name != entry.path)
             self.seen.source_entries += 1
             self.seen.source_files += entry.kind is _FILE
             self._tally.failed(
@@ -509,3 +509,12 @@ def _each(item: Entry | Twins | None) -> Iterable[Entry]:
     if item is None:
         return ()
     return item.entries if isinstance(item, Twins) else (item,)
+
+
+def _told_apart(name: str, other: str) -> str:
+    """`name` so that it does not look like `other`: two Unicode forms of the same letters are drawn alike."""
+    from unicodedata import normalize  # few trees have such names
+
+    if normalize("NFC", name) != normalize("NFC", other):
+        return paths.printable(name)
+    return f"{ascii(name)[1:-1]}, the same letters in another Unicode form"

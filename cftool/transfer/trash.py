@@ -116,7 +116,12 @@ def empty(
 
 
 def find(store: Store, path: str, trash: str) -> tuple[str, str] | None:
-    """The nearest directory above `path` whose trash has something of that name: its path, and the rest of `path`."""
+    """The nearest directory at or above `path` whose trash has something of that name: its path, and the rest.
+
+    The rest is empty where `path` has a trash itself: all that it holds is meant.
+    """
+    if folders(store, paths.join(path, trash) if path else trash):
+        return path, ""
     root = path
     while root:
         root = paths.parent(root)
@@ -177,7 +182,7 @@ class Restore:
         return self._tally.summary()
 
     def _actions(self, olds: list[Old], *, replace: bool) -> Iterator[Action]:
-        cut = len(self._path) + 1
+        cut = len(self._path) + 1 if self._path else 0
         threads = max(1, self._to.store.features.connections)
         wanted = [
             Action(

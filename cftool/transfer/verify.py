@@ -114,6 +114,7 @@ class Check:
                 except NotFound as missing:
                     if side is self._a:
                         raise placed(missing, side.address) from None
+                    self._tally.note(f"{side.address} is not there: everything is missing in it")
                     return True
             except (Stopped, CftoolError):
                 pass  # the merge meets it again

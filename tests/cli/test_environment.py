@@ -56,6 +56,12 @@ def test_standard_error_may_be_closed(full):
     assert "missing" not in done.stdout.decode()
 
 
+def test_a_state_directory_that_cannot_be_made_is_named_with_what_helps(full):
+    (full / "file").write_text("")
+    said = cftool("cp", "file", "copy", env={"XDG_STATE_HOME": str(full / "file")}, code=1).stderr
+    assert b"XDG_STATE_HOME names another place" in said
+
+
 def test_a_full_disk_is_an_error(full):
     with open("/dev/full", "wb") as device:
         assert b"No space left" in cftool("ls", ".", stdout=device, code=1).stderr

@@ -68,6 +68,14 @@ def test_remotes_are_taken_over_and_the_rest_is_named(run, conf, here):
     assert conf.read_text() == CONF
 
 
+def test_a_configuration_that_is_not_there_yet_is_made(run, conf, here, monkeypatch):
+    run("--config", here / "new.toml", "config", "import-rclone", conf, code=1)
+    assert run("--config", here / "new.toml", "ls").lines == ["DEFAULT:", "box:", "shared:", "there:", "work:"]
+    monkeypatch.setenv("CFTOOL_CONFIG", str(here / "other.toml"))
+    run("config", "import-rclone", conf, code=1)
+    assert "work:" in run("ls").lines
+
+
 def test_rclones_own_place_is_the_default(run, conf, here, monkeypatch):
     place = here.parent / "home/XDG_CONFIG_HOME/rclone"
     place.mkdir(parents=True)

@@ -142,4 +142,4 @@ class TestConfigTest:
             monkeypatch.setenv(name, value)
         ran = run("config", "test", "bad", "--json", code=4)
         assert ran.of("probe") == [{"v": 1, "event": "probe", "probe": "list", "ok": False}]
-        assert ran.err.startswith("cftool: bad:: ")
+        assert ran.err.startswith("cftool: bad: ")

@@ -85,6 +85,17 @@ def test_restoring(run, synced):
     assert run("restore", "dst/sub", "-n", code=10).lines == ["copy sub/deep"]
 
 
+def test_all_that_a_trash_holds_comes_back_at_once(run, synced, monkeypatch):
+    ran = run("restore", "dst", code=1)
+    assert ran.err.startswith("cftool: f: is there, and is not what the trash has")
+    assert [(synced / "dst" / name).read_text() for name in ("f", "gone", "sub/deep")] == ["new!", "gone", "deep"]
+    run("restore", "dst", "as-it-was")
+    assert names(synced / "as-it-was") == ["f", "gone", "sub/deep"]
+    monkeypatch.chdir(synced / "dst")
+    run("restore", ".", "--force")
+    assert (synced / "dst" / "f").read_text() == "old"
+
+
 def test_what_is_there_stays_unless_it_is_said(run, synced):
     assert "--force replaces it" in run("restore", "dst/f", code=1).err
     assert (synced / "dst" / "f").read_text() == "new!"
@@ -103,7 +114,7 @@ def test_as_it_was(run, synced):
 def test_what_is_not_in_the_trash(run, synced):
     run("restore", "dst/nothing", code=3)
     run("restore", "elsewhere/f", code=3)
-    assert "not a whole disk" in run("restore", "/", code=2).err
+    assert run("restore", "src", code=3).err.startswith("cftool: src: no trash at or above")
     assert "under which name" in run("restore", "dst/gone", "/", code=2).err
 
 

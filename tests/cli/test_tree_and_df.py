@@ -135,6 +135,6 @@ class TestDf:
 
     def test_a_service_that_does_not_tell_is_1_and_stops_no_other(self, run, fake_s3):
         ran = run("df", "lab:", ".", code=1)
-        assert "lab:: this service does not say how much is used or free" in ran.err
+        assert "lab: this service does not say how much is used or free" in ran.err
         assert len(ran.lines) == 2
         assert [event["kind"] for event in run("df", "lab:", "--json", code=1).events] == ["unsupported"]

@@ -189,3 +189,21 @@ def test_the_name_of_a_profile_that_is_missing_is_told(run, monkeypatch, here):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
     assert "the AWS profile 'nosuch' does not exist" in run("ls", "s3:b", code=2).err
+
+
+def test_a_forgotten_colon_is_told(run, here, monkeypatch):
+    monkeypatch.setenv("CFTOOL_WORK_TYPE", "memory")
+    (here / "f").write_text("x")
+    assert run("ls", "work/a", code=3).err.endswith("no such file or directory; the remote is written work:a\n")
+    assert "work is a path on this machine; the remote is written work:" in run("cp", "f", "work").err
+    assert "the remote is" not in run("cp", "f", "work", "--ignore-times").err  # there is such a file by now
+    (here / "work").unlink()
+    assert "the remote is written work:b" in run("sync", ".", "work/b", "--exclude", "work/**").err
+    assert "the remote is" not in run("ls", "./nothing", code=3).err
+
+
+def test_a_check_against_what_is_not_there_says_so(run, here):
+    (here / "a").mkdir()
+    (here / "a" / "f").write_text("x")
+    ran = run("check", "a", "b", code=6)
+    assert (ran.lines, ran.err.splitlines()[0]) == (["+ f"], "cftool: b is not there: everything is missing in it")

@@ -18,8 +18,8 @@ from cftool.http.types import Body, Request, TransportOptions
 from cftool.testing.http_fake import FakeResponse, FakeServer
 
 
-def fail(code, text="", *, began=True, connect_code=0):
-    return failure(code, text, place="h:1", began=began, connect_code=connect_code, trust="ca.pem")
+def fail(code, text="", *, began=True, connect_code=0, proxy=""):
+    return failure(code, text, place="h:1", began=began, connect_code=connect_code, trust="ca.pem", proxy=proxy)
 
 
 @pytest.mark.parametrize("code", [5, 6, 7, 16, 18, 28, 35, 52, 55, 56, 65, 97, 9999])
@@ -45,6 +45,12 @@ def test_refusals_of_the_proxy():
     assert type(fail(7, connect_code=403)) is PermissionDenied
     assert type(fail(56, connect_code=503)) is ConnectionFailed
     assert type(fail(60, connect_code=407)) is TLSFailed
+
+
+def test_a_proxy_that_cannot_be_reached_is_named_without_its_password():
+    said = str(fail(7, proxy="http://me:secret@proxy:3128"))
+    assert said == "h:1: the connection was refused or there is no route, by way of the proxy proxy:3128"
+    assert "proxy" not in str(fail(56, proxy="http://proxy:3128"))
 
 
 def test_foreign_words_are_printable():

@@ -132,6 +132,22 @@ def test_an_edit_whose_time_was_put_back_goes_to_a_store(tmp_path, listed):
     assert bench.sync().compared_by == {"state": 2}
 
 
+def test_a_time_that_changed_alone_is_set_where_no_listing_has_times(tmp_path):
+    store = Fitted(remote=True, listed_time=False, hashes=frozenset({"md5"}))
+    store.listed = lambda entry: entry._replace(modified_ns=None)
+    bench = Bench(local(tmp_path / "src"), remote(store), str(tmp_path / "state"))
+    make(tmp_path / "src", {"a": b"old", "b": b"old"}, T0)
+    assert bench.sync().copied == 2
+    store.calls.clear()
+    os.utime(tmp_path / "src/a", ns=(T0, T0 + 5_000_000_000))
+    os.chmod(tmp_path / "src/b", 0o600)
+    summary = bench.sync()
+    assert (summary.copied, dict(summary.compared_by)) == (0, {"hash": 2})
+    assert [store.inner.stat(name).modified_ns - T0 for name in "ab"] == [5_000_000_000, 0]
+    assert (store.calls["stat"], store.calls["set_modified"], store.calls["write_many"]) == (2, 1, 0)
+    assert bench.sync().compared_by == {"state": 2}
+
+
 @pytest.mark.parametrize("side", ["src", "dst"])
 def test_an_edit_whose_time_was_put_back_is_found_between_local_trees(across, side):
     make(here(across.src), {"a": b"old", "b": b"old"})

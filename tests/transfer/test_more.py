@@ -256,6 +256,19 @@ def test_check_skips_links_and_tells_twins(tmp_path):
     assert summary.skipped == {"link": 1}
 
 
+def test_names_that_look_alike_are_told_apart(tmp_path):
+    folding = Fitted(remote=True, names=NameRules(case_sensitive=False, unicode_form="NFC"))
+    bench = Bench(local(tmp_path / "a"), remote(folding), None)
+    make(tmp_path / "a", {"X": b"1", "x": b"2", "caf\u00e9": b"1", "cafe\u0301": b"2"})
+    assert bench.sync().errors == {"already_exists": 4}
+    assert {event.path: event.message.rpartition("tell it from ")[2] for event in bench.told(Failed)} == {
+        "X": "x",
+        "x": "X",
+        "caf\u00e9": r"cafe\u0301, the same letters in another Unicode form",
+        "cafe\u0301": r"caf\xe9, the same letters in another Unicode form",
+    }
+
+
 # ---- removal
 
 

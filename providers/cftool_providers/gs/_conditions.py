@@ -84,5 +84,5 @@ class Conditions:
                 service.send(service.api.delete(bucket, key))
             except StoreError as error:
                 log.warning("the probe object %s/%s could not be removed: %s", bucket, key, error.message)
-        log.info("%s obeys %s", service.host, caps)
+        log.debug("%s obeys %s", service.host, caps)
         return caps

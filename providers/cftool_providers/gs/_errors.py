@@ -52,7 +52,7 @@ _WORDS: Mapping[str, tuple[type[StoreError], str]] = {
     "BucketAlreadyOwnedByYou": (AlreadyExists, "the bucket exists already"),
     "BucketNameUnavailable": (AlreadyExists, "the bucket's name belongs to somebody else"),
     "BucketAlreadyExists": (AlreadyExists, "the bucket's name belongs to somebody else"),
-    "InvalidBucketName": (InvalidName, "is no valid bucket name"),
+    "InvalidBucketName": (InvalidName, "the bucket has a name that the service does not allow"),
     "InvalidObjectName": (InvalidName, "the service cannot hold this name"),
     "KeyTooLong": (InvalidName, "the key is too long for the service"),
     "BadDigest": (IntegrityError, "the content did not arrive as it was sent (BadDigest)"),

@@ -86,5 +86,5 @@ class Conditions:
                 service.send("DELETE", "DeleteObject", bucket, key)
             except StoreError as error:
                 log.warning("the probe object %s/%s could not be removed: %s", bucket, key, error.message)
-        log.info("%s/%s obeys %s", service.host(bucket), bucket, caps)
+        log.debug("%s/%s obeys %s", service.host(bucket), bucket, caps)
         return caps

@@ -61,7 +61,7 @@ _CODES: Mapping[str, tuple[type[StoreError], str]] = {
     "BucketNotEmpty": (DirectoryNotEmpty, "the bucket is not empty"),
     "BucketAlreadyExists": (AlreadyExists, "the bucket's name belongs to somebody else"),
     "BucketAlreadyOwnedByYou": (AlreadyExists, "the bucket exists already"),
-    "InvalidBucketName": (InvalidName, "is no valid bucket name"),
+    "InvalidBucketName": (InvalidName, "the bucket has a name that the service does not allow"),
     "KeyTooLongError": (InvalidName, "the key is too long for the service"),
     "KeyTooLong": (InvalidName, "the key is too long for the service"),
     "XMinioInvalidObjectName": (InvalidName, "the service cannot hold this name"),
