@@ -6,7 +6,6 @@ they are saved; large ones come in parallel ranges, written as they arrive, each
 checksums joined give that of the file. Where the service has only an MD5, the file is read back for it.
 """
 
-import hashlib
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -287,11 +286,7 @@ class _Small:
         require_same(listed, entry)
         if len(body) != entry.size:
             raise IntegrityError(f"{len(body)} of {entry.size} bytes came", op="read", path=listed.path)
-        hashes = entry.hashes
-        if "md5" in hashes and (len(hashes) == 1 or len(body) < MIB):  # without a search, nor an import of awscrt
-            if hashlib.md5(body, usedforsecurity=False).hexdigest() != hashes["md5"]:
-                raise IntegrityError("the content's md5 is not the object's", op="read", path=listed.path)
-        elif (name := hashing.cheapest(hashes)) is not None and hashing.digest(name, body) != hashes[name]:
+        if entry.hashes and (name := hashing.mismatch(body, entry.hashes)) is not None:
             raise IntegrityError(f"the content's {name} is not the object's", op="read", path=listed.path)
         self._item.target.save(body, entry)
         return entry
