@@ -5,13 +5,13 @@ in an argument, a message or a log.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from cftool.cli import prompts
 from cftool.cli.session import Session
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError, ProtocolError
 from cftool.core.paths import printable
 from cftool.core.provider import Context, OAuthLogin, PasswordLogin, Provider, Secret

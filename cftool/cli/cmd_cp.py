@@ -4,7 +4,6 @@ DST with a trailing slash, or several SRC: into that directory. DST an existing 
 Otherwise DST is the exact result, so that `cp -r a r:b` makes `b` hold what `a` holds, as often as it is run.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument
@@ -16,6 +15,7 @@ from cftool.cli.selection import Selection
 from cftool.cli.session import Session
 from cftool.cli.transfer_flags import Transfer, options, prepare
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import CftoolError, ConfigError, NotADirectory, NotFound
 from cftool.core.types import Entry, Kind
 from cftool.transfer.options import Links

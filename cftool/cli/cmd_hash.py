@@ -4,7 +4,6 @@ A hash that the service tells is believed unless --download says otherwise: it w
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
@@ -14,6 +13,7 @@ from cftool.cli.each import each
 from cftool.cli.listing import Listing, Style
 from cftool.cli.options import Recursive, Text
 from cftool.cli.session import Session
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import CftoolError, ConfigError, IsADirectory, NotADirectory
 from cftool.core.types import NO_HASHES, Entry, Kind
 

@@ -1,6 +1,5 @@
 """`cftool ls`: what is in a directory, in lines, columns or JSON. The order and the forms are in `listing`."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
@@ -10,6 +9,7 @@ from cftool.cli.listing import Listing, Style
 from cftool.cli.options import Text
 from cftool.cli.selection import Selection, select
 from cftool.cli.session import Session
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import CftoolError, ConfigError
 
 if TYPE_CHECKING:

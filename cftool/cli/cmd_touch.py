@@ -4,7 +4,6 @@ What a store cannot keep is told: nothing counts as done that was not.
 """
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
@@ -13,6 +12,7 @@ from cftool.cli import exits, formats, times
 from cftool.cli.each import each
 from cftool.cli.options import DryRun, Text
 from cftool.cli.session import Session
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import AlreadyExists, ConfigError, IsADirectory, NotADirectory, NotFound, Unsupported
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap

@@ -4,7 +4,6 @@ One listing of all below; names and sizes are held until it has ended, since a l
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
 from typer import Argument, Option
@@ -14,6 +13,7 @@ from cftool.cli.each import each
 from cftool.cli.listing import Listing, Style, entry_fields
 from cftool.cli.options import Text
 from cftool.cli.session import Session
+from cftool.core.dataclass import dataclass
 from cftool.core.types import Entry
 
 _MORE, _LAST, _DOWN, _NONE = "├── ", "└── ", "│   ", "    "

@@ -6,12 +6,12 @@ there are each named, and the exit code is 1. A line that is no such line is nam
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cftool.cli import exits, formats, hashes, stdio
 from cftool.cli.hashes import Sum
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import CftoolError, ConfigError, IsADirectory, NotFound, TooLarge
 
 if TYPE_CHECKING:

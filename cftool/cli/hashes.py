@@ -7,11 +7,11 @@ A hash that the service tells is used as it is; else the file is read, verified 
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from cftool.config.suggest import unknown
 from cftool.core import hashing
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ entries is sorted in runs on disk. Where the first step fails, nothing has been 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cftool.cli import exits, formats
 from cftool.core import paths
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError, NotADirectory, NotFound, StoreError, Unnamed
 from cftool.core.types import Entry, Kind
 

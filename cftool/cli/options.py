@@ -3,10 +3,11 @@
 Every value is a bool, a count or a text here; what reads the texts names the flag where one is wrong.
 """
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from typer import Option
+
+from cftool.core.dataclass import dataclass
 
 Text = str | None
 

@@ -6,10 +6,11 @@ next one begins; of each level the largest are kept and the others drawn as one,
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from html import escape
 
 from cftool.cli import formats
+from cftool.core.dataclass import dataclass
 from cftool.core.paths import printable
 
 WIDTH, HEIGHT, HEAD = 1200.0, 800.0, 34.0  # pixels; HEAD: the line above the map

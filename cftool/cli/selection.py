@@ -7,7 +7,6 @@ the number of the line.
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from typer import Option
 
 from cftool.cli import formats
 from cftool.cli.options import Text
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError
 
 if TYPE_CHECKING:

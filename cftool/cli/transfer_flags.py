@@ -5,7 +5,7 @@ versions are absent, never accepted and ignored.
 """
 
 import enum
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from typer import Option
@@ -13,6 +13,7 @@ from typer import Option
 from cftool.cli import formats
 from cftool.cli.options import Text
 from cftool.cli.selection import Selection, select
+from cftool.core.dataclass import dataclass
 from cftool.core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ _DIGESTS = frozenset({"md5", "sha1", "sha256", "sha512"})
 # By cost, measured per GiB: the hardware checksums take hundredths of a second, zlib 0.4 s, SHA 0.6 s, MD5 1.5 s.
 CHEAPEST_FIRST = ("crc64nvme", "crc32c", "crc32", "sha1", "sha256", "dropbox", "sha512", "md5")
 DROPBOX_BLOCK = 4 * 1024 * 1024
+_SMALL = 1024 * 1024  # bytes
 
 
 class Hasher(Protocol):
@@ -150,6 +151,17 @@ def cheapest(names: Iterable[str]) -> str | None:
     """Of `names`, the one that costs least to verify here, or None."""
     wanted = set(names)
     return next((name for name in CHEAPEST_FIRST if name in wanted and available(name)), None)
+
+
+def mismatch(data: bytes, hashes: Mapping[str, str]) -> str | None:
+    """The hash of `hashes` that content which is here whole does not have, by name; None where there is none.
+
+    One is computed: MD5 for small content, which costs less than to import what knows the checksums.
+    """
+    if "md5" in hashes and (len(hashes) == 1 or len(data) < _SMALL):
+        return None if hashlib.md5(data, usedforsecurity=False).hexdigest() == hashes["md5"] else "md5"
+    name = cheapest(hashes)
+    return None if name is None or digest(name, data) == hashes[name] else name
 
 
 def combine(name: str, first: str, second: str, second_size: int) -> str:

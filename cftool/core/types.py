@@ -140,6 +140,7 @@ class Features:
     walk_order: WalkOrder = WalkOrder.NONE
     connections: int = 1  # calls that may usefully run at once
     remote: bool = True  # False: reading costs no network
+    verified_reads: bool = False  # what `read_many` saves at once has been compared with the entry's hashes
 
 
 class Source(Protocol):

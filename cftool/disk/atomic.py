@@ -6,7 +6,6 @@ configuration in a repository, and expect the file there to change.
 
 import contextlib
 import os
-import secrets
 
 from cftool.disk import durability, temps
 from cftool.disk.errors import store_error
@@ -28,7 +27,7 @@ def write_file(path: str, data: bytes, mode: int = 0o600) -> None:
 
 def _replace(directory: int, name: str, data: bytes, mode: int) -> None:
     refuse_special(directory, name)
-    temp, fd = temps.create(directory, secrets.token_hex(6), 0o600)
+    temp, fd = temps.create(directory, os.urandom(6).hex(), 0o600)
     try:
         try:
             rest = memoryview(data)

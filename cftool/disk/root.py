@@ -10,7 +10,6 @@ import contextlib
 import errno
 import logging
 import os
-import secrets
 import stat as stat_
 import threading
 from collections import OrderedDict
@@ -60,7 +59,7 @@ class Root:
         """Open the directory `path`, which may itself lie behind links; `create` makes it and its parents."""
         self.path = os.path.realpath(path)
         # 12 hex digits, in the names of this run's temps.
-        self.run_id = run_id or secrets.token_hex(6)
+        self.run_id = run_id or os.urandom(6).hex()
         self._lock = threading.Lock()
         self._syncing = threading.Lock()
         self._held: OrderedDict[str, Directory] = OrderedDict()

@@ -293,10 +293,6 @@ class LocalTarget:
         return begin(self.root, self.path, entry, self.origin)
 
     def _verify(self, data: bytes, entry: Entry) -> None:
-        name = hashing.cheapest(entry.hashes)
+        name = hashing.mismatch(data, entry.hashes)
         if name is not None:
-            actual = hashing.digest(name, data)
-            if actual != entry.hashes[name]:
-                raise IntegrityError(
-                    f"the content's {name} is {actual}, not {entry.hashes[name]}", op="read", path=self.path
-                )
+            raise IntegrityError(f"the content's {name} is not {entry.hashes[name]}", op="read", path=self.path)

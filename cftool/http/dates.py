@@ -3,8 +3,8 @@
 Used for Retry-After and for the clock skew of signatures. All three forms of RFC 9110 are read.
 """
 
-import calendar
 import re
+from datetime import date
 from functools import lru_cache
 
 _MONTHS = {
@@ -12,6 +12,7 @@ _MONTHS = {
     for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)  # noqa: SIM905 - a list of 12 names is 12 lines
 }
 _FIXED = re.compile(r"\w+, (\d\d?)[ -](\w{3})[ -](\d\d(?:\d\d)?) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
+_EPOCH = date(1970, 1, 1).toordinal()
 _ASCTIME = re.compile(r"\w{3} (\w{3}) ([ \d]\d) (\d\d):(\d\d):(\d\d) (\d{4})", re.ASCII)
 
 
@@ -31,9 +32,10 @@ def parse_http_date(text: str) -> float | None:
     clock = (int(hour), int(minute), int(second))
     if number is None or not 1 <= int(day) <= 31 or clock > (23, 59, 60) or clock[1] > 59 or clock[2] > 60:
         return None
-    return float(_midnight(years, number, int(day)) + clock[0] * 3600 + clock[1] * 60 + clock[2])
+    return float(midnight(years, number, int(day)) + clock[0] * 3600 + clock[1] * 60 + clock[2])
 
 
 @lru_cache(maxsize=1024)  # a listing has thousands of times, of not so many days
-def _midnight(year: int, month: int, day: int) -> int:
-    return calendar.timegm((year, month, day, 0, 0, 0))
+def midnight(year: int, month: int, day: int) -> int:
+    """Seconds from the epoch to the beginning of the day, UTC; a day behind the month's last is one of the next."""
+    return (date(year, month, 1).toordinal() - _EPOCH + day - 1) * 86400

@@ -5,7 +5,6 @@ Small objects arrive in memory and are verified before they are saved; large one
 the file is read back for its hash. Providers say what is sent and what an answer means (`Origin`).
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -235,11 +234,7 @@ class _Small:
         entry = self._loop.origin.merged(listed, got)
         if len(body) != entry.size:
             raise IntegrityError(f"{len(body)} of {entry.size} bytes came", op="read", path=listed.path)
-        hashes = entry.hashes
-        if "md5" in hashes and (len(hashes) == 1 or len(body) < MIB):  # without a search, nor an import of awscrt
-            if hashlib.md5(body, usedforsecurity=False).hexdigest() != hashes["md5"]:
-                raise IntegrityError("the content's md5 is not the object's", op="read", path=listed.path)
-        elif (name := hashing.cheapest(hashes)) is not None and hashing.digest(name, body) != hashes[name]:
+        if entry.hashes and (name := hashing.mismatch(body, entry.hashes)) is not None:
             raise IntegrityError(f"the content's {name} is not the object's", op="read", path=listed.path)
         self._item.target.save(body, entry)
         return entry

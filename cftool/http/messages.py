@@ -5,6 +5,7 @@ No I/O. Everything from the server is foreign data: bounded by the transport, de
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from cftool.core.errors import InvalidName, ProtocolError, SourceChanged
 from cftool.core.provider import Pace
@@ -20,6 +21,8 @@ HEADER_LIMIT = 300 * 1024  # of a whole block; libcurl's own
 # Header lines that came before, taken apart: most of an answer's are those of the answer before.
 _seen: dict[bytes, tuple[str, str]] = {}
 _SEEN, _SHORT = 500, 100  # so many, none longer than that many bytes
+# What differs from answer to answer would only fill that up.
+_UNIQUE = frozenset({"etag", "last-modified", "x-amz-request-id", "x-amz-id-2", "x-goog-generation"})
 known_names: set[str] = set()  # that passed; a program uses a few dozen
 
 
@@ -54,10 +57,10 @@ def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]] | None:
             last, value = pair
             headers[last] = value
             continue
-        line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
         if not status:
-            status = _status(line)
+            status = _status(raw)
             continue
+        line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
         if not line:
             if status >= 200:
                 return status, headers
@@ -71,7 +74,12 @@ def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]] | None:
         last = name.strip().lower()
         value = value.strip()
         if last not in REPEATED:
-            if len(_seen) < _SEEN and len(raw) < _SHORT and line[0] not in " \t":  # not what may continue another
+            if (
+                len(_seen) < _SEEN
+                and len(raw) < _SHORT
+                and last not in _UNIQUE
+                and line[0] not in " \t"  # not what may continue another
+            ):
                 _seen[raw] = last, value
         elif last in headers:
             value = f"{headers[last]}, {value}"
@@ -79,8 +87,9 @@ def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]] | None:
     return None
 
 
-def _status(line: str) -> int:
-    parts = line.split(" ", 2)
+@lru_cache(maxsize=64)
+def _status(raw: bytes) -> int:
+    parts = raw.decode("utf-8", "surrogateescape").rstrip("\r\n").split(" ", 2)
     if not parts[0].startswith("HTTP/") or len(parts) < 2 or not (parts[1].isascii() and parts[1].isdigit()):
         raise ProtocolError("the server's answer does not begin with a status line")
     return int(parts[1][:3])

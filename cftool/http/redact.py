@@ -5,6 +5,7 @@ is accepted, a leak is not.
 """
 
 import re
+from functools import cache
 
 from cftool.core.paths import printable
 
@@ -19,26 +20,29 @@ _NAMES = (
     r"|(?:client|app|consumer)[-_]?secret|(?:aws[-_]?)?secret(?:[-_]?access)?(?:[-_]?key)?|private[-_]?access[-_]?key"
     r"|upload_id|password|passwd|pwd|passphrase|api[-_]?key|credential|assertion|code[-_]?verifier|code"
 )
-_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
+_RULES = (
     # a header at the beginning of a line, or in a repr of headers: to the end of the line
-    (re.compile(rf"(?im)\b({_HEADERS})(['\"]?\s*[:=,]\s*)[^\r\n]+"), rf"\1\2{_HIDDEN}"),
+    (rf"(?im)\b({_HEADERS})(['\"]?\s*[:=,]\s*)[^\r\n]+", rf"\1\2{_HIDDEN}"),
     # user:password@ in a URL
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#\s@]*@"), rf"\1{_HIDDEN}@"),
+    (r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#\s@]*@", rf"\1{_HIDDEN}@"),
     # a scheme of Authorization wherever it stands
-    (
-        re.compile(r"(?i)\b(bearer|basic|oauth|aws4-hmac-sha256|aws [a-z0-9]+:)\s*[a-z0-9._~+/=:-]{6,}"),
-        rf"\1 {_HIDDEN}",
-    ),
+    (r"(?i)\b(bearer|basic|oauth|aws4-hmac-sha256|aws [a-z0-9]+:)\s*[a-z0-9._~+/=:-]{6,}", rf"\1 {_HIDDEN}"),
     # <SecretAccessKey>…</SecretAccessKey>
-    (re.compile(rf"(?i)(<({_NAMES})>)[^<]*"), rf"\1{_HIDDEN}"),
+    (rf"(?i)(<({_NAMES})>)[^<]*", rf"\1{_HIDDEN}"),
     # name=value, "name": "value", name: value
-    (re.compile(rf"(?i)\b({_NAMES})(['\"]?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s&,;\"'<>]+)"), rf"\1\2{_HIDDEN}"),
+    (rf"(?i)\b({_NAMES})(['\"]?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s&,;\"'<>]+)", rf"\1\2{_HIDDEN}"),
 )
+
+
+@cache
+def _rules() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Compiled at the first need: most runs have nothing to hide."""
+    return tuple((re.compile(pattern), replacement) for pattern, replacement in _RULES)
 
 
 def redact(text: str) -> str:
     """`text` without what looks like a credential."""
-    for pattern, replacement in _RULES:
+    for pattern, replacement in _rules():
         text = pattern.sub(replacement, text)
     return text
 

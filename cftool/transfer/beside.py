@@ -29,13 +29,13 @@ class Beside:
     def __init__(
         self, src: Side, dst: Side, options: Options, comparer: Comparer, tally: Tally, *, stop: Callable[[], bool]
     ) -> None:
-        self.checking = 0
+        self.checking = 0  # comparisons under way
+        self.making = 0  # directories under way
         self.found: Found = lambda _key, _row, _finding: None
         self._src, self._dst, self._options = src, dst, options
         self._comparer = comparer
         self._tally = tally
         self._stop = stop
-        self._making = 0
         self._checked: queue.SimpleQueue[tuple[bytes, Entry, Row | None, Finding | Exception]] = queue.SimpleQueue()
         self._made: queue.SimpleQueue[tuple[str, Exception | None]] = queue.SimpleQueue()
         self._workers: Workers | None = None
@@ -114,7 +114,7 @@ class Beside:
         if self._options.dry_run:
             self._tally.made_directory(path)
             return
-        self._making += 1
+        self.making += 1
         self._pool().submit(self._make, path)
 
     def _make(self, path: str) -> None:
@@ -127,12 +127,12 @@ class Beside:
 
     def take_made(self, *, wait: bool) -> None:
         """Take in directories that were made."""
-        while self._making:
+        while self.making:
             try:
                 path, error = self._made.get() if wait else self._made.get_nowait()
             except queue.Empty:
                 return
-            self._making -= 1
+            self.making -= 1
             if error is None:
                 self._tally.made_directory(path)
             elif isinstance(error, Unsupported):  # seen only now: what the server makes of a marker

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import secrets
 from collections.abc import Callable, Iterable
 
 from cftool.core import paths
@@ -96,7 +95,7 @@ class Unfinished:
     def __init__(self, state_dir: str, key: str) -> None:
         directory = _marks(state_dir)
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        self._path = os.path.join(directory, secrets.token_hex(8))
+        self._path = os.path.join(directory, os.urandom(8).hex())
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.write(self._fd, os.fsencode(key))

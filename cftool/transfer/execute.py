@@ -199,7 +199,7 @@ class Download:
 
     def __init__(self, src: Side, dst: Side, options: Options, emit: Emit) -> None:
         assert dst.local_root is not None
-        self._verify = options.verify is not Verify.NONE
+        self._verify = options.verify is not Verify.NONE and not src.store.features.verified_reads
         self._emit = emit
         self._origin = src.key
         self._root = Root(dst.local_root, create=True)

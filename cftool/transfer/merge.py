@@ -7,8 +7,6 @@ does not grow with the streams. Called by `plan` and `verify`.
 
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
-from operator import itemgetter
 from typing import TypeVar
 
 from cftool.core.dataclass import dataclass
@@ -77,10 +75,22 @@ def collapse(
     stream: Iterable[Keyed], out: Callable[[Entry], bool] = lambda _: False
 ) -> Iterator[tuple[bytes, Entry | Twins]]:
     """Neighbours of one key become one element; only for folding merges. What is `out` is nobody's twin."""
-    for key, group in groupby(stream, itemgetter(0)):
-        entries = [entry for _key, entry in group]
-        taking_part = [entry for entry in entries if not out(entry)] or entries[:1]
-        yield key, taking_part[0] if len(taking_part) == 1 else Twins(tuple(taking_part))
+    last: bytes | None = None
+    entries: list[Entry] = []
+    for key, entry in stream:
+        if key == last:
+            entries.append(entry)
+            continue
+        if last is not None:
+            yield last, entries[0] if len(entries) == 1 else _together(entries, out)
+        last, entries = key, [entry]
+    if last is not None:
+        yield last, entries[0] if len(entries) == 1 else _together(entries, out)
+
+
+def _together(entries: list[Entry], out: Callable[[Entry], bool]) -> Entry | Twins:
+    taking_part = [entry for entry in entries if not out(entry)] or entries[:1]
+    return taking_part[0] if len(taking_part) == 1 else Twins(tuple(taking_part))
 
 
 def merge(

@@ -4,7 +4,7 @@ Called by `run` after the gate has allowed it. Between the two moves nothing of 
 arrive whole, a directory goes back to its place, and a file stays under the name that the error tells.
 """
 
-import secrets
+import os
 from collections.abc import Callable, Iterable, Iterator
 
 from cftool.core import paths
@@ -138,4 +138,4 @@ def _last_attempt(outcome: Outcome) -> Outcome:
 def _aside(path: str) -> str:
     """A name beside `path` that nobody has; short, whatever the old one's length."""
     name = path.rpartition("/")[2]
-    return paths.join(paths.parent(path), f"replaced-{secrets.token_hex(4)}-{name[:40]}")
+    return paths.join(paths.parent(path), f"replaced-{os.urandom(4).hex()}-{name[:40]}")

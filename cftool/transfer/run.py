@@ -393,12 +393,16 @@ class Run:
             self.tally.failed(path, ProtocolError("whether it was copied was never told", op="write", path=path))
 
     def _feed(self, plan: Plan, actions: Iterator[Action]) -> Iterator[Action]:
+        beside = self._beside
         while not self._stop():
-            self._beside.take_found(wait=False)
-            self._beside.take_made(wait=False)
+            if beside.checking:
+                beside.take_found(wait=False)
+            if beside.making:
+                beside.take_made(wait=False)
             if not self._merged and all(scan.listed for scan in self._listed):
                 self._look_ahead(actions)
-            self._tell_total()
+            if not self._total_told:
+                self._tell_total()
             if self._retries:
                 action = self._retries.popleft()
             elif self._ahead:

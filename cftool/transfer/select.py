@@ -7,15 +7,17 @@ not listed at all, where it is proven that nothing below it can take part. Pure 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from cftool.core import paths
 from cftool.core.dataclass import dataclass
 from cftool.core.errors import IsADirectory, NotFound, StoreError
 from cftool.core.store import Store
 from cftool.core.types import Entry
-from cftool.transfer import patterns
-from cftool.transfer.automaton import Automaton, State
 from cftool.transfer.options import Select
+
+if TYPE_CHECKING:
+    from cftool.transfer.automaton import State
 
 _MEMO = 4096  # directories whose place in the automaton is remembered
 
@@ -33,6 +35,10 @@ class Names:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         """Raises PatternError, a ValueError, for a pattern that is none."""
+        # Not at the top: most runs select nothing by name.
+        from cftool.transfer import patterns
+        from cftool.transfer.automaton import Automaton
+
         self._include: list[bool] = []
         trees = []
         self._prunes = False
@@ -80,7 +86,7 @@ class Names:
             known = facts["open"] = self._open(state)
         return known
 
-    def _open(self, state: State) -> bool:
+    def _open(self, state: "State") -> bool:
         for rule in sorted(self._automaton.alive(state)):
             if self._include[rule]:
                 return True
@@ -93,7 +99,7 @@ class Names:
         automaton = self._automaton
         return rule in automaton.alive(automaton.run(automaton.start, "\x01/\x01/"))
 
-    def _inside(self, directory: str) -> State:
+    def _inside(self, directory: str) -> "State":
         """Where the directory's path with a slash leads to."""
         if self._generation != self._automaton.generation or len(self._memo) > _MEMO:
             self._memo, self._generation = {}, self._automaton.generation

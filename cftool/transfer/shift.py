@@ -4,7 +4,7 @@ A rename takes whatever has the name at that moment, whole, and nothing is lost 
 raises Unsupported (another disk), and is copied by whoever asked. Used by `moving`.
 """
 
-import secrets
+import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
@@ -45,7 +45,7 @@ class Shift:
         try:
             self._move(old, new)
         except AlreadyExists:
-            between = paths.join(paths.parent(new), f".cftool-{secrets.token_hex(6)}")
+            between = paths.join(paths.parent(new), f".cftool-{os.urandom(6).hex()}")
             self._move(old, between)
             try:
                 self._move(between, new)

@@ -7,7 +7,6 @@ directories. Nothing of it survives the process, and nothing of it has a name on
 
 import heapq
 import marshal
-import tempfile
 from collections.abc import Iterator
 from operator import itemgetter
 from typing import IO, Any, Self
@@ -40,6 +39,8 @@ class _File:
     """Blocks of records in an unlinked file."""
 
     def __init__(self, directory: str | None) -> None:
+        import tempfile  # seldom needed
+
         # Closed by the owner; without a name, so that a killed run leaves nothing.
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
 

@@ -7,8 +7,9 @@ thousands of files cost what one does; others keep nothing of these directories 
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from cftool.core import paths
 from cftool.core.store import Store
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
     from cftool.wrap.metadata.marks import Mark
 
 _HELD = 500  # marks; then they end, and are made anew
+_UNCACHED = 0.005  # seconds for which a batch does not look again whether there is a cache
+_Item = TypeVar("_Item", WriteItem, Entry)
 
 
 class NotingStore(Wrapper):
     """`directory` is that of the remote's cache, where there is one: nothing is made for this."""
 
-    def __init__(self, inner: Store, directory: str) -> None:
+    def __init__(self, inner: Store, directory: str, *, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(inner)
+        self._now = now
         self._directory = directory
         self._cache: Cache | None = None
         self._lock = threading.Lock()
@@ -125,20 +129,18 @@ class NotingStore(Wrapper):
 
     def write_many(self, items: Iterable[WriteItem]) -> Iterator[Result]:
         """Each is noted before it is handed on."""
-
-        def noted() -> Iterator[WriteItem]:
-            for item in items:
-                self._note(paths.parent(item.path))
-                yield item
-
-        return self.inner.write_many(noted())
+        return self.inner.write_many(self._noted(items, removes=False))
 
     def delete_many(self, entries: Iterable[Entry]) -> Iterator[Result]:
         """Each is noted before it is handed on."""
+        return self.inner.delete_many(self._noted(entries, removes=True))
 
-        def noted() -> Iterator[Entry]:
-            for entry in entries:
-                self._note(paths.parent(entry.path), removes=True)
-                yield entry
-
-        return self.inner.delete_many(noted())
+    def _noted(self, items: Iterable[_Item], *, removes: bool) -> Iterator[_Item]:
+        """Notes of a batch. That nobody has a cache is believed for a moment: far less than a request is under way."""
+        above, until = None, 0.0
+        for item in items:
+            directory = paths.parent(item.path)
+            if self._cache is not None or directory != above or self._now() >= until:
+                self._note(directory, removes=removes)
+                above, until = directory, self._now() + _UNCACHED
+            yield item

@@ -3,6 +3,8 @@
 import builtins
 import hashlib
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -100,3 +102,28 @@ def test_cheapest_of_what_there_is():
     assert hashing.cheapest({"md5": "x", "crc64nvme": "y"}) == "crc64nvme"
     assert hashing.cheapest(["quickxor"]) is None
     assert hashing.cheapest([]) is None
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize("size", [0, 5, MIB])
+def test_content_that_is_here_whole_is_held_against_one_hash(size):
+    data = bytes(size)
+    right = {name: hashing.digest(name, data) for name in ("md5", "crc32")}
+    assert hashing.mismatch(data, right) is None
+    assert hashing.mismatch(data, dict.fromkeys(right, "0")) == ("md5" if size < MIB else "crc32")
+
+
+def test_content_is_held_against_whatever_hash_is_known():
+    assert hashing.mismatch(bytes(MIB), {"md5": "0"}) == "md5"
+    assert hashing.mismatch(b"data", {"sha256": "0"}) == "sha256"
+    assert (hashing.mismatch(b"data", {}), hashing.mismatch(b"data", {"quickxor": "0"})) == (None, None)
+
+
+def test_md5_of_small_content_needs_no_import():
+    code = (
+        "import sys; from cftool.core import hashing;"
+        "assert hashing.mismatch(b'data', {'md5': '0', 'crc32c': '0'}) == 'md5'; print('awscrt' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -47,3 +47,10 @@ def test_not_everything_is_remembered():
     for number in range(messages._SEEN + 50):
         parse_head(head(b"X-%d: 1\r\n" % number, b"Y: " + b"y" * 200 + b"\r\n"))
     assert len(messages._seen) == messages._SEEN
+
+
+def test_lines_that_differ_from_answer_to_answer_are_not_remembered():
+    for number in range(3):
+        lines = [b"HTTP/1.1 200 OK\r\n", b"Server: x\r\n", b'ETag: "%d"\r\n' % number, b"\r\n"]
+        assert messages.parse_head(lines) == (200, {"server": "x", "etag": f'"{number}"'})
+    assert list(messages._seen) == [b"Server: x\r\n"]

@@ -2,10 +2,12 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cftool.core import hashing
 from cftool.core.errors import InvalidName, IsADirectory, NotFound, PermissionDenied, Refused, StoreError
 from cftool.core.types import Cap, Leftover, NameRules
 from cftool.transfer import api, verify
@@ -456,3 +458,13 @@ def test_skipped_reasons_are_words_of_the_contract(up):
     from cftool.transfer.events import REASONS
 
     assert {event.reason for event in up.told(Skipped)} <= set(REASONS)
+
+
+@pytest.mark.parametrize(("verified", "times"), [(True, 0), (False, 1)])
+def test_what_a_store_has_verified_is_not_hashed_again(down, monkeypatch, verified, times):
+    down.src.store._features = replace(down.src.store.features, verified_reads=verified)
+    put(down.src.store, "f", b"data")
+    hashed = []
+    monkeypatch.setattr(hashing, "mismatch", lambda data, hashes: hashed.append(data))
+    assert down.copy().copied == 1
+    assert len(hashed) == times

@@ -5,11 +5,11 @@ themselves, separated by blanks. It follows from the metavar, so that a new comm
 """
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from cftool.cli import app
 from cftool.cli.command import build
+from cftool.core.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ class ArchivingStore(StatefulWrapper):
                 listed_time=seen.listed_time or seen.time_precision_ns is None,
                 names=NameRules(utf8=False),
                 walk_order=WalkOrder.BYTES,
+                verified_reads=False,
             )
         return self._features
 

@@ -43,7 +43,7 @@ class CachingStore(Naming):
             caps |= Cap.EMPTY_DIRS  # here, where nowhere else
         if inner.time_precision_ns is not None:
             caps |= Cap.SET_MODIFIED
-        made = replace(inner, caps=caps)
+        made = replace(inner, caps=caps, verified_reads=False)
         self._features = (inner, made)
         return made
 

@@ -5,7 +5,7 @@ counts only where this endpoint was seen to answer 412 to a write that had to be
 """
 
 import logging
-import secrets
+import os
 import threading
 
 from cftool.core import hashing
@@ -60,7 +60,7 @@ class Conditions:
 
     def _probe(self, bucket: str) -> Cap:
         """Write a small object of a unique name, then twice what must be refused; remove it."""
-        service, key = self._service, f".cftool-probe-{secrets.token_hex(8)}"
+        service, key = self._service, f".cftool-probe-{os.urandom(8).hex()}"
         digest = ("md5", hashing.digest("md5", _PROBE))
 
         def put(generation: str | None) -> int:

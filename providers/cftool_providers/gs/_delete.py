@@ -4,8 +4,8 @@ https://docs.cloud.google.com/storage/docs/batch. An answer counts only for the 
 Content-ID: a part that it passes over in silence is an error of that object, not a success.
 """
 
+import os
 import re
-import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -127,7 +127,7 @@ class _Loop:
         if service.json is None or len(batch.items) == 1:
             bucket, key, _ = batch.items[0]
             return service.api.delete(bucket, key, batch)
-        boundary = f"batch_{secrets.token_hex(12)}"
+        boundary = f"batch_{os.urandom(12).hex()}"
         pieces = []
         for number, (bucket, key, _) in enumerate(batch.items):
             target = split(service.json.object_url(bucket, key))[2]

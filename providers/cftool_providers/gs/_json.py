@@ -4,7 +4,7 @@ Every request names the `fields` that it wants, `kind` among them: an answer tha
 """
 
 import json
-import secrets
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +44,7 @@ class JsonApi:
         self._base = f"{settings.endpoint}/storage/v1/b"
         self._upload = f"{settings.endpoint}/upload/storage/v1/b"
         self.batch_url = f"{settings.endpoint}/batch/storage/v1"
-        boundary = secrets.token_hex(16)
+        boundary = os.urandom(16).hex()
         self._multipart: tuple[Header, ...] = (("content-type", f"multipart/related; boundary={boundary}"),)
         self._between = f"\r\n--{boundary}\r\nContent-Type: {CONTENT_TYPE}\r\n\r\n".encode()
         self._first = f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode()

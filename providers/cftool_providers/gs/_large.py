@@ -9,8 +9,8 @@ machines by their names.
 
 import logging
 import math
+import os
 import re
-import secrets
 from typing import TYPE_CHECKING
 
 from cftool.core import hashing
@@ -249,7 +249,7 @@ class Large:
         if record is not None and not resumed:
             drop(self.service, record)
             record = None
-        self._token = (record.upload_id or "")[len(COMPOSED) :] if record is not None else secrets.token_hex(8)
+        self._token = (record.upload_id or "")[len(COMPOSED) :] if record is not None else os.urandom(8).hex()
         if record is None:
             record = self.loop.uploader.sessions.begin(self._new.path, known, step, described)
             if record is not None:

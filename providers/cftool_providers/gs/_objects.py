@@ -4,7 +4,6 @@ Times travel in integers all the way: a float would lose the last digits of a na
 """
 
 import binascii
-import calendar
 import re
 import time
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 from cftool.core.errors import ProtocolError
 from cftool.core.types import NO_HASHES, Entry, Kind
-from cftool.http.dates import parse_http_date
+from cftool.http.dates import midnight, parse_http_date
 from cftool.http.types import Header
 
 MTIME, GSUTIL_MTIME = "mtime", "goog-reserved-file-mtime"
@@ -40,7 +39,7 @@ def parse_time(text: object) -> int | None:
     year, month, day, hour, minute, second = map(int, fields)
     if not (1 <= month <= 12 and 1 <= day <= 31 and hour <= 23 and minute <= 59 and second <= 60 and year):
         return None
-    seconds = calendar.timegm((year, month, day, hour, minute, second))
+    seconds = midnight(year, month, day) + hour * 3600 + minute * 60 + second
     if sign:
         offset = int(hours) * 3600 + int(minutes) * 60
         seconds += offset if sign == "-" else -offset

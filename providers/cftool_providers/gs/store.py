@@ -88,6 +88,7 @@ class GsStore(Optionals):
             names=NameRules(opaque=True, utf8=True, path_bytes=_PATH_BYTES, forbidden=service.api.forbidden),
             walk_order=WalkOrder.BYTES,
             connections=CONNECTIONS,
+            verified_reads=True,
         )
 
     @property

@@ -5,7 +5,7 @@ capability counts only where this very endpoint and bucket was seen to answer 41
 """
 
 import logging
-import secrets
+import os
 import threading
 
 from cftool.core.errors import StoreError
@@ -62,7 +62,7 @@ class Conditions:
 
     def _probe(self, bucket: str) -> Cap:
         """Write a small object of a unique name, then twice what must be refused; remove it."""
-        key = f".cftool-probe-{secrets.token_hex(8)}"
+        key = f".cftool-probe-{os.urandom(8).hex()}"
         service = self._service
 
         def put(*headers: Header) -> int:

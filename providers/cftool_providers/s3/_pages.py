@@ -6,7 +6,6 @@ prefix and in strictly rising order. Everything else is a ListingError. The usua
 a key); what it does not match, and all that surrounds the keys, is read by expat. Both give the same `Page`.
 """
 
-import calendar
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from cftool.core.errors import ListingError, ProtocolError
 from cftool.http import xml as _xml
+from cftool.http.dates import midnight
 from cftool.http.flat import Expected, Page
 from cftool.http.types import Response
 from cftool_providers.s3._objects import BILLION, unquote_etag
@@ -184,10 +184,10 @@ def _stored(text: str) -> int:
     found = _TIME.fullmatch(text)
     if found is None:
         raise ListingError(f"an entry of the listing has the time {text[:40]!r}")
-    fields = [int(part) for part in found.groups()]
-    if not (1 <= fields[1] <= 12 and 1 <= fields[2] <= 31 and fields[3] <= 23 and fields[4] <= 59 and fields[5] <= 60):
+    year, month, day, hour, minute, second = map(int, found.groups())
+    if not (1 <= month <= 12 and 1 <= day <= 31 and hour <= 23 and minute <= 59 and second <= 60):
         raise ListingError(f"an entry of the listing has the time {text[:40]!r}")
-    return calendar.timegm((*fields, 0, 0, 0)) * BILLION
+    return (midnight(year, month, day) + hour * 3600 + minute * 60 + second) * BILLION
 
 
 def _check_rising(names: list[str], asked: Expected, *, odd: bool) -> None:

@@ -89,6 +89,7 @@ class S3Store(Optionals):
             names=NameRules(opaque=True, utf8=True, path_bytes=_PATH_BYTES),
             walk_order=WalkOrder.BYTES,
             connections=CONNECTIONS,
+            verified_reads=True,
         )
 
     @property

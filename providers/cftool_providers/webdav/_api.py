@@ -192,11 +192,12 @@ class Api:
     def send(self, request: Request) -> Response:
         """Send and collect; the slash of a directory is added where the server asks for it."""
         response = self.client.send(request)
-        for delay in self.lock_delays():
-            if response.status != 423:
-                break
-            self.client.clock.sleep(delay)
-            response = self.client.send(request)
+        if response.status == 423:
+            for delay in self.lock_delays():
+                self.client.clock.sleep(delay)
+                response = self.client.send(request)
+                if response.status != 423:
+                    break
         if request.method in _LOOKS and self.wants_slash(request.url, response):
             response = self.client.send(_with_slash(request))
         return response

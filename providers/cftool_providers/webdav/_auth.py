@@ -8,8 +8,8 @@ to one origin: a request to any other goes without.
 import base64
 import hashlib
 import logging
+import os
 import re
-import secrets
 import threading
 from collections.abc import Iterable
 
@@ -123,7 +123,7 @@ class Password(_OneOrigin):
         with self._lock:
             self._count += 1
             count = f"{self._count:08x}"
-            cnonce = secrets.token_hex(8)
+            cnonce = os.urandom(8).hex()
             if challenge.algorithm.endswith("-SESS"):
                 if self._session[0] != challenge.nonce:
                     self._session = (challenge.nonce, cnonce)

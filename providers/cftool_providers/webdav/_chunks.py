@@ -6,7 +6,7 @@ removes it. Runs in a worker thread, one piece after the other.
 """
 
 import logging
-import secrets
+import os
 import time
 
 from cftool.core.errors import (
@@ -58,7 +58,7 @@ class Chunks:
                 there = found
                 log.info("the upload of %s goes on with %d pieces stored", item.path, len(there))
         if upload is None:
-            upload = Upload(f"cftool-{secrets.token_hex(16)}", item.path, source, size, chunk, time.time_ns())
+            upload = Upload(f"cftool-{os.urandom(16).hex()}", item.path, source, size, chunk, time.time_ns())
             self._journal.upload_begins(upload)
             self._make(upload, item)
         try:

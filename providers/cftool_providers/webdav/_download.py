@@ -211,13 +211,14 @@ class _Loop:
             response: Response = yield request
             if response.status != 200:
                 raise (yield Job(lambda: self._downloader.refused(entry.path, response)))
-            yield from self._same(entry, response)
+            headers = response.headers
+            if entry.version is None or entry.version != opaque(headers.get("etag")):
+                yield from self._same(entry, response)
             body = response.body
             if len(body) != size:
                 raise IntegrityError(f"{len(body)} of {size} bytes came", op="read", path=entry.path)
-            found = self._with_hashes(entry, response)
-            name = hashing.cheapest(found.hashes) if found.hashes else None
-            if name is not None and hashing.digest(name, body) != found.hashes[name]:
+            found = self._with_hashes(entry, response) if "oc-checksum" in headers else entry
+            if found.hashes and (name := hashing.mismatch(body, found.hashes)) is not None:
                 raise IntegrityError(f"the content's {name} is not the file's", op="read", path=entry.path)
             item.target.save(body, found)
         finally:
@@ -227,8 +228,7 @@ class _Loop:
     def _with_hashes(self, entry: Entry, response: Response) -> Entry:
         if entry.hashes or not self._api.profile.checksums:
             return entry
-        text = response.headers.get("oc-checksum")
-        return entry if text is None else entry._replace(hashes=hashes(text))
+        return entry._replace(hashes=hashes(response.headers["oc-checksum"]))
 
     def _same(self, listed: Entry, response: Response) -> Part:
         """Raise where the answer is not about what was listed."""

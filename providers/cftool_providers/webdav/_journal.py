@@ -10,7 +10,6 @@ import fcntl
 import json
 import logging
 import os
-import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import field
@@ -74,7 +73,7 @@ class Journal:
     def __init__(self, state_dir: str | None, service: str) -> None:
         self._directory = None if state_dir is None else os.path.join(state_dir, "webdav-runs")
         self._service = service
-        self.run = secrets.token_hex(6)
+        self.run = os.urandom(6).hex()
         self._lock = threading.Lock()
         self._fd = -1
         self._directories: set[str] = set()

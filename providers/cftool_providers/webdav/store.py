@@ -121,6 +121,7 @@ class WebDavStore(Optionals):
             names=self._names,
             walk_order=WalkOrder.NONE,
             connections=CONNECTIONS,
+            verified_reads=True,
         )
 
     def probe(self, path: str = "") -> Cap:

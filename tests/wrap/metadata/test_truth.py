@@ -179,6 +179,23 @@ def test_what_a_run_is_changing_is_not_kept_by_others(world, noting):
     assert world.asked() == {}
 
 
+def test_a_batch_looks_for_a_cache_again_after_a_moment(world):
+    clock, opened = [0.0], []
+    noting = NotingStore(world.memory, world.directory, now=lambda: clock[0])
+
+    def items():
+        yield _item("dir/x")
+        opened.append(world.open(ttl=1e9))
+        assert names(opened[0], "dir") == ["a", "b", "x"]
+        clock[0] += 1
+        yield _item("dir/new")
+        yield _item("dir/y")
+
+    assert [result.error for result in noting.write_many(items())] == [None] * 3
+    noting.close()
+    assert names(opened[0], "dir") == ["a", "b", "new", "x", "y"]
+
+
 def test_thousands_of_directories_are_noted_some_at_a_time(world, noting, monkeypatch):
     monkeypatch.setattr("cftool.wrap.noting._HELD", 10)
     store = world.open(ttl=1e9)
