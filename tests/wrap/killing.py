@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import traceback
 import warnings
 
 from cftool.core import ops
@@ -34,13 +35,15 @@ def one_kill(write, first, seconds):
         try:
             os.close(reading)
             write(first, lambda version: os.write(writing, b"%d\n" % version))
+        except BaseException:
+            os.write(2, traceback.format_exc().encode())
         finally:
             os._exit(1)
     os.close(writing)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status)
+    assert os.WIFSIGNALED(status), "the child ended by itself: what it raised is above"
     with os.fdopen(reading, "rb") as pipe:
         lines = pipe.read().split()
     return int(lines[-1]) if lines else 0, first + len(lines)
