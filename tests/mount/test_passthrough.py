@@ -39,6 +39,8 @@ def _read_while_stopped(mount: Mount, fd: int, place: int, *, patience: float = 
     """What a reader gets while the process of the mount stands still; nothing where it has to wait for it."""
     [pid] = mount.pids()
     os.kill(pid, signal.SIGSTOP)
+    while not _stands_still(pid):  # each thread stops when it is its turn to run
+        os.sched_yield()
     try:
         reader = subprocess.Popen(
             [sys.executable, "-c", READS, str(fd), str(place)], pass_fds=[fd], stdout=subprocess.PIPE
@@ -49,6 +51,13 @@ def _read_while_stopped(mount: Mount, fd: int, place: int, *, patience: float = 
     finally:
         os.kill(pid, signal.SIGCONT)
         reader.communicate()  # its end closes the file, which the mount is told of
+
+
+def _stands_still(pid: int) -> bool:
+    states = [
+        task.joinpath("stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()
+    ]
+    return set(states) == {"T"}
 
 
 @pytest.mark.parametrize("mount", ["by the kernel"], indirect=True)
