@@ -13,6 +13,7 @@ import os
 import select
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -21,6 +22,11 @@ from cftool.mount import protocol as fuse
 from cftool.mount.protocol import Op
 
 _LIMIT = 32
+_MOMENT = 30e-6  # seconds
+_LEFT_OUT = 15  # requests, at most
+_LOOK = 0.02  # seconds
+_LOOK_AGAIN = 0.002
+_RUNNING = "/proc/loadavg"
 _HEADER = struct.Struct("<IIQQII").unpack_from  # of `fuse.IN_HEADER` what is used
 _AGAIN = frozenset({errno.ENOENT, errno.EINTR, errno.EAGAIN})  # interrupted, or taken back
 _GONE = frozenset({errno.ENODEV, errno.EBADF})
@@ -82,6 +88,57 @@ class Later(Protocol):
         ...
 
 
+class Eager:
+    """Waits for the next request without sleeping, for a moment after an answer.
+
+    Programs that ask one thing after the other come back at once, and to wake a processor that sleeps costs several
+    times what an answer does. Only where no program waits for a processor: it would wait for us. Where nothing came in
+    the moment it is left out for a while, longer each time. Used by the thread that reads.
+    """
+
+    def __init__(
+        self,
+        asked: select.poll,
+        *,
+        now: Callable[[], float] = time.perf_counter,
+        is_crowded: Callable[[], bool] | None = None,
+    ) -> None:
+        self._poll = asked.poll
+        self._now = now
+        self._is_crowded = is_crowded or _is_crowded
+        self._left_out = self._next = 0
+        self._look = 0.0  # when to look again whether it is crowded
+        self._crowded = False
+
+    def linger(self) -> None:
+        """Return when there is a request, or when the moment is over."""
+        if self._next:
+            self._next -= 1
+            return
+        began = self._now()
+        if began >= self._look:
+            self._crowded = self._is_crowded()
+            self._look = began + (_LOOK_AGAIN if self._crowded else _LOOK)
+        if self._crowded:
+            return
+        end = began + _MOMENT
+        while not self._poll(0):
+            if self._now() >= end:
+                self._left_out = self._next = min(2 * self._left_out + 1, _LEFT_OUT)
+                return
+        self._left_out = 0
+
+
+def _is_crowded() -> bool:
+    """Whether there are more programs that could run than processors; also where that cannot be known."""
+    try:
+        with open(_RUNNING, "rb", buffering=0) as file:  # proc_loadavg(5): the fourth field
+            running = int(file.read(100).split()[3].partition(b"/")[0])
+        return running > len(os.sched_getaffinity(0))
+    except (OSError, ValueError, IndexError):
+        return True
+
+
 class Loop:
     """See the module. `serve` answers a request, and raises nothing; `quick` does so where it needs no waiting."""
 
@@ -94,6 +151,7 @@ class Loop:
         self._later = later
         self._asked = select.poll()
         self._asked.register(fd, select.POLLIN)
+        self._eager = Eager(self._asked)
         self._turn = threading.Lock()  # who holds it reads
         self._lock = threading.Lock()  # of what follows
         self._free = 0  # threads that wait for their turn
@@ -133,6 +191,7 @@ class Loop:
         """Read, and answer what is quick; what may take its time, when somebody else can read on."""
         later, quick = self._later, self._quick  # names of its own: this is passed for every request
         fd, buffer, buffers, read, header = self._fd, request.buffer, [request.buffer], os.readv, _HEADER
+        linger, answered = self._eager.linger, False
         with self._turn:
             with self._lock:
                 self._free -= 1
@@ -142,6 +201,9 @@ class Loop:
                     if later.is_slow() and self._relieved():
                         return finish
                     finish()
+                if answered:
+                    linger()
+                    answered = False
                 try:
                     request.count = read(fd, buffers)
                 except OSError as error:
@@ -152,6 +214,7 @@ class Loop:
                     raise
                 _, request.op, request.unique, request.node, request.uid, request.gid = header(buffer)
                 if quick(request):
+                    answered = True
                     continue
                 if request.op == Op.DESTROY:
                     self._serve(request)
