@@ -5,25 +5,19 @@ Small objects arrive in memory and are verified before they are saved; large one
 the file is read back for its hash. Providers say what is sent and what an answer means (`Origin`).
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable
+from typing import Protocol
 
 from cftool.core import hashing
 from cftool.core.errors import IntegrityError, IsADirectory, ProtocolError, StoreError
 from cftool.core.types import Entry, ReadItem, Result
 from cftool.http.ranged import MIB, Large, require_same
+from cftool.http.rounds import Rounds, Sender
 from cftool.http.types import Completion, Request, Response, Sink
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
 
 SMALL = 8 * MIB  # up to this an object is collected in memory
 MEMORY = 48 * MIB  # of objects in flight
-LARGE = 4  # large files at once
-RANGES = 16  # in flight, of all files together
-QUEUE = 1000  # large files that wait while small ones pass them
+WORKERS = 2  # threads
 POLL = 0.02  # seconds between looks at the worker threads, where nothing else ends the wait
 MAX_BODY = 64 * MIB  # of an answer that says why there is no range
 ATTEMPTS = 4  # of one request, where each answer teaches where to send it
@@ -37,12 +31,9 @@ class Origin(Protocol):
         """Hashes whose values of neighbouring ranges make up that of both."""
         ...
 
-    def many(self, following: Callable[[], Request | float | None]) -> AbstractContextManager[Iterator[Completion]]:
-        """Send in parallel."""
-        ...
-
-    def check(self) -> None:
-        """Raise Interrupted where the run is to end."""
+    @property
+    def service(self) -> Sender:
+        """What sends."""
         ...
 
     def is_object(self, path: str) -> bool:
@@ -90,101 +81,34 @@ class Origin(Protocol):
         ...
 
 
-class _Step(Protocol):
-    """What a request's tag is: whoever gets the answer."""
-
-    def answered(self, completion: Completion) -> None: ...
-
-
-class Loop:
+class Loop(Rounds[ReadItem, ReadItem, Large]):
     """One run of read_many."""
 
     def __init__(self, origin: Origin, items: Iterable[ReadItem]) -> None:
+        super().__init__(
+            origin.service, items, memory=MEMORY, poll=POLL, threads=WORKERS, name="cftool-download"
+        )  # fmt: skip
         self.origin = origin
-        self.memory = 0
-        self.ranges = 0
-        self.small = 0  # in flight
-        self._items = iter(items)
-        self._ended = False
-        self._again: deque[Request] = deque()
-        self._results: deque[Result] = deque()
-        self._waiting: deque[ReadItem] = deque()
-        self._large: list[Large] = []
-        self._pool: ThreadPoolExecutor | None = None
-
-    def run(self) -> Iterator[Result]:
-        """Until the items are used up and each has its result."""
-        try:
-            while True:
-                with self.origin.many(self._next) as completions:
-                    for completion in completions:
-                        step: _Step = completion.request.tag  # type: ignore[assignment] # set where requests are made
-                        step.answered(completion)
-                        while self._results:
-                            yield self._results.popleft()
-                while self._results:
-                    yield self._results.popleft()
-                if self._ended and not (self._again or self._large or self._waiting):
-                    return
-        finally:
-            for each in self._large:
-                each.abandon()
-            if self._pool is not None:
-                self._pool.shutdown(wait=True, cancel_futures=True)
 
     def done(self, item: ReadItem, entry: Entry | None, error: Exception | None) -> None:
         """An item has ended."""
         self._results.append(Result(item.entry.path, entry, error, item.tag))
 
-    def again(self, request: Request) -> None:
-        """Send this before anything new."""
-        self._again.append(request)
+    def _start(self, item: ReadItem) -> Request | None:
+        size = item.entry.size
+        if not self.origin.is_object(item.entry.path):
+            self.done(item, None, IsADirectory("is no object", op="read", path=item.entry.path))
+            return None
+        if size is None or size > SMALL:
+            self._waiting.append(item)
+            return None
+        return _Small(self, item, size).request()
 
-    def submit(self, job: Callable[[], None]) -> "Future[None]":
-        """Run something that blocks in a worker thread."""
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor
+    def _begin(self, waiting: ReadItem) -> Large:
+        return Large(self, waiting)
 
-            self._pool = ThreadPoolExecutor(2, thread_name_prefix="cftool-download")
-        return self._pool.submit(job)
-
-    def _next(self) -> Request | float | None:
-        if self._again:
-            return self._again.popleft()
-        if self._large or self._waiting:
-            request = self._range()
-            if request is not None:
-                return request
-        while self.memory < MEMORY and len(self._waiting) < QUEUE and not self._ended:
-            if self._results and not self.small and not self._large:
-                return None  # nothing in flight would bring the results out: end this round for them
-            item = next(self._items, None)
-            if item is None:
-                self._ended = True
-                break
-            size = item.entry.size
-            if not self.origin.is_object(item.entry.path):
-                self.done(item, None, IsADirectory("is no object", op="read", path=item.entry.path))
-            elif size is None or size > SMALL:
-                self._waiting.append(item)
-            else:
-                return _Small(self, item, size).request()
-        if self._large or self._waiting:
-            return self._range() or (POLL if any(each.working for each in self._large) else None)
-        return None
-
-    def _range(self) -> Request | None:
-        self._large = [each for each in self._large if not each.ended()]
-        while self._waiting and len(self._large) < LARGE:
-            self._large.append(Large(self, self._waiting.popleft()))
-        if self._again:
-            return self._again.popleft()
-        if self.ranges < RANGES:
-            for each in self._large:
-                request = each.next_range()
-                if request is not None:
-                    return request
-        return None
+    def _is_working(self) -> bool:
+        return any(each.working for each in self._large)
 
 
 class _Small:

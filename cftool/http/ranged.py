@@ -38,13 +38,12 @@ def require_same(listed: Entry, got: Entry) -> None:
 class Range:
     """Bytes [first, end): the request's tag, and the sink of what arrives. Sinks raise nothing: `error` holds it."""
 
-    __slots__ = ("_at", "_chunks", "_hasher", "_large", "attempts", "end", "error", "first")
+    __slots__ = ("_at", "_chunks", "_hasher", "_large", "end", "error", "first")
 
     def __init__(self, large: "Large", first: int, end: int) -> None:
         self._large = large
         self.first = first
         self.end = end
-        self.attempts = 0
         self.error: Exception | None = None
         self._at = first
         self._chunks: list[bytes] = []
@@ -152,7 +151,7 @@ class Large:
             self._job = self._loop.submit(self._publish)
         return False
 
-    def next_range(self) -> Request | None:
+    def next_request(self) -> Request | None:
         """A range to ask for now, or None."""
         if not self._todo or self._error is not None or self._in_flight >= IN_FLIGHT or self._job is not None:
             return None
@@ -160,7 +159,7 @@ class Large:
 
     def _request(self, part: Range) -> Request:
         self._in_flight += 1
-        self._loop.ranges += 1
+        self._loop.parts += 1
         assert self._entry is not None
         return self._origin.get(self._entry, part=(part.first, part.end), sink=part, tag=part)
 
@@ -182,7 +181,7 @@ class Large:
     def answered(self, part: Range, completion: Completion) -> None:
         """A range has ended, well or not."""
         self._in_flight -= 1
-        self._loop.ranges -= 1
+        self._loop.parts -= 1
         response = completion.response
         try:
             if response is None:
@@ -246,7 +245,7 @@ class Large:
         running = hashing.new(name)
         size, at = self._entry.size or 0, 0
         while at < size:
-            self._origin.check()
+            self._origin.service.check()
             data = self._partial.read_at(min(READ_BACK, size - at), at)
             if not data:
                 raise IntegrityError(f"only {at} of {size} bytes can be read back", op="read", path=self._path)

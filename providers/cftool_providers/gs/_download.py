@@ -4,8 +4,7 @@
 generation that were asked for. `read_many` is the loop of `http.downloads`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
 
 from cftool.core.download import VerifiedDownload
 from cftool.core.errors import (
@@ -17,7 +16,7 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Entry, Kind, ReadItem, Result
 from cftool.http import downloads
-from cftool.http.types import Completion, Header, Request, Response, Sink, Stream
+from cftool.http.types import Header, Request, Response, Sink, Stream
 from cftool_providers.gs._listing import Lister
 from cftool_providers.gs._objects import check_range, generation, header_entry
 from cftool_providers.gs._service import Service, split_path
@@ -110,14 +109,6 @@ class Downloader:
     def run(self, items: Iterable[ReadItem]) -> Iterator[Result]:
         """Results of read_many in order of completion."""
         return downloads.Loop(self, items).run()
-
-    def many(self, following: Callable[[], Request | float | None]) -> AbstractContextManager[Iterator[Completion]]:
-        """Send in parallel."""
-        return self.service.many(following)
-
-    def check(self) -> None:
-        """Raise Interrupted where the run is to end."""
-        self.service.check()
 
     def is_object(self, path: str) -> bool:
         """A bucket is none."""

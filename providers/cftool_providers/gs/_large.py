@@ -144,7 +144,7 @@ class Large:
         self._job = None
         return True
 
-    def next_chunk(self) -> Request | None:
+    def next_request(self) -> Request | None:
         """Something to send now, or None."""
         if self._job is not None or self._error is not None or self._closing:
             return None

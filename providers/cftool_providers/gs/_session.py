@@ -236,7 +236,7 @@ class Session:
             self.error = error
             return None
         self.busy = True
-        self._large.loop.chunks += 1
+        self._large.loop.parts += 1
         return request
 
     def _pread(self, size: int, offset: int) -> bytes:
@@ -257,7 +257,7 @@ class Session:
     def answered(self, completion: Completion) -> None:
         """A chunk or a question was answered, or not."""
         self.busy = False
-        self._large.loop.chunks -= 1
+        self._large.loop.parts -= 1
         try:
             if completion.response is None:
                 raise completion.error or ProtocolError("no answer")

@@ -7,9 +7,7 @@ file little Python runs here: it is what 5,000 small files cost.
 
 import hashlib
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator
 
 from cftool.core import hashing
 from cftool.core.errors import (
@@ -26,6 +24,7 @@ from cftool.core.errors import (
 from cftool.core.types import Cap, Entry, Result, WriteItem
 from cftool.disk.reader import Counted, Reader
 from cftool.disk.sessions import Sessions
+from cftool.http.rounds import Rounds
 from cftool.http.types import Body, Completion, Request
 from cftool_providers.gs._api import NewObject
 from cftool_providers.gs._conditions import Conditions
@@ -33,25 +32,16 @@ from cftool_providers.gs._large import Large
 from cftool_providers.gs._service import Service, split_path
 from cftool_providers.gs._settings import MAX_OBJECT, MIB
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
-
 log = logging.getLogger("cftool.gs")
 
 IN_MEMORY = 512 * 1024  # up to this a file is loaded into memory
 MD5_UP_TO = MIB  # above this CRC32C costs less, where it can be computed at all
 WHOLE = 16 * MIB  # up to this a file goes in one request
 MEMORY = 32 * MIB  # bytes of loaded files in flight
-LARGE = 4  # large uploads at once
-CHUNKS = 16  # requests of large uploads in flight
-QUEUE = 1000  # large files that wait while small ones pass them
+WORKERS = 4  # threads
 POLL = 0.01  # seconds between looks at the worker threads, where nothing else ends the wait
 
-
-class _Step(Protocol):
-    """What a request's tag is: whoever gets the answer."""
-
-    def answered(self, completion: Completion) -> None: ...
+_Waiting = tuple[WriteItem, NewObject]
 
 
 class Uploader:
@@ -90,52 +80,15 @@ def explain(item: WriteItem, error: StoreError) -> StoreError:
     return error
 
 
-class Loop:
+class Loop(Rounds[WriteItem, _Waiting, Large]):
     """One run of write_many."""
 
     def __init__(self, uploader: Uploader, items: Iterable[WriteItem]) -> None:
+        super().__init__(
+            uploader.service, items, memory=MEMORY, poll=POLL, threads=WORKERS, name="cftool-upload"
+        )  # fmt: skip
         self.uploader = uploader
         self.service = uploader.service
-        self.memory = 0
-        self.chunks = 0
-        self.small = 0
-        self._items = iter(items)
-        self._ended = False
-        self._again: deque[Request] = deque()
-        self._results: deque[Result] = deque()
-        self._waiting: deque[tuple[WriteItem, NewObject]] = deque()
-        self._large: list[Large] = []
-        self._pool: ThreadPoolExecutor | None = None
-
-    # ---- the loop
-
-    def run(self) -> Iterator[Result]:
-        """Until the items are used up and each has its result."""
-        try:
-            while True:
-                with self.service.many(self._next) as completions:
-                    for completion in completions:
-                        step: _Step = completion.request.tag  # type: ignore[assignment] # set where requests are made
-                        step.answered(completion)
-                        while self._results:
-                            yield self._results.popleft()
-                while self._results:
-                    yield self._results.popleft()
-                if self._ended and not (self._again or self._large or self._waiting):
-                    return
-        finally:
-            for upload in self._large:
-                upload.abandon()
-            if self._pool is not None:
-                self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def submit(self, job: "Callable[[], None]") -> "Future[None]":
-        """Run something that blocks in a worker thread."""
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._pool = ThreadPoolExecutor(LARGE, thread_name_prefix="cftool-upload")
-        return self._pool.submit(job)
 
     def done(self, item: WriteItem, entry: Entry | None, error: Exception | None) -> None:
         """An item has ended."""
@@ -143,45 +96,8 @@ class Loop:
             error = explain(item, error)
         self._results.append(Result(item.path, None if error is not None else entry, error, item.tag))
 
-    def again(self, request: Request) -> None:
-        """Send this before anything new."""
-        self._again.append(request)
-
-    def _next(self) -> Request | float | None:
-        if self._again:
-            return self._again.popleft()
-        if self._large or self._waiting:
-            request = self._chunk()
-            if request is not None:
-                return request
-        while self.memory < MEMORY and len(self._waiting) < QUEUE and not self._ended:
-            if self._results and not self.small and not self._large:
-                return None  # nothing in flight would bring the results out: end this round for them
-            item = next(self._items, None)
-            if item is None:
-                self._ended = True
-                break
-            request = self._start(item)
-            if request is not None:
-                return request
-        if self._large or self._waiting:
-            return self._chunk() or (POLL if self._large else None)
-        return None
-
-    def _chunk(self) -> Request | None:
-        """What a large upload wants to send next, where it may."""
-        # Let them see what their worker threads have done; forget those that ended.
-        self._large = [upload for upload in self._large if not upload.ended()]
-        while self._waiting and len(self._large) < LARGE:
-            self._large.append(Large(self, *self._waiting.popleft()))
-        if self._again:
-            return self._again.popleft()
-        if self.chunks < CHUNKS:
-            for upload in self._large:
-                request = upload.next_chunk()
-                if request is not None:
-                    return request
-        return None
+    def _begin(self, waiting: _Waiting) -> Large:
+        return Large(self, *waiting)
 
     # ---- starting an item
 

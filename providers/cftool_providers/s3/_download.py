@@ -5,8 +5,7 @@ that were asked for. `read_many` is the loop of `http.downloads`. Where the serv
 that can be joined, a large file is read back for it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
 
 from cftool.core.download import VerifiedDownload
 from cftool.core.errors import (
@@ -18,7 +17,7 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Entry, ReadItem, Result
 from cftool.http import downloads
-from cftool.http.types import Completion, Header, Request, Response, Sink, Stream
+from cftool.http.types import Header, Request, Response, Sink, Stream
 from cftool_providers.s3 import _objects
 from cftool_providers.s3._listing import Lister
 from cftool_providers.s3._objects import CHECKSUM_MODE, quote_etag, unquote_etag
@@ -110,14 +109,6 @@ class Downloader:
     def run(self, items: Iterable[ReadItem]) -> Iterator[Result]:
         """Results of read_many in order of completion."""
         return downloads.Loop(self, items).run()
-
-    def many(self, following: Callable[[], Request | float | None]) -> AbstractContextManager[Iterator[Completion]]:
-        """Send in parallel."""
-        return self.service.many(following)
-
-    def check(self) -> None:
-        """Raise Interrupted where the run is to end."""
-        self.service.check()
 
     def is_object(self, path: str) -> bool:
         """A bucket is none."""

@@ -139,7 +139,7 @@ class Multipart:
         reader = self._reader
         return reader is not None and (reader.random or self._stream_ended)
 
-    def next_part(self) -> Request | None:
+    def next_request(self) -> Request | None:
         """A part to send now, or None."""
         if not self._sending or self._error is not None or self._closing or self._in_flight >= IN_FLIGHT:
             return None
