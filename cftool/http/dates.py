@@ -32,10 +32,15 @@ def parse_http_date(text: str) -> float | None:
     clock = (int(hour), int(minute), int(second))
     if number is None or not 1 <= int(day) <= 31 or clock > (23, 59, 60) or clock[1] > 59 or clock[2] > 60:
         return None
-    return float(midnight(years, number, int(day)) + clock[0] * 3600 + clock[1] * 60 + clock[2])
+    return float(epoch_seconds(years, number, int(day), *clock))
+
+
+def epoch_seconds(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
+    """Seconds from the epoch, UTC; `calendar.timegm` without its import. ValueError where year or month cannot be."""
+    return _midnight(year, month, day) + hour * 3600 + minute * 60 + second
 
 
 @lru_cache(maxsize=1024)  # a listing has thousands of times, of not so many days
-def midnight(year: int, month: int, day: int) -> int:
+def _midnight(year: int, month: int, day: int) -> int:
     """Seconds from the epoch to the beginning of the day, UTC; a day behind the month's last is one of the next."""
     return (date(year, month, 1).toordinal() - _EPOCH + day - 1) * 86400

@@ -11,7 +11,7 @@ from typing import Any
 
 from cftool.core.errors import ProtocolError
 from cftool.core.types import NO_HASHES, Entry, Kind
-from cftool.http.dates import midnight, parse_http_date
+from cftool.http.dates import epoch_seconds, parse_http_date
 from cftool.http.types import Header
 
 MTIME, GSUTIL_MTIME = "mtime", "goog-reserved-file-mtime"
@@ -39,7 +39,7 @@ def parse_time(text: object) -> int | None:
     year, month, day, hour, minute, second = map(int, fields)
     if not (1 <= month <= 12 and 1 <= day <= 31 and hour <= 23 and minute <= 59 and second <= 60 and year):
         return None
-    seconds = midnight(year, month, day) + hour * 3600 + minute * 60 + second
+    seconds = epoch_seconds(year, month, day, hour, minute, second)
     if sign:
         offset = int(hours) * 3600 + int(minutes) * 60
         seconds += offset if sign == "-" else -offset

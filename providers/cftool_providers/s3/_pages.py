@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from cftool.core.errors import ListingError, ProtocolError
 from cftool.http import xml as _xml
-from cftool.http.dates import midnight
+from cftool.http.dates import epoch_seconds
 from cftool.http.flat import Expected, Page
 from cftool.http.types import Response
 from cftool_providers.s3._objects import BILLION, unquote_etag
@@ -187,7 +187,7 @@ def _stored(text: str) -> int:
     year, month, day, hour, minute, second = map(int, found.groups())
     if not (1 <= month <= 12 and 1 <= day <= 31 and hour <= 23 and minute <= 59 and second <= 60):
         raise ListingError(f"an entry of the listing has the time {text[:40]!r}")
-    return (midnight(year, month, day) + hour * 3600 + minute * 60 + second) * BILLION
+    return epoch_seconds(year, month, day, hour, minute, second) * BILLION
 
 
 def _check_rising(names: list[str], asked: Expected, *, odd: bool) -> None:
