@@ -14,7 +14,7 @@ from cftool.core.errors import (
     TemporaryError,
     Unsupported,
 )
-from cftool.core.types import Cap, Entry, Features, Leftover, Usage
+from cftool.core.types import Cap, Features, Leftover, Usage
 from cftool.wrap.caching.care import Finding, checked
 from cftool.wrap.caching.draft import Draft, grown_row
 from cftool.wrap.caching.handle import Handle
@@ -53,18 +53,7 @@ class CachingStore(Naming):
         Raises NotFound without `create`, IsADirectory. `absent`: the caller has a listing that shows that neither the
         file nor a directory above it has to be asked for.
         """
-        if absent and self.settings.inline:
-            self.make_small_room(0)
-            with self.lock:
-                draft = Draft(self, path, self.new_id(), None, Base("", self._settlements))
-                self._drafts.add(draft)
-            return draft
-        entry: Entry | None
-        if absent:
-            with self.lock:
-                entry, base = None, Base("", self._settlements)
-        else:
-            entry, base = self._before_write(path, if_version=None, if_absent=False)
+        entry, base = (None, None) if absent else self._before_write(path, if_version=None, if_absent=False)
         if entry is None and not create:
             raise NotFound("not found", op="write", path=path, store=self.name)
         self.make_small_room(0)
@@ -73,11 +62,13 @@ class CachingStore(Naming):
             raise Unsupported("its size is not known: it cannot be edited in place", op="write", path=path)
         with self.lock:
             number = self.new_id()
-        if handle is None:
-            draft = Draft(self, path, number, None if self.settings.inline else self.files.create(number), base)
-        else:
-            with handle:
-                draft = self._copied(path, number, handle, base)
+            base = base or Base("", self._settlements)
+            if handle is None:
+                draft = Draft(self, path, number, None if self.settings.inline else self.files.create(number), base)
+                self._drafts.add(draft)
+                return draft
+        with handle:
+            draft = self._copied(path, number, handle, base)
         with self.lock:
             self._drafts.add(draft)
         return draft
