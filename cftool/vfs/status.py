@@ -67,9 +67,8 @@ class Status:
 
     def _set_time(self, node: Node, mtime_ns: int) -> None:
         file = node.open
-        if file is not None and file.set_time(mtime_ns):
-            pass
-        elif not node.is_dir and not node.gone and not node.is_special:
+        drafted = file is not None and file.set_time(mtime_ns)
+        if not (drafted or node.is_dir or node.gone or node.is_special):
             try:
                 entry = self._store.set_modified(node.place, mtime_ns)
             except Unsupported:
