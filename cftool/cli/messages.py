@@ -110,6 +110,11 @@ def _place(error: StoreError, where: str | None) -> str:
         place = f"{error.store}:{path}" if error.store and path else path or error.store or ""
     if not place or message.startswith(f"{place}:"):
         return ""
+    return before(place)
+
+
+def before(place: str) -> str:
+    """`place` as it stands before a message; the root of a remote has its colon already."""
     return f"{place} " if place.endswith(":") else f"{place}: "
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from cftool.cli import exits, formats
-from cftool.cli.messages import names
+from cftool.cli.messages import before, names
 from cftool.cli.session import Session
 from cftool.cli.totals import Totals
 from cftool.core.errors import CftoolError, ConfigError, Interrupted
@@ -226,7 +226,7 @@ def _failed_text(event: events.Failed) -> str:
     if names(event.message, event.path):
         return event.message
     where = event.path or getattr(event.error, "place", None) or "."
-    return f"{where}{'' if where.endswith(':') else ':'} {event.message}"
+    return f"{before(where)}{event.message}"
 
 
 def _kind(error: BaseException) -> str:
