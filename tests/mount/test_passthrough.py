@@ -14,6 +14,7 @@ from tests.mount.mounted import Mount, missing_fuse, mounted
 
 SIZE = 3_000_000
 READS = "import os, sys; print(os.pread(int(sys.argv[1]), 5, int(sys.argv[2])).decode(), flush=True)"
+WRITES_ON = "import os, sys; print(os.write(int(sys.argv[1]), b'y' * 200_000), flush=True)"
 WRITES = "import os, sys; fd = os.open(sys.argv[1], os.O_WRONLY); os.setresuid(1000, 1000, 1000); os.write(fd, b'y')"
 
 
@@ -35,22 +36,22 @@ def mount(request, tmp_path):
         yield found
 
 
-def _read_while_stopped(mount: Mount, fd: int, place: int, *, patience: float = 30) -> str:
-    """What a reader gets while the process of the mount stands still; nothing where it has to wait for it."""
+def _while_stopped(mount: Mount, program: str, fd: int, *arguments: object, patience: float = 30) -> str:
+    """What a program prints while the process of the mount stands still; nothing where it has to wait for it."""
     [pid] = mount.pids()
     os.kill(pid, signal.SIGSTOP)
     while not _stands_still(pid):  # each thread stops when it is its turn to run
         os.sched_yield()
     try:
-        reader = subprocess.Popen(
-            [sys.executable, "-c", READS, str(fd), str(place)], pass_fds=[fd], stdout=subprocess.PIPE
+        running = subprocess.Popen(
+            [sys.executable, "-c", program, str(fd), *map(str, arguments)], pass_fds=[fd], stdout=subprocess.PIPE
         )
-        assert reader.stdout is not None
-        ready, _, _ = select.select([reader.stdout], [], [], patience)
-        return reader.stdout.readline().decode().strip() if ready else ""
+        assert running.stdout is not None
+        ready, _, _ = select.select([running.stdout], [], [], patience)
+        return running.stdout.readline().decode().strip() if ready else ""
     finally:
         os.kill(pid, signal.SIGCONT)
-        reader.communicate()  # its end closes the file, which the mount is told of
+        running.communicate()  # its end closes the file, which the mount is told of
 
 
 def _stands_still(pid: int) -> bool:
@@ -64,7 +65,7 @@ def _stands_still(pid: int) -> bool:
 def test_the_kernel_reads_a_cached_file_without_asking(mount):
     fd = os.open(mount.place / "f", os.O_RDONLY)
     try:
-        assert _read_while_stopped(mount, fd, SIZE - 5) == "xxxxx"
+        assert _while_stopped(mount, READS, fd, SIZE - 5) == "xxxxx"
     finally:
         os.close(fd)
 
@@ -73,7 +74,7 @@ def test_the_kernel_reads_a_cached_file_without_asking(mount):
 def test_an_option_keeps_the_kernel_from_it(mount):
     fd = os.open(mount.place / "f", os.O_RDONLY)
     try:
-        assert _read_while_stopped(mount, fd, SIZE - 5, patience=3) == ""
+        assert _while_stopped(mount, READS, fd, SIZE - 5, patience=3) == ""
     finally:
         os.close(fd)
 
@@ -149,25 +150,6 @@ def test_who_may_not_keep_them_loses_set_id_bits_by_writing(mount):
 # ---- new files, which the kernel writes
 
 
-WRITES_ON = "import os, sys; print(os.write(int(sys.argv[1]), b'y' * 200_000), flush=True)"
-
-
-def _written_while_stopped(mount: Mount, fd: int, *, patience: float = 30) -> str:
-    """What a writer gets told while the process of the mount stands still; nothing where it has to wait for it."""
-    [pid] = mount.pids()
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITES_ON, str(fd)], pass_fds=[fd], stdout=subprocess.PIPE
-        )  # fmt: skip
-        assert writer.stdout is not None
-        ready, _, _ = select.select([writer.stdout], [], [], patience)
-        return writer.stdout.readline().decode().strip() if ready else ""
-    finally:
-        os.kill(pid, signal.SIGCONT)
-        writer.communicate()
-
-
 def _much_room(mount: Mount) -> bool:
     status = os.statvfs(mount.env["XDG_STATE_HOME"])
     return status.f_bavail * status.f_frsize > 3 << 30
@@ -179,7 +161,7 @@ def test_the_kernel_writes_a_new_file_without_asking(mount, tmp_path):
         pytest.skip("the disk has too little room for writes that are not seen")
     fd = os.open(mount.place / "new", os.O_WRONLY | os.O_CREAT)
     assert os.write(fd, b"y") == 1  # before the first one the kernel asks what rights the file lends
-    assert _written_while_stopped(mount, fd) == "200000"
+    assert _while_stopped(mount, WRITES_ON, fd) == "200000"
     assert (mount.place / "new").stat().st_size == 200_001
     os.close(fd)
     (mount.place / "small").write_bytes(b"small")
@@ -194,7 +176,7 @@ def test_the_kernel_writes_a_new_file_without_asking(mount, tmp_path):
 def test_an_option_keeps_the_kernel_from_writing(mount):
     fd = os.open(mount.place / "new", os.O_WRONLY | os.O_CREAT)
     assert os.write(fd, b"y") == 1
-    assert _written_while_stopped(mount, fd, patience=3) == ""
+    assert _while_stopped(mount, WRITES_ON, fd, patience=3) == ""
     os.close(fd)
     assert (mount.place / "new").stat().st_size == 200_001
 
