@@ -66,6 +66,7 @@ def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]] | None:
                 return status, headers
             status = 0
             headers = {}
+            last = ""
             continue
         if line[0] in " \t" and last:  # a folded line goes on with the value above
             headers[last] += " " + line.strip()

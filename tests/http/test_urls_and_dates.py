@@ -133,6 +133,11 @@ def test_header_blocks():
             parse_head([bad, b"\r\n"])
 
 
+def test_a_line_that_goes_on_goes_on_in_its_own_block():
+    lines = [b"HTTP/1.1 100 Continue\r\n", b"X-A: 1\r\n", b"\r\n", b"HTTP/1.1 200 OK\r\n", b" x-b: 2\r\n", b"\r\n"]
+    assert parse_head(lines) == (200, {"x-b": "2"})
+
+
 @given(st.lists(st.binary(max_size=60), max_size=8))
 def test_no_header_block_does_worse_than_a_protocol_error(lines):
     try:
