@@ -24,14 +24,16 @@ def open_client(
     ca_bundle: str | None = None,
     policy: Policy | None = None,
     connections: int = 64,
+    ceiling: int | None = None,
     name: str = "",
 ) -> Client:
     """A Client for the remote. Raises ConfigError for an unknown transport or a CA bundle that is not there.
 
-    `context.connections` (the user's word) is the most that will ever run at once; without it twice `connections`.
+    `connections` run at once at first. `context.connections` (the user's word) is the most that ever will; without it
+    `ceiling` (default: twice `connections`).
     """
     policy = policy or Policy()
-    most = context.connections or 2 * connections
+    most = context.connections or ceiling or 2 * connections
     path, origin = env.ca_bundle(context.env, ca_bundle)
     directory = os.path.isdir(path)
     options = TransportOptions(

@@ -56,6 +56,10 @@ def test_the_users_word_caps_the_connections():
     assert (client.pacer.limit, client.pacer.ceiling) == (64, 128)
     client = open_client(Context(connections=100), auth=NoAuth(), classify=classify)
     assert (client.pacer.limit, client.pacer.ceiling) == (64, 100)
+    client = open_client(Context(), auth=NoAuth(), classify=classify, ceiling=256)
+    assert (client.pacer.limit, client.pacer.ceiling) == (64, 256)
+    client = open_client(Context(connections=100), auth=NoAuth(), classify=classify, ceiling=256)
+    assert (client.pacer.limit, client.pacer.ceiling) == (64, 100)
 
 
 def test_a_directory_of_certificates_and_a_file(tmp_path, authority):

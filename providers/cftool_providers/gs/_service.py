@@ -22,6 +22,7 @@ from cftool_providers.gs._xml import XmlApi
 log = logging.getLogger("cftool.gs")
 
 CONNECTIONS = 64
+CEILING = 256  # connections that a far service is worth, as long as each doubling brings more
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -44,7 +45,12 @@ class Service:
         self.api: JsonApi | XmlApi = self.json or self.xml  # type: ignore[assignment]  # one of the two is there
         self.host = split(settings.endpoint)[1]
         self.client = open_client(
-            context, auth=self.login.auth(), classify=_errors.classify, connections=CONNECTIONS, name=self.name
+            context,
+            auth=self.login.auth(),
+            classify=_errors.classify,
+            connections=CONNECTIONS,
+            ceiling=CEILING,
+            name=self.name,
         )
         # An emulator wants a project named, and has none.
         self.nobodys_project = "emulator" if settings.emulator else ""

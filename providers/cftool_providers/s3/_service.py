@@ -26,6 +26,7 @@ from cftool_providers.s3._settings import Settings, partition, valid_region
 log = logging.getLogger("cftool.s3")
 
 CONNECTIONS = 64
+CEILING = 256  # connections that a far service is worth, as long as each doubling brings more
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -91,6 +92,7 @@ class Service:
             classify=_errors.classify,
             ca_bundle=settings.ca_bundle,
             connections=CONNECTIONS,
+            ceiling=CEILING,
             name=self.name,
         )
         self._access = settings.access_headers()
