@@ -117,13 +117,14 @@ def _flatten(function: Callable[..., int | None]) -> Callable[..., int]:
     flat.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=Context))
 
     def run(**values: Any) -> int:
-        values["order"] = values.pop("context").meta.get(ORDER, ())
+        context = values.pop("context")
+        values["order"] = context.meta.get(ORDER, ())
         from cftool.cli.session import Session
 
         taken = {name: group(**{f: values[f] for f in _fields(group)}) for name, group in groups.items()}
         common = taken.pop("")
         arguments = {**taken, **{name: values[name] for name in own}}
-        return Session.run(common, lambda session: function(session, **arguments))
+        return Session.run(common, lambda session: function(session, **arguments), name=context.info_name)
 
     run.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
     run.__annotations__ = {}

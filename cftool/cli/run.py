@@ -14,7 +14,7 @@ from cftool.cli import exits, formats
 from cftool.cli.messages import before, names
 from cftool.cli.session import Session
 from cftool.cli.totals import Totals
-from cftool.core.errors import CftoolError, ConfigError, Interrupted
+from cftool.core.errors import CftoolError, ConfigError, Interrupted, kind_of
 from cftool.transfer import events
 from cftool.transfer.options import Surroundings
 
@@ -74,7 +74,7 @@ class Run:
         if session.metrics_file is not None:
             from cftool.cli.metrics import Metrics
 
-            self._metrics = Metrics(session.metrics_file, self._verb)
+            self._metrics = Metrics(session.metrics_file, session.name)
             self._metrics.write(self._totals.summary(), session.requests, code=None)
         if session.stats is not None:
             timer = threading.Thread(target=self._tell_now_and_then, args=(session.stats,), name="stats", daemon=True)
@@ -127,7 +127,7 @@ class Run:
         """An error that was told, and that is no event of the engine."""
         self._codes.append(exits.of_error(error))
         if not isinstance(error, KeyboardInterrupt | Interrupted):
-            self._summary = merge(self._summary, events.Summary(errors={_kind(error): 1}))
+            self._summary = merge(self._summary, events.Summary(errors={kind_of(error): 1}))
 
     def emit(self, event: events.Event) -> None:
         """What the engine calls."""
@@ -227,10 +227,6 @@ def _failed_text(event: events.Failed) -> str:
         return event.message
     where = event.path or getattr(event.error, "place", None) or "."
     return f"{before(where)}{event.message}"
-
-
-def _kind(error: BaseException) -> str:
-    return str(getattr(error, "kind", "")) or type(error).__name__.lower()
 
 
 def tell(session: Session, summary: events.Summary, *, code: int, verb: str = "copied", dry_run: bool = False) -> None:

@@ -16,7 +16,7 @@ from cftool.cli.messages import Messages, explain
 from cftool.cli.options import Common
 from cftool.cli.output import Output, OutputError
 from cftool.cli.signals import Interrupts
-from cftool.core.errors import CftoolError, ConfigError, Interrupted, NotFound, StoreError
+from cftool.core.errors import CftoolError, ConfigError, Interrupted, NotFound, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,7 @@ class Session:
         self.messages = Messages(0 if common.quiet else 1 + min(common.verbose, 2))
         self.out = Output(json=common.json)
         self.requests: Counter[str] = Counter()
+        self.name = ""
         self.read_only = False
         self.connections: int | None = None
         self.pace: Pace | None = None
@@ -51,9 +52,10 @@ class Session:
         self._logs: Logs | None = None
 
     @classmethod
-    def run(cls, common: Common, call: "Callable[[Session], int | None]") -> int:
-        """Run `call` in a new session; returns the exit code."""
+    def run(cls, common: Common, call: "Callable[[Session], int | None]", *, name: str = "") -> int:
+        """Run `call` in a new session; returns the exit code. `name`: that of the command, for reports."""
         session = cls(common)
+        session.name = name
         try:
             with session.interrupts, session._closing:
                 session._start_log()
@@ -184,8 +186,9 @@ class Session:
         if meant is not None:
             text = f"{text}; the remote is written {meant}"
         if self.out.json:
-            kind = error.kind if isinstance(error, StoreError) else _snake(type(error).__name__)
-            self.out.event("error", {"path": getattr(error, "path", None) or "", "kind": kind, "message": text})
+            self.out.event(
+                "error", {"path": getattr(error, "path", None) or "", "kind": kind_of(error), "message": text}
+            )
         self.messages.error(text)
         return exits.of_error(error)
 
@@ -239,7 +242,3 @@ class Session:
     def _leave(self) -> None:
         if self.on_leave is not None:
             self.on_leave()
-
-
-def _snake(name: str) -> str:
-    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")

@@ -24,7 +24,15 @@ context (`op`, `path`, `store`) where it is missing, with `StoreError.at`.
 """
 
 import errno as _errno
+import re
 from typing import ClassVar, Self
+
+_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # where a word of a class's name begins
+
+
+def kind_of(error: BaseException) -> str:
+    """The name of an error's class in `--json` events and metrics: `config_error`, `tls_failed`."""
+    return _WORD.sub("_", type(error).__name__).lower()
 
 
 class CftoolError(Exception):
@@ -85,7 +93,7 @@ class StoreError(CftoolError):
     @property
     def kind(self) -> str:
         """The name used in `--json` events: `not_found`, `temporary_error`, …"""
-        return "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__).lstrip("_")
+        return kind_of(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the keyword arguments over pickling (worker processes)."""

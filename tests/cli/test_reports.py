@@ -65,7 +65,7 @@ class TestMetrics:
         assert figures["compared", "state"] == 1
         assert figures["seconds",] >= 0
         assert figures["last_success_timestamp_seconds",] >= figures["start_timestamp_seconds",]
-        assert 'task="nightly",command="synced"' in (work / "nightly.prom").read_text()
+        assert 'task="nightly",command="sync"' in (work / "nightly.prom").read_text()
         assert sorted(os.listdir(work)) == ["a", "b", "nightly.prom"]
         assert (work / "nightly.prom").stat().st_mode & 0o777 == 0o644
 
