@@ -13,7 +13,7 @@ from cftool import __version__, registry
 from cftool.cli import app, shells
 from cftool.cli.command import build
 from cftool.core.types import Cap, Features
-from tests.house import pages
+from tests.house import pages, topics
 from tests.house.features import PROVIDERS, features
 
 CAPABILITIES = {
@@ -90,9 +90,12 @@ def terms(rows: Any) -> list[str]:
 
 def _examples(words: str) -> list[str]:
     rows = pages.EXAMPLES.get(words, ())
-    if not rows:
-        return []
-    lines = [".SH EXAMPLES"]
+    return [".SH EXAMPLES", *shell(rows)] if rows else []
+
+
+def shell(rows: tuple[str, ...]) -> list[str]:
+    """Lines of shell."""
+    lines: list[str] = []
     for number, row in enumerate(rows):
         lines += [*([".PP"] if number else []), ".RS", ".nf", line(escaped(row.replace("DEMO", "demo"))), ".fi", ".RE"]
     return lines
@@ -160,10 +163,31 @@ def command(name: str) -> str:
     lines.append(".SH OPTIONS")
     common = [param for param in found[0][2] if param.name in _common()]
     own = [] if name in app.GROUPS else [param for param in found[0][2] if param.name not in _common()]
-    lines += _flags([*own, *common]) + terms([("--help", "Show the flags.")])
+    lines += _flags([*own, *common])
     examples = [line for words, _, _ in found for line in _examples(" ".join(words))]
     lines += [line for number, line in enumerate(examples) if line != ".SH EXAMPLES" or number == 0]
-    return ending(lines, ["cftool(1)"])
+    related = [f"cftool-{topic}(7)" for topic in topics.FLAGS if _concerns(topic, found)]
+    return ending(lines, ["cftool(1)", *related])
+
+
+def _concerns(topic: str, found: list[tuple[tuple[str, ...], Any, list[Any]]]) -> bool:
+    """Whether the flags of a command are what the page of `topic` is about."""
+    flag = topics.FLAGS[topic]
+    return any(flag in param.opts for _, _, params in found for param in params)
+
+
+def topic(name: str) -> str:
+    """The page of what several commands have in common."""
+    found = topics.read(name)
+    lines = [*title(f"cftool-{name}", 7), ".SH NAME", f"cftool\\-{name} \\- {escaped(found.summary)}"]
+    for heading, blocks in found.sections:
+        lines.append(f'.SH "{heading}"')
+        for number, block in enumerate(blocks):
+            if isinstance(block, str):
+                lines += [*([".PP"] if number else []), prose(block)]
+            else:
+                lines += terms(block) if isinstance(block, list) else shell(block)
+    return ending(lines, ["cftool(1)", *(f"cftool-{other}(7)" for other in topics.FLAGS if other != name)])
 
 
 def _common() -> set[str]:
@@ -286,7 +310,8 @@ def overview() -> str:
     from tests.house import modules  # which takes the words of this one
 
     related = [(name, 3) for name in modules.PACKAGES]
-    related += [(f"cftool-{name}", 1) for name in app.COMMANDS] + [(f"cftool-{name}", 7) for name in PROVIDERS]
+    related += [(f"cftool-{name}", 1) for name in app.COMMANDS]
+    related += [(f"cftool-{name}", 7) for name in (*topics.FLAGS, *PROVIDERS)]
     return ending(lines, [f"{name}({section})" for name, section in related])
 
 
@@ -296,6 +321,7 @@ def files() -> dict[str, str]:
 
     made = {"man/cftool.1": overview()}
     made |= {f"man/cftool-{name}.1": command(name) for name in app.COMMANDS}
+    made |= {f"man/cftool-{name}.7": topic(name) for name in topics.FLAGS}
     made |= {f"man/cftool-{name}.7": provider(name) for name in PROVIDERS}
     made |= {f"man/{name}.3": modules.page(name) for name in modules.PACKAGES}
     made |= {f"completions/{name}": shells.script(shell) for shell, name in shells.SHELLS.items()}

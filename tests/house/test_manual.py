@@ -10,9 +10,10 @@ from importlib import import_module
 
 import pytest
 
-from cftool.cli import exits
+from cftool.cli import exits, metrics
 from cftool.core.types import Cap
-from tests.house import docs, manual, modules, pages
+from cftool.transfer import compare, events
+from tests.house import contract, docs, manual, modules, pages, topics
 from tests.house.features import PROVIDERS, features
 from tests.servers import BIN
 
@@ -55,7 +56,7 @@ def test_every_command_and_provider_has_its_page() -> None:
     from cftool.cli import app
 
     wanted = {"man/cftool.1", *(f"man/cftool-{name}.1" for name in app.COMMANDS)}
-    wanted |= {f"man/{name}.3" for name in modules.PACKAGES}
+    wanted |= {f"man/{name}.3" for name in modules.PACKAGES} | {f"man/cftool-{name}.7" for name in topics.FLAGS}
     assert set(PAGES) == wanted | {f"man/cftool-{name}.7" for name in registry.names()}
 
 
@@ -102,6 +103,23 @@ def test_every_capability_has_its_words() -> None:
     assert set(ASKED) == set(PROVIDERS) - {"memory"}
 
 
+def test_every_event_reason_and_way_of_comparing_has_its_words() -> None:
+    words = {name: (topics.TEXTS / f"{name}.md").read_text() for name in topics.FLAGS}
+    terms = {
+        name: {word for _, blocks in topics.read(name).sections for block in blocks if isinstance(block, list)
+               for term, _ in block for word in term.split(", ")}
+        for name in topics.FLAGS
+    }  # fmt: skip
+    assert set(contract.EVENTS) - terms["json"] == set()
+    assert [reason for reason in events.REASONS if f"`{reason}`" not in words["json"]] == []
+    ways = {compare.SIZE, compare.STATE, compare.TIME, compare.HASH, compare.REQUEST, compare.SIZE_ONLY}
+    assert ways - terms["copying"] == set()
+    series = {term.partition("{")[0] for term in terms["json"] if term.startswith("cftool_run_")}
+    assert series == set(metrics._HELP)
+    listed = " ".join(flag for flag in contract._FILTERS)
+    assert [flag for flag in listed.split() if flag not in words["filters"]] == []
+
+
 def test_no_character_of_a_text_is_taken_for_a_request() -> None:
     assert manual.prose(r".x 'y' a\b -z") == r"\&.x \(aqy\(aq a\eb \-z"
     assert manual.prose("a `b-c` _d_\n\ne") == "a \\fBb\\-c\\fR \\fId\\fR\n.PP\ne"
@@ -130,7 +148,11 @@ def test_the_examples_run_as_they_stand(rclone_server, tmp_path) -> None:
     names = [" ".join(words) for words in manual.every()]
     if not os.access("/dev/fuse", os.W_OK) or os.geteuid() != 0:
         names = [name for name in names if not name.endswith("mount")]
-    for row in (row for name in names for row in pages.EXAMPLES.get(name, ())):
+    rows = [row for name in names for row in pages.EXAMPLES.get(name, ())]
+    rows += [row for name in topics.FLAGS for row in topics.read(name).examples()]
+    if shutil.which("jq") is None:
+        rows = [row for row in rows if "| jq " not in row]
+    for row in rows:
         found = re.search(r"    # exit (\d+)$", row)
         line = (row[: found.start()] if found else row).replace("DEMO", "demo").replace("backup", f"man-{os.getpid()}")
         code = found[1] if found else "0"
