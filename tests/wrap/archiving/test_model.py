@@ -22,6 +22,8 @@ from cftool_providers.memory import MemoryStore
 from tests.contract.test_model import DATA, PATHS, TIMES, Machine, Model
 from tests.sizes import FULL
 
+PROGRAMS, STEPS = (1000, 200) if FULL else (25, 50)  # for each of two machines
+
 
 class ArchiveMachine(Machine):
     large = 1 << 20
@@ -84,13 +86,15 @@ class LargeMachine(ArchiveMachine):
     write_many_whose_answer_is_lost = None
 
 
+@pytest.mark.timeout(14400 if FULL else 300)
 @pytest.mark.parametrize("machine", [ArchiveMachine, LargeMachine])
-def test_any_program_gives_what_the_model_gives(machine):
+def test_any_program_gives_what_the_model_gives(machine, record_property):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=500 if FULL else 25, stateful_step_count=100 if FULL else 50,
+            max_examples=PROGRAMS, stateful_step_count=STEPS,
             deadline=None, derandomize=True, print_blob=True, database=None,
             phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
+    record_property(f"programs of {STEPS} steps", PROGRAMS)
