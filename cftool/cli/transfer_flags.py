@@ -38,16 +38,24 @@ class Transfer:
     )
     existing: Annotated[bool, Option("--existing", help="Skip files that are not at the destination yet.")] = False
     ignore_times: Annotated[bool, Option("--ignore-times", help="Copy every file, equal or not.")] = False
-    transfers: Annotated[Text, Option("--transfers", metavar="N", help="Files or parts in flight at once.")] = None
-    checkers: Annotated[Text, Option("--checkers", metavar="N", help="Comparisons in flight at once.")] = None
+    transfers: Annotated[
+        Text, Option("--transfers", metavar="N", help="Files or parts in flight at once, at most.")
+    ] = None
+    checkers: Annotated[Text, Option("--checkers", metavar="N", help="Comparisons in flight at once, at most.")] = None
     bwlimit: Annotated[
         Text, Option("--bwlimit", metavar="RATE", help="10M, UP:DOWN, or a timetable '08:00,512k 19:00,off'.")
     ] = None
-    max_transfer: Annotated[Text, Option("--max-transfer", metavar="SIZE", help="Stop after SIZE.")] = None
-    max_duration: Annotated[Text, Option("--max-duration", metavar="T", help="Start nothing new after T.")] = None
-    retries: Annotated[Text, Option("--retries", metavar="N", help="Attempts at a file that changed or failed.")] = None
-    links: Annotated[Text, Option("--links", metavar="skip|follow|keep", help="Symbolic links of local trees.")] = None
-    verify: Annotated[Text, Option("--verify", metavar="auto|readback|none", help="How copies are verified.")] = None
+    max_transfer: Annotated[Text, Option("--max-transfer", metavar="SIZE", help="Begin no file after SIZE.")] = None
+    max_duration: Annotated[Text, Option("--max-duration", metavar="T", help="Begin no file after T.")] = None
+    retries: Annotated[
+        Text, Option("--retries", metavar="N", help="Attempts at a file that changed or failed (3).")
+    ] = None
+    links: Annotated[
+        Text, Option("--links", metavar="skip|follow|keep", help="Symbolic links of local trees (skip).")
+    ] = None
+    verify: Annotated[
+        Text, Option("--verify", metavar="auto|readback|none", help="How copies are verified (auto).")
+    ] = None
     trash: Annotated[
         Text, Option("--trash", metavar="[=DIR]", help="Move what is deleted or replaced to DIR/.cftool-trash of DST.")
     ] = None
@@ -64,7 +72,9 @@ class Deletion:
     """What sync alone has: how far it may delete."""
 
     no_delete: Annotated[bool, Option("--no-delete", help="Delete nothing.")] = False
-    max_delete: Annotated[Text, Option("--max-delete", metavar="N|P%", help="Delete no more than this.")] = None
+    max_delete: Annotated[
+        Text, Option("--max-delete", metavar="N|P%", help="Delete no more (50% where that is over 100 files).")
+    ] = None
     force_delete: Annotated[bool, Option("--force-delete", help="Delete although the source is another one.")] = False
     track_renames: Annotated[
         bool, Option("--track-renames", help="Move what has another name instead of sending it again.")
@@ -84,11 +94,15 @@ class Applied:
     """What apply has; everything else is in the plan."""
 
     dry_run: Annotated[bool, Option("-n", "--dry-run", help="Check and show it all; change nothing.")] = False
-    transfers: Annotated[Text, Option("--transfers", metavar="N", help="Files or parts in flight at once.")] = None
+    transfers: Annotated[
+        Text, Option("--transfers", metavar="N", help="Files or parts in flight at once, at most.")
+    ] = None
     checkers: Annotated[Text, Option("--checkers", metavar="N", help="Looks at files in flight at once.")] = None
     bwlimit: Annotated[Text, Option("--bwlimit", metavar="RATE", help="Bytes per second at most.")] = None
-    retries: Annotated[Text, Option("--retries", metavar="N", help="Attempts at a file that failed.")] = None
-    verify: Annotated[Text, Option("--verify", metavar="auto|readback|none", help="How copies are verified.")] = None
+    retries: Annotated[Text, Option("--retries", metavar="N", help="Attempts at a file that failed (3).")] = None
+    verify: Annotated[
+        Text, Option("--verify", metavar="auto|readback|none", help="How copies are verified (auto).")
+    ] = None
     wait_lock: Annotated[Text, Option("--wait-lock", metavar="T", help="Wait for another run to end.")] = None
     stats: Annotated[Text, Option("--stats", metavar="T", help="A line of what is done so far, every T.")] = None
     metrics_file: Annotated[Text, Option("--metrics-file", metavar="F", help="Figures for Prometheus, in F.")] = None
