@@ -198,6 +198,18 @@ def test_names_that_a_server_loses_are_refused_by_name(user, dav_server_of, tmp_
     assert [path.name for path in (server.root / folder).iterdir()] == ["plain.txt"]
 
 
+def test_a_name_that_a_server_lists_as_another_is_refused_and_harms_no_other(user, dav_server_of, tmp_path):
+    server, folder = dav_server_of("rclone"), new_folder()
+    for name in ("\x1b[31m", "bell\x07", "del\x7f", "quoting\u201b", "plain.txt"):
+        trees.write(tmp_path / "source" / name, b"x", mtime_ns=1_700_000_000_000_000_000)
+    lab = user.with_server(server)
+    for _ in range(2):
+        done = lab.run("sync", tmp_path / "source", f"lab:{folder}", "--json", code=1)
+        refused = sorted(event["path"] for event in done.of("error"))
+        assert refused == ["\x1b[31m", "bell\x07", "del\x7f", "quoting\u201b"]
+    assert [path.name for path in (server.root / folder).iterdir()] == ["plain.txt"]
+
+
 def test_every_command_works_on_a_remote(lab, dav_server, tmp_path):
     folder = new_folder()
     trees.write(tmp_path / "source/a/b.txt", b"hello", mtime_ns=1_700_000_000_000_000_000)

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 from cftool.core.errors import (
     AlreadyExists,
@@ -55,6 +56,8 @@ _CAPS = (
 )  # fmt: skip
 _DONE = frozenset({200, 201, 204})
 _COMPONENT_BYTES = 255  # of the file systems behind nearly all of them
+# In names that `rclone serve` lists as others: a sync would take such a file for one that the source lacks.
+_RENAMED = "".join(map(chr, range(1, 32))) + "\x7f\u201b"
 _TEMP = re.compile(r"\.cftool-([0-9a-f]{12})-[0-9a-f]+\.tmp")
 
 
@@ -77,7 +80,8 @@ class WebDavStore(Optionals):
         self._hashes = self._known_hashes(api.profile)
         # `rclone serve` finds a name under either of its Unicode forms.
         form = "NFC" if api.profile.vendor == RCLONE else None
-        self._names = NameRules(utf8=True, component_bytes=_COMPONENT_BYTES, unicode_form=form)
+        rules = partial(NameRules, utf8=True, component_bytes=_COMPONENT_BYTES, unicode_form=form)
+        self._names, self._names_of_rclone = rules(), rules(forbidden=_RENAMED)
         self._features: tuple[Profile, Features] | None = None
 
     def _known_hashes(self, profile: Profile) -> frozenset[str]:
@@ -118,7 +122,7 @@ class WebDavStore(Optionals):
             hashes=self._hashes,
             time_precision_ns=1_000_000_000 if profile.times else None,
             listed_time=profile.times,
-            names=self._names,
+            names=self._names_of_rclone if profile.vendor == RCLONE else self._names,
             walk_order=WalkOrder.NONE,
             connections=CONNECTIONS,
             verified_reads=True,
