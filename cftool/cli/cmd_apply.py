@@ -8,10 +8,13 @@ from cftool.cli.run import execute
 from cftool.cli.selection import Selection
 from cftool.cli.session import Session
 from cftool.cli.transfer_flags import Applied, options, prepare
+from cftool.core.errors import ConfigError
 
 
 def apply(session: Session, flags: Applied, file: Annotated[str, Argument(metavar="FILE")]) -> int:
     """Do what a plan says; what is no longer as it was is an error, and then nothing is deleted."""
+    if not file:
+        raise ConfigError("apply: the name of the plan is empty")
     how = options(flags.shared(), Selection())
     prepare(session, flags.shared())
     from cftool.transfer import api

@@ -28,6 +28,8 @@ def sync(
 ) -> int:
     """Make directory DST hold exactly what SRC holds: copy what differs, then delete what SRC lacks."""
     how = options(flags, chosen, deletion)
+    if deletion.plan == "":
+        raise ConfigError("--plan: the name of the file is empty")
     if deletion.plan is not None and deletion.watch is not None:
         raise ConfigError("--watch does not go with --dry-run or --plan")
     prepare(session, flags)

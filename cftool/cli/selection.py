@@ -109,6 +109,8 @@ def _rule(pattern: str, where: str, *, include: bool) -> "Rule":
     from cftool.transfer import patterns, regex
     from cftool.transfer.select import Rule
 
+    if not pattern:  # a shell's variable that is not set; what it was to keep might be deleted
+        raise ConfigError(f"{where}: the pattern is empty")
     try:
         patterns.tree(pattern)
     except regex.PatternError as error:
@@ -139,7 +141,7 @@ def _lines(path: str, flag: str) -> Iterator[tuple[str, str]]:
 def _listed(files: list[str]) -> Iterator[str]:
     for path in files:
         for line, where in _lines(path, "--files-from"):
-            name = line.strip("/")
+            name = line.removeprefix("./").strip("/")  # as find writes them
             if not name or "\0" in name:
                 raise ConfigError(f"{where}: {line!r} names no file")
             yield name

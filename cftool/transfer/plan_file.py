@@ -11,6 +11,7 @@ It is written whole or not at all, for its owner alone. Reading believes nothing
 right; every field is checked. What is wrong raises ConfigError: not one action of such a file is done.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -98,6 +99,8 @@ class PlanWriter:
         self._count = 0
         try:
             self._directory = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if os.path.isdir(self._path):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             refuse_special(self._directory, os.path.basename(self._path))
             self._temp, fd = temps.create(self._directory, "0" * 12, 0o600)
         except OSError as error:

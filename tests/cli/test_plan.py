@@ -98,3 +98,17 @@ def test_a_filter_keeps_the_trash_out_too(run, work):
 
 def test_kept_links_and_a_trash_exclude_each_other_where_links_are_made(run, work):
     assert "--links keep" in run("cp", "-r", "src", "dst", "--trash", "--links", "keep", code=2).err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["apply", ""], 2, "cftool: apply: the name of the plan is empty"),
+        (["sync", "src", "dst", "--plan", ""], 2, "cftool: --plan: the name of the file is empty"),
+        (["sync", "src", "dst", "--plan", "src"], 1, "cftool: src: is a directory"),
+        (["sync", "src", "dst", "--plan", "nosuch/p"], 3, "cftool: nosuch/p: no such file or directory"),
+    ],
+)
+def test_a_place_that_can_hold_no_plan_is_told_before_the_work(run, work, words, code, said):
+    ran = run(*words, code=code)
+    assert (ran.lines, ran.err.splitlines()[0]) == ([], said)

@@ -52,6 +52,9 @@ def test_what_is_wrong_in_a_file_is_one_line_with_its_place(run, work, lines, sa
     [
         (["--filter", "a"], "--filter: 'a' is no rule"),
         (["--include", "a***"], "--include: the pattern 'a***' has more than two stars"),
+        (["--include", ""], "--include: the pattern is empty"),
+        (["--exclude", ""], "--exclude: the pattern is empty"),
+        (["--filter", "- "], "--filter: the pattern is empty"),
         (["--filter-from", "gone"], "--filter-from gone: No such file or directory"),
         (["--files-from", "gone"], "--files-from gone: No such file or directory"),
         (["--min-size", "big"], "--min-size"),
@@ -121,3 +124,8 @@ def test_delete_excluded(run, work):
     assert (work / "b/x.jpg").exists()
     run("sync", "a", "b", "--exclude", "*.jpg", "--delete-excluded")
     assert sorted(path.name for path in (work / "b").rglob("*") if path.is_file()) == ["q", "w", "y.txt"]
+
+
+def test_a_list_may_be_as_find_writes_it(run, work):
+    (work / "list").write_text("./x.jpg\n./d/z.jpg\n")
+    assert names(run, "--files-from", "list") == ["d/z.jpg", "x.jpg"]
