@@ -16,7 +16,7 @@ from cftool.cli.session import Session
 from cftool.cli.transfer_flags import Transfer, options, prepare
 from cftool.core import paths
 from cftool.core.dataclass import dataclass
-from cftool.core.errors import CftoolError, ConfigError, NotADirectory, NotFound
+from cftool.core.errors import CftoolError, ConfigError, NotADirectory, NotFound, StoreError
 from cftool.core.types import Entry, Kind
 from cftool.transfer.options import Links
 
@@ -114,6 +114,8 @@ def _look(opened: "Opened") -> Entry | None:
         return opened.store.stat(opened.path)
     except NotFound:
         return None
+    except StoreError as error:
+        raise error.at_place(opened.address.text) from None
 
 
 def _name(opened: "Opened") -> str:

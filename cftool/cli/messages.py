@@ -4,6 +4,7 @@ An error line says what, where and what to do: `cftool: work:a/b: not found`. Na
 While a progress display is on the terminal, lines go through it (`via`), so that neither tears the other.
 """
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,7 @@ def _place(error: StoreError, where: str | None) -> str:
         # Seen from the address, a path below it says more; the address's own path would say the same twice.
         typed = (where.partition(":")[2] or where).strip("/")
         same = path.strip("/").endswith(typed) or typed.endswith(path.strip("/"))
-        place = where if same or names(message, path) else f"{where}: {path}"
+        place = where if same or names(message, path) else f"{where}: {_typed(where, path)}"
     elif names(message, path):
         place = error.store or ""
     else:
@@ -111,6 +112,17 @@ def _place(error: StoreError, where: str | None) -> str:
     if not place or message.startswith(f"{place}:"):
         return ""
     return before(place)
+
+
+def _typed(where: str, path: str) -> str:
+    """`path` as a part of the address `where`, where it is a directory of this machine above what was typed."""
+    if ":" in where.partition("/")[0]:
+        return path
+    whole = os.path.abspath(where)
+    if not whole.startswith(f"/{path}/"):
+        return path
+    above, below = where.rstrip("/"), whole[len(path) + 1 :]
+    return above[: -len(below)] if above.endswith(below) and len(above) > len(below) else f"/{path}"
 
 
 def before(place: str) -> str:

@@ -135,6 +135,8 @@ def receive(session: "Session", dst: str) -> int:
             raise IsADirectory("is a directory; name a file", path=opened.path, store=opened.store.name)
     except NotFound:
         pass
+    except StoreError as error:
+        raise error.at_place(dst) from None
     started = time.monotonic()
     try:
         entry = opened.store.write(opened.path, _source(), modified_ns=time.time_ns())
