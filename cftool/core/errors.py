@@ -61,6 +61,7 @@ class StoreError(CftoolError):
     errno: ClassVar[int] = _errno.EIO
     retryable: ClassVar[bool] = False
     place: str | None = None  # the address as it was typed, where a run knows it and the error concerns that very place
+    of_bucket: bool = False  # it concerns the bucket, and so all that is written there alike
 
     def __init__(
         self,

@@ -138,7 +138,7 @@ class Beside:
             elif isinstance(error, Unsupported):  # seen only now: what the server makes of a marker
                 self._tally.skipped(path, "empty")
             else:
-                self._tally.failed(path, error)
+                self._tally.failed(path, error, copying=True)
 
     def finish(self) -> None:
         """Wait for all directories."""

@@ -33,10 +33,11 @@ from cftool.transfer.merge import Folding
 from cftool.transfer.options import Links, Options, Side, Surroundings
 from cftool.transfer.plan import Action, Hooks, Plan, Steps
 from cftool.transfer.run import Run
-from cftool.transfer.scan import Scan
+from cftool.transfer.scan import Scan, placed
 from cftool.transfer.shift import Renaming, Shift
 from cftool.transfer.single import Single, key_of
 from cftool.transfer.spool import Keyed, Spool
+from cftool.transfer.tally import side_of
 from cftool.transfer.threads import bounded
 
 _TOGETHER = 10_000  # files that one round of listings answers for
@@ -205,6 +206,9 @@ class Mover(Run):
                 self._shift.directory("", "")
         except (Unsupported, AlreadyExists):  # another disk, or somebody was faster
             return False
+        except StoreError as error:
+            error.message, error.path = error.message + side_of(error), ""  # seen from the directory itself
+            raise placed(error, self.src.address) from None
         self.tally.moved(*names)
         return True
 
@@ -345,7 +349,7 @@ class Mover(Run):
         except (DirectoryNotEmpty, NotFound):
             return
         except StoreError as error:
-            self.tally.failed(entry.path, error)
+            self.tally.failed(entry.path, placed(error, self.src.address))
 
     def _leave_root(self) -> None:
         if self.tally.failures or self.tally.stopped or not self._place(self.src):

@@ -16,6 +16,7 @@ from cftool.disk.root import Root
 from cftool.transfer.compare import Comparer
 from cftool.transfer.merge import Folding
 from cftool.transfer.options import Side
+from cftool.transfer.scan import placed
 from cftool.transfer.state import LastSources, PairState, Row, pair_path
 from cftool.transfer.tally import Tally
 
@@ -52,7 +53,7 @@ class Records:
         dry = self._tally.dry_run
         path = pair_path(self._state_dir, self._src.key, self._dst.key)
         try:
-            self._identity = self.identify()
+            self._identity = self._identified()
             if dry and not os.path.exists(path):
                 return
             self._state = PairState(path, identity=self._identity, folding=repr(self._folding), read_only=dry)
@@ -67,6 +68,12 @@ class Records:
             if damaged is not None:
                 self._tally.note(f"a damaged state file was set aside as {paths.printable(damaged)}")
         self.other_source = known is not None and known != self._identity
+
+    def _identified(self) -> str:
+        try:
+            return self.identify()
+        except StoreError as error:
+            raise placed(error, self._src.address) from None
 
     def identify(self) -> str:
         """For a remote the account and place; for a local tree its file system and root."""

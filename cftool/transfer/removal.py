@@ -123,7 +123,7 @@ class Remover:
             self._tally.failed("", error)
             return  # what was under way may be gone or not
         except StoreError as error:
-            self._tally.failed("", error)
+            self._tally.failed(shown(error.path) if error.path else "", error)
         for _key, entry in waiting.values():
             self._tally.failed(
                 shown(entry.path),

@@ -52,7 +52,7 @@ from cftool.transfer.replace import Replacer
 from cftool.transfer.scan import How, Scan, Stopped, is_mark, placed
 from cftool.transfer.select import by_name, recorded, unmet
 from cftool.transfer.staged import staged
-from cftool.transfer.tally import AS_ASKED, NEITHER, Tally
+from cftool.transfer.tally import AS_ASKED, NEITHER, Tally, of_all
 from cftool.transfer.threads import bounded
 
 log = logging.getLogger("cftool.transfer")
@@ -108,6 +108,7 @@ class Run:
         self._total_told = False
         self._hopeless = 0
         self._given_up = False
+        self._whole: StoreError | None = None  # why nothing at all can be written to the destination
         self._budget = options.budget or Budget(options.max_transfer, options.max_duration)
         self._budget.over(self.tally.started)
         self._retries: deque[Action] = deque()
@@ -158,6 +159,8 @@ class Run:
             self._stack.callback(plan.close)
             steps = self._steps(scans, missing=missing)
             self._copy(plan, steps)
+            if self._whole is not None:
+                raise self._whole
             for scan in scans:
                 for problem in scan.problems:
                     self.tally.failed(problem.path, problem.error)
@@ -484,6 +487,11 @@ class Run:
 
     def _not_copied(self, action: Action, error: Exception, *, reads: bool) -> None:
         path = action.src.path
+        whole = of_all(error, self.dst)
+        if whole is not None:
+            self._whole = self._whole or whole
+            self._given_up = True
+            return
         anew = isinstance(error, _ANEW) or (reads and isinstance(error, PreconditionFailed))
         if anew or isinstance(error, NotFound):
             # The source may have changed or gone; what it is now decides.
@@ -501,7 +509,7 @@ class Run:
                 action.src = now
                 self._retries.append(action)
                 return
-        self.tally.failed(path, error)
+        self.tally.failed(path, error, copying=True)
         if isinstance(error, TemporaryError):
             self._hopeless += 1
         if isinstance(error, _FATAL) or self._hopeless >= _HOPELESS:

@@ -30,7 +30,7 @@ from cftool.transfer.links import shown
 from cftool.transfer.options import Links, Options, Side, Surroundings
 from cftool.transfer.plan import Action
 from cftool.transfer.staged import staged
-from cftool.transfer.tally import Tally
+from cftool.transfer.tally import Tally, of_all
 
 
 class Single:
@@ -47,7 +47,7 @@ class Single:
         self.src_path, self.dst_path = src_path, dst_path
         self.key = key_of(dst, dst_path)
         if key_of(src, src_path) == self.key:
-            raise Refused(f"{src_path} and {dst_path} are the same file")
+            raise Refused(f"{src.address}: source and destination are the same file")
         self.tally = Tally(emit, now=around.now, dry_run=options.dry_run)
         self.keep = keeper(dst, options, around)
 
@@ -179,9 +179,12 @@ class Single:
                 anew = isinstance(error, SourceChanged | IntegrityError) or (
                     executor.reads and isinstance(error, PreconditionFailed)
                 )
+                whole = of_all(error, self.dst)
+                if whole is not None:
+                    raise whole
                 action.attempts += 1
                 if not anew or action.attempts >= max(1, self.options.retries):
-                    self.tally.failed(action.src.path, error)
+                    self.tally.failed(action.src.path, error, copying=True)
                     return
                 action.src = self.src.store.stat(action.src.path)
         except Interrupted as error:

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from cftool.core.errors import Interrupted, StoreError
+from cftool.core.errors import Interrupted, LoginRequired, PermissionDenied, StoreError
 from cftool.transfer.events import (
     Copied,
     Deleted,
@@ -19,8 +20,16 @@ from cftool.transfer.events import (
     Summary,
 )
 
+if TYPE_CHECKING:
+    from cftool.transfer.options import Side
+
 NEITHER = "neither time nor hash is known on both sides"
 AS_ASKED = "as --size-only says"
+_SIDES = {
+    "write": "at the destination",
+    "mkdir": "at the destination",
+    "move": "at the source or the destination",  # a rename is refused without telling by which
+}
 
 
 class Tally:
@@ -51,6 +60,7 @@ class Tally:
         self._bytes = 0
         self._classes: dict[type[Exception], Exception] = {}
         self._notes: set[str] = set()
+        self._whole: set[tuple[str, str]] = set()
 
     def scanned(self, *, complete: bool) -> None:
         """Tell the totals."""
@@ -82,13 +92,22 @@ class Tally:
         self.skipped_by[reason] += 1
         self.emit(Skipped(path, reason))
 
-    def failed(self, path: str, error: Exception) -> None:
-        """An entry failed for good. One that was given up because the run is to end did not: the run was stopped."""
+    def failed(self, path: str, error: Exception, *, copying: bool = False) -> None:
+        """An entry failed for good. One that was given up because the run is to end did not: the run was stopped.
+
+        `copying`: `path` is at both sides, and the message is to tell which of them is meant.
+        """
         if isinstance(error, Interrupted):
             self.stopped = self.stopped or "interrupted"
             return
         kind = error.kind if isinstance(error, StoreError) else "error"
         message = error.message if isinstance(error, StoreError) else str(error) or type(error).__name__
+        if copying:
+            message += side_of(error)
+        if not path:  # what several parts of a run meet at the root is one error
+            if (kind, message) in self._whole:
+                return
+            self._whole.add((kind, message))
         self.failures += 1
         self.errors[kind] += 1
         self._classes.setdefault(type(error), error)
@@ -132,6 +151,22 @@ class Tally:
         )
         self.emit(summary)
         return summary
+
+
+def of_all(error: Exception, dst: "Side") -> StoreError | None:
+    """`error`, as it is told once, where no file at all can be written to the destination because of it."""
+    if not isinstance(error, StoreError) or not error.of_bucket or error.op != "write" or not dst.base_path:
+        return None
+    error.path = ""
+    return error.at_place(dst.address)
+
+
+def side_of(error: Exception) -> str:
+    """At which side of a copy something was not permitted, as it continues the message; of other errors nothing."""
+    if not isinstance(error, PermissionDenied) or isinstance(error, LoginRequired):
+        return ""
+    side = _SIDES.get(error.op or "")
+    return f" {side}" if side else ""
 
 
 def _frozen(counter: Counter[str]) -> Mapping[str, int]:

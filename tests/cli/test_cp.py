@@ -70,7 +70,10 @@ def test_nothing_is_deleted_at_the_destination(run, work):
         (["f", "g", "f"], 1, "a directory is needed"),
         (["-r", "a", "f"], 1, "a directory is needed"),
         (["f", "g/"], 1, "a directory is needed"),
-        (["f", "f"], 7, "same file"),
+        (["f", "f"], 7, "cftool: f: source and destination are the same file"),
+        (["dir/../f", "."], 7, "cftool: dir/../f: source and destination are the same file"),
+        (["f", "g/x"], 1, "cftool: g/x: g: is not a directory"),
+        (["-", "g/x"], 1, "cftool: g/x: g: is not a directory"),
         (["-r", "a", "a"], 7, "same"),
         (["-r", "a", "a/sub/deeper"], 7, "inside"),
         (["f", "nosuch:x"], 2, "nosuch"),
@@ -199,3 +202,22 @@ def test_a_fifo_is_neither_copied_in_silence_nor_replaced(run, work):
     assert (work / "pipe").is_fifo()
     assert (work / "f").read_text() == "file"
     assert files(work) == ["a/1", "a/sub/2", "f", "g"]
+
+
+@pytest.mark.parametrize("words", [("cp", "-r"), ("sync",), ("mv", "-r"), ("cp",)], ids=" ".join)
+def test_a_bucket_that_cannot_be_is_told_once_and_as_it_was_typed(run, work, fake_s3, words):
+    tree(work / "a", **{f"many{number}": "x" for number in range(9)})
+    source = "f" if words == ("cp",) else "a"
+    ran = run(*words, source, "lab:NO/below", code=1)
+    assert ran.err.splitlines()[0].startswith("cftool: lab:NO/below: the bucket has a name that the service does not")
+    assert len(ran.err.splitlines()) == 2  # the other is the summary
+    kept = run(*words, source, "lab,create_bucket=false:nosuch/below", code=3)
+    assert kept.err.splitlines()[0] == "cftool: lab,create_bucket=false:nosuch/below: no such bucket"
+    assert len(kept.err.splitlines()) == 2
+    assert "many8" in files(work / "a")
+
+
+def test_a_bucket_that_cannot_be_among_others_fails_alone(run, work, fake_s3):
+    tree(work / "top", NO__a="1", good__b="2")
+    ran = run("cp", "-r", "top", "lab:", "--json", code=1)
+    assert ([one["path"] for one in ran.of("error")], ran.summary["copied"]) == (["NO/a"], 1)

@@ -21,7 +21,8 @@ from cftool.core.errors import (
 )
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, Entry, Kind, NameRules, Result, WalkOrder
-from cftool.transfer import execute, plan, scan, sides, state
+from cftool.disk.root import Root
+from cftool.transfer import api, execute, plan, scan, sides, state
 from cftool.transfer.events import Copied, Deleted, Failed, MadeDirectory, Note, Progress, Scanned, Skipped, Started
 from cftool.transfer.execute import StoreSource
 from cftool.transfer.merge import Folding, exact_key
@@ -346,8 +347,6 @@ def test_parts_of_a_large_download_are_told_of(tmp_path):
 
 
 def test_what_an_earlier_run_left_of_a_download_counts_at_once(tmp_path):
-    from cftool.disk.root import Root
-
     told = []
     entry = Entry("f", Kind.FILE, 6, T0, None, "v1")
     with Root(str(tmp_path)) as root:
@@ -835,3 +834,44 @@ def test_protocol_words():
     assert BytesSource(b"1").size == 1
     assert Skipped("a", "link").reason in __import__("cftool.transfer.events", fromlist=["REASONS"]).REASONS
     assert Note("x").message == "x"
+
+
+def refusing(op, at=""):
+    """What a store does that does not permit `op`."""
+
+    def before(name, path):
+        if name == op and path.startswith(at):
+            raise PermissionDenied("permission denied", op=name, path=path)
+
+    return before
+
+
+@pytest.mark.parametrize(
+    ("side", "op", "said"),
+    [("src", "read", "permission denied"), ("dst", "write", "permission denied at the destination")],
+)
+def test_it_is_told_at_which_side_a_copy_was_not_permitted(between, side, op, said):
+    put(between.src.store, "f")
+    getattr(between, side).store.before = refusing(op)
+    between.copy()
+    assert [(event.path, event.message) for event in between.told(Failed)] == [("f", said)]
+    between.run(lambda src, dst, *rest: api.copy_file(src, "f", dst, "g", *rest))
+    assert [event.message for event in between.told(Failed)] == [said]
+
+
+def test_a_directory_that_cannot_be_listed_is_what_rm_names(between):
+    put(between.src.store, "d/f")
+    between.src.store.before = refusing("walk", "d")
+    between.run(lambda src, _dst, *rest: api.remove_tree(src, "d", *rest))
+    assert [(event.path, event.message) for event in between.told(Failed)] == [("d", "permission denied")]
+
+
+def test_what_several_parts_of_a_run_meet_at_the_root_is_told_once(across, monkeypatch):
+    def refuse(_self):
+        raise PermissionDenied("permission denied", op="open")
+
+    across.src.store.walk = across.src.store.scan = lambda _path: refuse(None)
+    monkeypatch.setattr(Root, "identity", refuse)
+    summary = across.sync()
+    told = [(event.path, event.message, event.error.place) for event in across.told(Failed)]
+    assert (told, summary.errors) == ([("", "permission denied", across.src.address)], {"permission_denied": 1})

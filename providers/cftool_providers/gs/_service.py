@@ -115,7 +115,10 @@ class Service:
                 return True
             if not _errors.bucket_missing(response) and self.bucket_exists(bucket):
                 return False  # what was no word of the service's own was none about the bucket either
-            self.create_bucket(bucket)
+            try:
+                self.create_bucket(bucket)
+            except StoreError as error:
+                raise _errors.of_no_bucket(error) from None
             self._made.add(bucket)
             return True
 

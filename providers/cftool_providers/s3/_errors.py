@@ -105,6 +105,7 @@ _STATUSES: Mapping[int, tuple[type[StoreError], str]] = {
     429: (RateLimited, "the service asks us to slow down"),
     507: (QuotaExceeded, "the service's disks are full"),
 }
+_OF_BUCKET = frozenset({"NoSuchBucket", "InvalidBucketName", "BucketAlreadyExists"})
 _SLOW = frozenset(code for code, (kind, _) in _CODES.items() if kind is RateLimited)
 _AGAIN = frozenset({"InternalError", "RequestTimeout", "OperationAborted", "ServiceUnavailable", "Busy"})
 _LOGIN = frozenset(
@@ -229,7 +230,17 @@ def of_code(
         text = f"{printable(code[:60])}: {said}" if said else printable(code[:60])
     elif kind in {PermissionDenied, Unsupported, InvalidName} and said:
         text = f"{text} ({said})"
-    return kind(text, op=op, path=path, retry_after=retry_after)
+    error = kind(text, op=op, path=path, retry_after=retry_after)
+    error.of_bucket = code in _OF_BUCKET
+    return error
+
+
+def of_no_bucket(error: StoreError) -> StoreError:
+    """`error`, which is why a bucket could not be made."""
+    error.of_bucket, error.path = True, None  # whoever wrote knows where
+    if isinstance(error, PermissionDenied):
+        error.message = f"the bucket is not there and cannot be made: {error.message}"
+    return error
 
 
 def _by_status(status: int) -> type[StoreError]:

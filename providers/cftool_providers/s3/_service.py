@@ -306,7 +306,10 @@ class Service:
         with self._making:
             if bucket in self._made:
                 return True
-            self.create_bucket(bucket)
+            try:
+                self.create_bucket(bucket)
+            except StoreError as error:
+                raise _errors.of_no_bucket(error) from None
             self._made.add(bucket)
             return True
 
