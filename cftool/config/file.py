@@ -157,7 +157,7 @@ class Reader:
         self.path = path
         self.exposed = exposed
         try:
-            self.text = data.decode("utf-8")
+            self.text = data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
             self.document = tomllib.loads(self.text)
         except UnicodeDecodeError:
             raise ConfigError(f"{printable(path)}: is no UTF-8 text") from None

@@ -1,5 +1,6 @@
 """Editing the configuration: what the user wrote stays, the file is private, and a bad change changes nothing."""
 
+import fcntl
 import os
 import stat
 
@@ -7,7 +8,7 @@ import pytest
 
 from cftool.config import edit
 from cftool.config.file import load
-from cftool.core.errors import ConfigError
+from cftool.core.errors import ConfigError, Locked, StoreError
 
 TEXT = """\
 # my remotes
@@ -116,3 +117,51 @@ def test_a_file_with_a_mistake_is_not_edited(path):
 def test_a_file_that_cannot_be_read_is_told(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         edit.create(str(tmp_path), "new", "s3", {})
+
+
+def test_a_change_waits_for_the_one_before_and_keeps_it(path, monkeypatch):
+    prepared(path)
+    other = os.open(os.path.dirname(path), os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+
+    def finish(_seconds):
+        prepared(path, TEXT.replace("old", "other"))
+        fcntl.flock(other, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(edit.time, "sleep", finish)
+    edit.create(path, "new", "memory", {})
+    edit.remove(path, "new")  # nothing is held any more
+    edit.create(path, "new", "memory", {})
+    os.close(other)
+    assert list(load(path, {}).remotes) == ["other", "new"]
+
+
+def test_a_change_that_never_gets_its_turn_is_told(path, monkeypatch):
+    prepared(path)
+    other = os.open(os.path.dirname(path), os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    monkeypatch.setattr(edit, "_PATIENCE", -1.0)
+    with pytest.raises(Locked, match=r"another program is changing .*config\.toml; try again"):
+        edit.create(path, "new", "memory", {})
+    os.close(other)
+    assert text(path) == TEXT
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError):
+        edit.create(str(tmp_path / "file" / "config.toml"), "new", "s3", {})
+
+
+def test_dotted_keys_are_not_torn_apart(path):
+    content = 'remotes.a.type = "local"\nremotes.a.root = "/srv"\n'
+    prepared(path, content)
+    with pytest.raises(ConfigError, match="nothing was changed: edit it by hand"):
+        edit.create(path, "new", "memory", {})
+    assert text(path) == content
+
+
+def test_a_byte_order_mark_is_no_mistake(path):
+    prepared(path, "\ufeff" + TEXT)
+    edit.create(path, "new", "memory", {})
+    assert list(load(path, {}).remotes) == ["old", "new"]
