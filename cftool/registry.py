@@ -9,10 +9,14 @@ import sys
 from collections.abc import Collection, Iterator
 from functools import cache
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from cftool.config.suggest import unknown
 from cftool.core.errors import ConfigError
 from cftool.core.provider import Provider
+
+if TYPE_CHECKING:
+    from cftool.config.file import RemoteConfig
 
 GROUP = "cftool.providers"
 
@@ -51,6 +55,14 @@ def provider(name: str) -> Provider:
     if not isinstance(found, Provider):
         raise ConfigError(f"the entry point {name!r} of {GROUP} is {type(found).__name__}, not a Provider")
     return found
+
+
+def provider_of(remote: "RemoteConfig") -> Provider:
+    """The provider of a configured remote, or the one that it is called like; ConfigError with the place."""
+    try:
+        return provider(remote.type or remote.name)
+    except ConfigError as error:
+        raise ConfigError(f"{remote.where('type')}: {error}") from None
 
 
 @cache

@@ -134,7 +134,7 @@ def open_address(address: Address, config: Config, *, context: OpenContext, foll
     if address.remote is None:
         return _open_local(address, address.path, RemoteConfig("local", "local"), context, follow=follow)
     remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
-    provider = registry.provider(remote.type or remote.name)
+    provider = registry.provider_of(remote)
     layers = values.Layers(context.env, address.overrides, context.flags)
     settings = values.settings(provider, remote, layers, config)
     if provider.name == "local" and not remote.stack.archive:
@@ -161,15 +161,24 @@ def _opened(
     """The provider's store, or the archive of small files over it, and which directory of it the remote is."""
     root, options = settings.root.strip("/"), settings.values
     if not archive:
-        return provider.open(options, provider_context(remote.name, provider.name, context)), root
+        return _provider_store(provider, options, remote, context), root
     if provider.name == "local":
         root = os.path.realpath(str(options["root"])).strip("/") if options.get("root") else ""
         options = {"root": "/"}
-    inner = provider.open(options, provider_context(remote.name, provider.name, context))
+    inner = _provider_store(provider, options, remote, context)
     if not root and (inner.features.names.opaque or provider.name == "local"):
         inner.close()
         raise ConfigError(f"{remote.where()}: 'archive' needs a root that holds files: set root to a bucket or folder")
     return archived(inner, root, context, read_only=context.read_only or bool(remote.stack.read_only)), ""
+
+
+def _provider_store(
+    provider: Provider, options: "Mapping[str, Value]", remote: RemoteConfig, context: OpenContext
+) -> Store:
+    try:
+        return provider.open(options, provider_context(remote.name, provider.name, context))
+    except ConfigError as error:  # of two remotes on the command line, which
+        raise ConfigError(f"{remote.where()}: {error}") from None
 
 
 def archived(store: Store, root: str, context: OpenContext, *, read_only: bool = False) -> Store:
@@ -270,7 +279,7 @@ def confined(address: Address, config: Config, *, context: OpenContext) -> Addre
     if address.remote is None or _is_local(address, config):
         return address  # a local tree begins where it is opened
     remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
-    kind = registry.provider(remote.type or remote.name)
+    kind = registry.provider_of(remote)
     settings = values.settings(kind, remote, values.Layers(context.env, address.overrides, context.flags), config)
     root = paths.join(settings.root.strip("/"), address.path).strip("/")
     return replace(address, path="", overrides={**address.overrides, values.ROOT.name: root}) if root else address
@@ -339,7 +348,7 @@ def _cacheable(
             provider = archived(provider, "", context)
         return provider, "", StackOptions() if known is None else known.stack, {}
     remote = config.remote(address.remote) or RemoteConfig(address.remote, address.remote)
-    kind = registry.provider(remote.type or remote.name)
+    kind = registry.provider_of(remote)
     settings = values.settings(kind, remote, values.Layers(context.env, address.overrides, context.flags), config)
     if archive and not configured:  # asked for by a program: at the place that it names
         place = paths.join(settings.root.strip("/"), _canonical(address.path, NameRules(), address)).rstrip("/")

@@ -28,19 +28,27 @@ def create(
 
     A secret is best given by reference: secret_access_key='{ command = "pass show s3" }', or { env = "X" },
     { file = "F" }, { keyring = "service/user" }. With KEY=- it is asked for instead of standing in the command line.
+    The settings of its stack (archive=true, metadata_cache=10m, ...) are given in the same way.
     """
     from cftool import registry
     from cftool.config import dirs, edit, values
 
     provider = registry.provider(type_)
-    given = dict(values.assignment(provider, _asked(session, provider, setting)) for setting in settings or [])
+    name = name.removesuffix(":")
+    stack: dict[str, object] = {}
+    given: dict[str, object] = {}
+    for setting in settings or []:
+        if (of_stack := values.stack_assignment(setting)) is not None:
+            stack.update([of_stack])
+        else:
+            given.update([values.assignment(provider, _asked(session, provider, setting))])
     options = values.options_of(provider)
     missing = [key for key, option in options.items() if option.required and key not in given]
     if missing:
         raise ConfigError(f"{type_} needs {', '.join(f'{key}=…' for key in missing)}")
     plain = [key for key, value in given.items() if options[key].secret and isinstance(value, str)]
     path = dirs.config_path(session.env, session.common.config)
-    edit.create(path, name, type_, given)
+    edit.create(path, name, type_, given, stack=stack)
     _event(session, "created", name, path)
     follows = (
         f"cftool config login {name} is next" if needs_login(provider, given) else f"cftool config test {name} tries it"
@@ -70,7 +78,7 @@ def list_(session: Session) -> None:
 def show(session: Session, name: Annotated[str | None, Argument(metavar="[NAME]")] = None) -> None:
     """Show one remote or all, secrets hidden."""
     config = session.config
-    for each in sorted(config.remotes) if name is None else [name]:
+    for each in sorted(config.remotes) if name is None else [name.removesuffix(":")]:
         remote = config.remote(each)
         if remote is None:
             raise ConfigError(suggest.unknown("remote", each, config.remotes))
@@ -95,6 +103,7 @@ def remove(session: Session, name: Annotated[str, Argument(metavar="NAME")]) -> 
     from cftool.config import dirs, edit
 
     path = dirs.config_path(session.env, session.common.config)
+    name = name.removesuffix(":")
     edit.remove(path, name)
     _event(session, "removed", name, path)
     session.messages.info(f"removed {name}: from {path}")
@@ -138,7 +147,7 @@ def _shown(remote: "RemoteConfig", key: str, value: object) -> object:
     if isinstance(value, dict):
         return value  # a reference says where the secret is, not what
     try:
-        option = values.options_of(registry.provider(remote.type or remote.name)).get(key)
+        option = values.options_of(registry.provider_of(remote)).get(key)
     except ConfigError:
         option = None
     return _HIDDEN if option is None or option.secret else value

@@ -73,7 +73,7 @@ def _remote(session: Session, name: str) -> _Remote:
     if name not in known:
         raise ConfigError(suggest.unknown("remote", name, known))
     remote = session.config.remote(name) or RemoteConfig(name, name)
-    provider = registry.provider(remote.type or remote.name)
+    provider = registry.provider_of(remote)
     settings = values.settings(provider, remote, values.Layers(session.env), session.config)
     found = {
         key: (option.default if (value := settings.values.get(key)) is None else value)

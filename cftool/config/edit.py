@@ -25,8 +25,16 @@ _PATIENCE = 10.0  # seconds for another program's change, which takes millisecon
 _PAUSE = 0.02
 
 
-def create(path: str, name: str, kind: str, values: Mapping[str, object], *, replace: bool = False) -> None:
-    """Add the remote `name` of type `kind`. `values` as `values.assignment` gives them."""
+def create(
+    path: str,
+    name: str,
+    kind: str,
+    values: Mapping[str, object],
+    *,
+    stack: Mapping[str, object] | None = None,
+    replace: bool = False,
+) -> None:
+    """Add the remote `name` of type `kind`. `values` and `stack` as `values.assignment` gives them."""
     import tomlkit
 
     if not valid_name(name):
@@ -43,6 +51,8 @@ def create(path: str, name: str, kind: str, values: Mapping[str, object], *, rep
         table["type"] = kind
         for key, value in values.items():
             table[key] = _inline(value) if isinstance(value, Mapping) else value
+        if stack:
+            table["stack"] = dict(stack)
         remotes[name] = table
         _save(path, document)
 

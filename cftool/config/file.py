@@ -25,6 +25,7 @@ from cftool.core.paths import printable
 
 _LARGEST = 4 << 20
 _Number = TypeVar("_Number", int, float)
+_QUOTED = r"'([^']*)'"
 _TABLE = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
 
 
@@ -41,7 +42,7 @@ class StackOptions:
     read_only: bool | None = None
 
 
-_STACK_TYPES = {
+STACK_TYPES = {
     "metadata_cache": "duration",
     "archive": "bool",
     "cache": "duration",
@@ -162,11 +163,7 @@ class Reader:
         except UnicodeDecodeError:
             raise ConfigError(f"{printable(path)}: is no UTF-8 text") from None
         except tomllib.TOMLDecodeError as error:
-            # "Expected '=' … (at line 3, column 7)" becomes file:line, and the parser's own words.
-            message = str(error)
-            found = re.search(r" \(at line (\d+), column \d+\)$", message)
-            line = f":{found[1]}" if found else ""
-            raise ConfigError(f"{printable(path)}{line}: {re.sub(r' .at [^()]+.$', '', message)}") from None
+            raise ConfigError(f"{printable(path)}{_plainly(str(error))}") from None
         except RecursionError:
             raise ConfigError(f"{printable(path)}: is nested too deeply") from None
 
@@ -215,10 +212,10 @@ class Reader:
         typed: dict[str, object] = {}
         for key, value in table.items():
             at = lines.get(("remotes", name, "stack", key), line)
-            if key not in _STACK_TYPES:
-                raise self.fail(unknown("stack option", key, _STACK_TYPES), at)
+            if key not in STACK_TYPES:
+                raise self.fail(unknown("stack option", key, STACK_TYPES), at)
             try:
-                typed[key] = typed_value(value, _STACK_TYPES[key])
+                typed[key] = typed_value(value, STACK_TYPES[key])
             except ValueError as error:
                 raise self.fail(f"stack option {key!r} of the remote {name!r}: {error}", at) from None
         return StackOptions(**typed)  # type: ignore[arg-type]  # the table above gives each its type
@@ -237,6 +234,23 @@ class Reader:
             elif "=" in line and not line.lstrip().startswith("#"):
                 found.setdefault((*table, *_dotted(line.partition("=")[0])), number)
         return found
+
+
+def _plainly(message: str) -> str:
+    """`Expected '=' … (at line 3, column 7)` as `:3:7: Expected '=' …`; in our words where the parser's say little."""
+    found = re.search(r" \(at line (\d+), column (\d+)\)$", message)
+    place = f":{found[1]}:{found[2]}" if found else ""
+    said = message[: found.start()] if found else message
+    twice = re.fullmatch(r"Cannot declare \((.+?),?\) twice", said)
+    if twice is not None:
+        said = f"[{'.'.join(re.findall(_QUOTED, twice[1]))}] stands there twice"
+    elif said == "Cannot overwrite a value":
+        said = "the key of this line stands there twice"
+    elif said == "Invalid value":
+        said = 'Invalid value (a text stands in quotes: "…")'
+    elif said == r"Illegal character '\n'":
+        said = "the line ends before its text does"
+    return f"{place}: {said}"
 
 
 def _dotted(text: str) -> tuple[str, ...]:

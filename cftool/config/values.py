@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from cftool.config import secrets
-from cftool.config.file import Config, RemoteConfig, env_name, typed_value
+from cftool.config.file import STACK_TYPES, Config, RemoteConfig, env_name, typed_value
 from cftool.config.sizes import parse_duration, parse_size
 from cftool.config.suggest import unknown
 from cftool.core.dataclass import dataclass
@@ -53,11 +53,11 @@ def settings(provider: Provider, remote: RemoteConfig, layers: Layers, config: C
     options = options_of(provider)
     for key in remote.values:
         if key not in options:
-            raise ConfigError(f"{remote.where(key)}: {unknown(f'option of {provider.name}', key, options)}")
+            raise ConfigError(f"{remote.where(key)}: {_unknown(provider, key, remote.name)}")
     for source, given in (("address", layers.address), ("command line", layers.flags)):
         for key in given:
             if key not in options:
-                raise ConfigError(f"{source}: {unknown(f'option of {provider.name}', key, options)}")
+                raise ConfigError(f"{source}: {_unknown(provider, key, remote.name)}")
     _check_environment(remote, options, layers.env, config)
     _check_exposure(remote, options)
     values = {name: _value(option, remote, layers) for name, option in options.items()}
@@ -68,6 +68,12 @@ def settings(provider: Provider, remote: RemoteConfig, layers: Layers, config: C
     if provider.option(ROOT.name) is None:
         root = str(values.pop(ROOT.name) or "")
     return Settings(values, root)
+
+
+def _unknown(provider: Provider, key: str, name: str) -> str:
+    if key in STACK_TYPES:
+        return f"{key!r} is no option of {provider.name}: it stands in the table [remotes.{name}.stack]"
+    return unknown(f"option of {provider.name}", printable(key), options_of(provider))
 
 
 def _value(option: Option, remote: RemoteConfig, layers: Layers) -> Value:
@@ -139,8 +145,20 @@ def assignment(provider: Provider, text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     options = options_of(provider)
     if key not in options:
-        raise ConfigError(unknown(f"option of {provider.name}", printable(key), options))
-    option = options[key]
+        raise ConfigError(unknown(f"option of {provider.name}", printable(key), [*options, *STACK_TYPES]))
+    return _assigned(options[key], equals, value)
+
+
+def stack_assignment(text: str) -> tuple[str, object] | None:
+    """`key=value` of `config create` that goes into the table `stack`; None where it is an option of the provider."""
+    key, equals, value = text.partition("=")
+    if key not in STACK_TYPES:
+        return None
+    return _assigned(Option(key, "", type=STACK_TYPES[key]), equals, value)
+
+
+def _assigned(option: Option, equals: str, value: str) -> tuple[str, object]:
+    key = option.name
     if not equals:
         raise ConfigError(f"option {key!r}: write {key}=VALUE")
     if option.type == "str" and value.startswith("{"):

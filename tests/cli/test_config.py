@@ -111,6 +111,30 @@ def test_an_unknown_remote_is_named_with_the_nearest(run):
     run("config", "remove", "wrok", code=2)
 
 
+def test_the_stack_is_configured_with_the_remote(run, config):
+    run("config", "create", "work:", "s3", "region=eu", "archive=true", "metadata_cache=10m", "cache_size=5 GB")
+    assert config.read_text() == (
+        '[remotes.work]\ntype = "s3"\nregion = "eu"\n\n'
+        '[remotes.work.stack]\narchive = true\nmetadata_cache = "10m"\ncache_size = "5 GB"\n'
+    )
+    assert "takes true or false, not 'ja'" in run("config", "create", "x", "s3", "archive=ja", code=2).err
+    assert "did you mean 'archive'?" in run("config", "create", "x", "s3", "archiv=true", code=2).err
+    assert run("config", "show", "work:").lines[0] == "[remotes.work]"
+    run("config", "remove", "work:")
+    assert config.read_text() == ""
+
+
+def test_a_remote_that_cannot_be_opened_is_told_with_its_place(run, here, monkeypatch):
+    (here / "c.toml").write_text('[remotes.a]\ntype = "s4"\n[remotes.b]\ntype = "webdav"\nurl = "ftp://x"\n')
+    assert run("ls", "a:", "--config", "c.toml", code=2).err.startswith("cftool: c.toml:2: unknown provider 's4'")
+    assert run("ls", "b:", "--config", "c.toml", code=2).err == (
+        "cftool: c.toml:3: url must begin with https:// or http://\n"
+    )
+    monkeypatch.setenv("CFTOOL_X_TYPE", "webdav")
+    monkeypatch.setenv("CFTOOL_X_URL", "ftp://x")
+    assert run("ls", "x:", code=2).err == "cftool: remote 'x': url must begin with https:// or http://\n"
+
+
 def test_the_path_is_the_one_that_would_be_used(run, config, here, monkeypatch):
     assert run("config", "path").lines == [str(config)]
     assert run("config", "path", "--config", "x.toml").lines == ["x.toml"]

@@ -109,7 +109,7 @@ def test_a_remote_that_is_not_there_cannot_go(path):
 
 def test_a_file_with_a_mistake_is_not_edited(path):
     prepared(path, "[remotes.x\n")
-    with pytest.raises(ConfigError, match=r"config\.toml:1: "):
+    with pytest.raises(ConfigError, match=r"config\.toml:1:11: "):
         edit.create(path, "new", "s3", {})
     assert text(path) == "[remotes.x\n"
 

@@ -74,9 +74,6 @@ def test_an_empty_file_is_an_empty_configuration(config):
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("[remotes.x]\ntype = s3\n", 2, "Invalid value"),
-        ('[remotes.x]\ntype = "s3"\ntype = "s3"\n', 3, "Cannot overwrite"),
-        ("[remotes.x\n", 1, "Expected ']'"),
         ("\n[remote.x]\n", 2, "unknown section 'remote'; did you mean 'remotes'"),
         ("debug = 1\n", 1, "unknown section 'debug'"),
         ("remotes = 5\n", 1, "remotes is a table"),
@@ -96,6 +93,23 @@ def test_a_mistake_is_told_with_file_and_line(config, tmp_path, text, line, mess
         config(text)
     assert str(caught.value).startswith(f"{tmp_path}/config.toml:{line}: ")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[remotes.a\n", "1:11: Expected ']' at the end of a table declaration"),
+        ("[remotes.a]\ntype = s3\n", '2:8: Invalid value (a text stands in quotes: "…")'),
+        ('[remotes.a]\ntype = "s3\n', "2:11: the line ends before its text does"),
+        ('[remotes.a]\ntype = "s3"\ntype = "s3"\n', "3:12: the key of this line stands there twice"),
+        ('[remotes.a]\ntype = "s3"\n[remotes.a]\n', "3:11: [remotes.a] stands there twice"),
+        ('a = """', " Unterminated string (at end of document)"),
+    ],
+)
+def test_broken_toml_is_told_with_line_and_column(config, tmp_path, text, message):
+    with pytest.raises(ConfigError) as caught:
+        config(text)
+    assert str(caught.value) == f"{tmp_path}/config.toml:{message}"
 
 
 def test_a_file_that_is_no_text_is_told(config):

@@ -108,6 +108,7 @@ def test_an_empty_secret_is_none(opened):
         ('key = { env = "NOT_SET" }', "3: option 'key': the secret from env 'NOT_SET' is empty"),
         ('retries = { env = "X" }', "3: option 'retries' takes a whole number"),
         ("root = 5", "option 'root' takes a text"),
+        ("archive = true", "3: 'archive' is no option of svc: it stands in the table [remotes.work.stack]"),
     ],
 )
 def test_a_mistake_in_the_file_is_told_with_its_line(opened, tmp_path, body, message):
