@@ -18,7 +18,7 @@ _LONGEST = 64 * 1024  # bytes of one
 
 def ask(session: Session, question: str) -> str:
     """One line, without blanks around it."""
-    _show(session, question)
+    _show(session, _folded(session, question))
     line = _line()
     if not line.endswith("\n"):
         _show(session, "\n")
@@ -34,13 +34,26 @@ def ask_secret(session: Session, question: str) -> str:
         if not line:
             raise ConfigError("the input ended before all was answered; nothing was changed")
         return line.strip()
-    del session
     from getpass import getpass
 
     try:
-        return getpass(printable(question)).strip()
+        return getpass(printable(_folded(session, question))).strip()
     except EOFError:
         raise ConfigError("the input ended before all was answered; nothing was changed") from None
+
+
+def _folded(session: Session, question: str) -> str:
+    """The last line of a question that is wider than the terminal, once those before it are shown."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return question
+    import textwrap
+
+    width = max((os.get_terminal_size(2).columns or 80) - 1, 20)  # one for the blank at the end; 0: it does not tell
+    *before, last = textwrap.wrap(question, width, break_long_words=False, break_on_hyphens=False)
+    for line in before:
+        _show(session, line)
+        _show(session, "\n")
+    return last + " "
 
 
 def _show(session: Session, text: str) -> None:

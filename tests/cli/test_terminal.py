@@ -118,6 +118,25 @@ def test_names_cannot_drive_the_terminal(big):
     assert max(len(line) for line in terminal.lines() if "copy" not in line and "copied" not in line) <= 60
 
 
+def test_the_wizard_breaks_its_questions_between_words(here):
+    terminal = Terminal("config", "wizard", columns=40)
+    for said, answer in (("new remote", "work"), ("number or name", "s3"), ("(endpoint_url):", ""), ("(region):", "")):
+        terminal.until(said)
+        terminal.type(f"{answer}\n")
+    terminal.until("(access_key_id):")
+    terminal.type("\x03")
+    assert terminal.end() == 130
+    lines = [line.rstrip() for line in terminal.lines() if line.strip()]
+    first = lines.index("URL of the service; default:")
+    assert lines[first : first + 5] == [
+        "URL of the service; default:",
+        "$AWS_ENDPOINT_URL_S3,",
+        "$AWS_ENDPOINT_URL, then Amazon's own",
+        "(endpoint_url):",
+        "Region; default: $AWS_REGION,",
+    ]
+
+
 def cron(*words, **more):
     state = {"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}  # the one thing that must not be the real user's
     return subprocess.run(
