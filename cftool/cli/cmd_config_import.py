@@ -15,7 +15,7 @@ from cftool.core.errors import ConfigError
 from cftool.core.paths import printable
 
 if TYPE_CHECKING:
-    from configparser import RawConfigParser
+    from configparser import Error, RawConfigParser
 
     from cftool.core.provider import Provider
 
@@ -31,6 +31,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
 _OBSCURED = frozenset({"pass"})
 # These say how rclone works, not what it talks to.
 _WITHOUT_MEANING = frozenset({"type", "provider", "env_auth", "token", "scope", "description", "location_constraint"})
+_REMEMBERED = frozenset({"authorization", "authorization_expiry", "user", "root_id", "deleted_id"})  # of SugarSync
 
 
 def import_rclone(session: Session, file: Annotated[str | None, Argument(metavar="[FILE]")] = None) -> int:
@@ -81,15 +82,25 @@ def _read(path: str) -> "RawConfigParser":
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{printable(path)} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise ConfigError(f"{printable(path)} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{printable(path)} is no UTF-8 text, so no configuration of rclone") from None
     if text.lstrip().startswith("# Encrypted rclone configuration") or "RCLONE_ENCRYPT_V" in text[:500]:
         raise ConfigError(f"{printable(path)} is encrypted: rclone config encryption remove, then try again")
     try:
         parser.read_string(text)
     except Error as error:
-        raise ConfigError(f"{printable(path)}: {printable(error.message.splitlines()[0])}") from None
+        raise ConfigError(f"{printable(path)}{_line(error)}: neither [NAME] nor KEY = VALUE") from None
+    if not parser.sections():
+        raise ConfigError(f"{printable(path)} has no remotes")
     return parser
+
+
+def _line(error: "Error") -> str:
+    """Where in the file it is wrong, as `:LINE`; "" where the parser does not tell."""
+    found = getattr(error, "lineno", None) or next((line for line, _ in getattr(error, "errors", ())), None)
+    return f":{found}" if found else ""
 
 
 def _converted(found: Mapping[str, str]) -> "tuple[Provider, dict[str, object], list[str]]":
@@ -108,7 +119,7 @@ def _converted(found: Mapping[str, str]) -> "tuple[Provider, dict[str, object], 
     left: list[str] = []
     for key, text in found.items():
         name = _NAMES.get(kind, {}).get(key, key)
-        if not text or key in _WITHOUT_MEANING:
+        if not text or key in _WITHOUT_MEANING or (kind == "sugarsync" and key in _REMEMBERED):
             continue
         if key == "force_path_style" and kind == "s3":
             settings["addressing_style"] = "path" if text.lower() == "true" else "virtual"

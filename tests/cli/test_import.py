@@ -90,12 +90,14 @@ def test_rclones_own_place_is_the_default(run, conf, here, monkeypatch):
     ("text", "said"),
     [
         ("# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\nAAAA", "is encrypted"),
-        ("type = s3\n", "no section headers"),
-        ("[work]\nwhat\n", "parsing errors"),
+        ("type = s3\n", "bad.conf:1: neither [NAME] nor KEY = VALUE"),
+        ("[work]\nwhat\n", "bad.conf:2: neither [NAME] nor KEY = VALUE"),
+        ("\n", "bad.conf has no remotes"),
+        ("\xff", "bad.conf is no UTF-8 text"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_told(run, here, text, said):
-    (here / "bad.conf").write_text(text)
+    (here / "bad.conf").write_text(text, encoding="latin-1")
     assert said in run("config", "import-rclone", here / "bad.conf", code=2).err
     assert run("config", "list").out == b""
 
