@@ -30,6 +30,7 @@ _HINTS: tuple[tuple[type[StoreError], str], ...] = (
     (ConnectionFailed, "check the network and the address of the service, or try again later"),
     (TemporaryError, "try again later"),
 )
+_TOLD = ("check ", "again", "run cftool ", "run gcloud ", ": set ")  # what to do stands in the message already
 
 
 class Messages:
@@ -84,9 +85,10 @@ def explain(error: BaseException, where: str | None = None) -> str:
 def _explained(error: BaseException, where: str | None) -> str:
     if isinstance(error, StoreError):
         text = f"{_place(error, where or error.place)}{error.message or error.kind.replace('_', ' ')}"
-        for kind, hint in _HINTS:
-            if isinstance(error, kind) and "check " not in error.message and "again" not in error.message:
-                return f"{text}; {hint.format(store=error.store or 'NAME')}"
+        if not any(words in error.message for words in _TOLD):
+            for kind, hint in _HINTS:
+                if isinstance(error, kind):
+                    return f"{text}; {hint.format(store=error.store or 'NAME')}"
         return text
     if isinstance(error, CftoolError):
         return str(error) or type(error).__name__

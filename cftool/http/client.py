@@ -301,7 +301,8 @@ class Client:
         """Once, so that nobody takes long patience for a hang."""
         if not self._troubled:
             self._troubled = True
-            _log.warning("%s: %s; it is tried again for a while", _place(request), what)
+            place = _place(request)
+            _log.warning("%s; it is tried again for a while", what if what.startswith(place) else f"{place}: {what}")
 
     def _tell(self, request: Request, operation: Operation, now: float, outcome: str) -> None:
         _log.debug(

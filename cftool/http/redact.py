@@ -25,8 +25,11 @@ _RULES = (
     (rf"(?im)\b({_HEADERS})(['\"]?\s*[:=,]\s*)[^\r\n]+", rf"\1\2{_HIDDEN}"),
     # user:password@ in a URL
     (r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#\s@]*@", rf"\1{_HIDDEN}@"),
-    # a scheme of Authorization wherever it stands
-    (r"(?i)\b(bearer|basic|oauth|aws4-hmac-sha256|aws [a-z0-9]+:)\s*[a-z0-9._~+/=:-]{6,}", rf"\1 {_HIDDEN}"),
+    # a scheme of Authorization wherever it stands; not the host that gives Google's tokens
+    (
+        r"(?i)\b(bearer|basic|oauth(?!2\.googleapis\.com\b)|aws4-hmac-sha256|aws [a-z0-9]+:)\s*[a-z0-9._~+/=:-]{6,}",
+        rf"\1 {_HIDDEN}",
+    ),
     # <SecretAccessKey>…</SecretAccessKey>
     (rf"(?i)(<({_NAMES})>)[^<]*", rf"\1{_HIDDEN}"),
     # name=value, "name": "value", name: value

@@ -172,6 +172,11 @@ def test_a_closed_standard_error_is_no_error(monkeypatch):
             errors.LoginRequired("the key is not known", path="b", store="work"),
             "work:b: the key is not known; check the credentials (cftool config test work)",
         ),
+        (
+            errors.LoginRequired("there is no login yet; run cftool config login work", store="work"),
+            "work: there is no login yet; run cftool config login work",
+        ),
+        (errors.LoginRequired("no keys: set them", store="work"), "work: no keys: set them"),
         (errors.RateLimited("slow down", store="work"), "work: slow down; try again later"),
         (errors.ConfigError("nonsense"), "nonsense"),
         (FileNotFoundError(2, "No such file or directory", "x"), "x: No such file or directory"),

@@ -10,8 +10,8 @@ from cftool.http.types import Completion, NoAuth, Policy, Response, Verdict
 from cftool.testing.clock import FakeClock
 
 
-def lost(*, sent: bool = True) -> ConnectionFailed:
-    error = ConnectionFailed("host:1: the connection broke")
+def lost(host: str = "host:1", *, sent: bool = True) -> ConnectionFailed:
+    error = ConnectionFailed(f"{host}: the connection broke")
     error.sent = sent
     return error
 

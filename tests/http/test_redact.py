@@ -50,6 +50,7 @@ def test_secrets_are_taken_out(text):
         "https://s3.test/bucket/key?list-type=2&prefix=a%2Fb&continuation-token-is-not-a-secret",
         "127.0.0.1:9000: the connection was refused",
         "the code of the error is 404",
+        "oauth2.googleapis.com:443: the connection was refused",
         "https://s3.test/bucket/tokens/password.txt",
     ],
 )

@@ -34,7 +34,10 @@ from cftool.http.redact import redact
 from cftool.http.types import Response, Stream, Verdict
 
 _KEYS = "the service does not accept the HMAC key; check access_key_id and secret_access_key"
-_LOGIN = "the service does not accept the credentials; log in again, or check service_account_file"
+_LOGIN = (
+    "the service does not accept the credentials; check service_account_file, or run gcloud auth"
+    " application-default login"
+)
 _SLOW = "the service asks us to slow down"
 _WORDS: Mapping[str, tuple[type[StoreError], str]] = {
     # XML codes

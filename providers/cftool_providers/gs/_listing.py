@@ -51,7 +51,7 @@ class Lister:
         service = self._service
         project = service.project()
         if not project and service.json is not None and not service.settings.emulator:
-            raise ConfigError("to list the buckets, set project (or GOOGLE_CLOUD_PROJECT)")
+            raise ConfigError("to list the buckets, set project (or GOOGLE_CLOUD_PROJECT); one of them is NAME:BUCKET")
         found: dict[str, int | None] = {}
         token = None
         while True:
