@@ -129,7 +129,7 @@ _cftool_spec() {
             commands=(ls cp mv sync apply check rm mkdir rmdir touch cat put stat du df tree hash link cleanup trash restore mount umount cache config completion version help)
             ;;
         ls)
-            flags=(--include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -l --long -R --recursive -d --dirs-only -f --files-only --depth -h --human --hash --sort --reverse -0 --null --config -q --quiet -v --verbose --json --log-file --log-format --help)
+            flags=(--include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age -l --long -R --recursive -d --dirs-only -f --files-only --depth -h --human --hash --sort --reverse -0 --null -a --all -1 --config -q --quiet -v --verbose --json --log-file --log-format --help)
             values=([--include]='' [--exclude]='' [--filter]='' [--include-from]='' [--exclude-from]='' [--filter-from]='' [--files-from]='' [--min-size]='' [--max-size]='' [--min-age]='' [--max-age]='' [--depth]='' [--hash]='md5 sha512 dropbox sha256 sha1 crc32 crc32c crc64nvme' [--sort]='name size time' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address
@@ -203,7 +203,7 @@ _cftool_spec() {
             many=address
             ;;
         du)
-            flags=(-h --human --plot --include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age --config -q --quiet -v --verbose --json --log-file --log-format --help)
+            flags=(-h --human --plot -s --summarize --include --exclude --filter --include-from --exclude-from --filter-from --files-from --min-size --max-size --min-age --max-age --config -q --quiet -v --verbose --json --log-file --log-format --help)
             values=([--plot]=file [--include]='' [--exclude]='' [--filter]='' [--include-from]='' [--exclude-from]='' [--filter-from]='' [--files-from]='' [--min-size]='' [--max-size]='' [--min-age]='' [--max-age]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address
@@ -215,7 +215,7 @@ _cftool_spec() {
             many=address
             ;;
         tree)
-            flags=(-L --depth -d --dirs-only -s --size -h --human --config -q --quiet -v --verbose --json --log-file --log-format --help)
+            flags=(-L --depth -d --dirs-only -s --size -h --human -a --all --config -q --quiet -v --verbose --json --log-file --log-format --help)
             values=([-L]='' [--depth]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address)
             many=address

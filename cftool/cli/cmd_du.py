@@ -39,8 +39,10 @@ def du(
     paths: Annotated[list[str] | None, Argument(metavar="[PATH]...")] = None,
     human: Annotated[bool, Option("-h", "--human", help="Sizes as 3.4 MiB.")] = False,
     plot: Annotated[Text, Option("--plot", metavar="FILE.svg", help="Draw what is below into FILE.svg.")] = None,
+    total: Annotated[bool, Option("-s", "--summarize", help="Always so; accepted out of habit.")] = False,
 ) -> int:
     """Count bytes and files below a path: lines of BYTES, FILES and PATH with tabs between."""
+    del total
     session.read_only = True
     texts = paths or ["."]
     listing = Listing(session, Style(depth=None, select=select(chosen)))

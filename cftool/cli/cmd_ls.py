@@ -32,6 +32,8 @@ class Flags:
     sort: Annotated[str, Option("--sort", metavar="name|size|time", help="Largest, newest first.")] = "name"
     reverse: Annotated[bool, Option("--reverse", help="The other way round.")] = False
     zero: Annotated[bool, Option("-0", "--null", help="End names with NUL, exact on terminals too.")] = False
+    all: Annotated[bool, Option("-a", "--all", help="Always so; accepted out of habit.")] = False
+    one: Annotated[bool, Option("-1", help="Always so; accepted out of habit.")] = False
 
 
 def ls(
@@ -48,9 +50,9 @@ def ls(
         return exits.DONE
     listing = Listing(session, style)
     codes = []
-    for number, text in enumerate(addr):
+    for text in addr:
         try:
-            codes.append(listing.show(text, heading=len(addr) > 1, first=number == 0))
+            codes.append(listing.show(text, among=len(addr) > 1))
         except (CftoolError, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 raise

@@ -27,6 +27,7 @@ class Flags:
     dirs: Annotated[bool, Option("-d", "--dirs-only", help="Only directories.")] = False
     sizes: Annotated[bool, Option("-s", "--size", help="Sizes in bytes.")] = False
     human: Annotated[bool, Option("-h", "--human", help="Sizes as 3.4M.")] = False
+    all: Annotated[bool, Option("-a", "--all", help="Always so; accepted out of habit.")] = False
 
 
 @dataclass(slots=True)

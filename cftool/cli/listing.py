@@ -52,16 +52,26 @@ class Listing:
         self._select: Select | None = None
         self._unhashed = 0
         self.is_file = False  # whether the last address was that of a file
+        self._after: bool | None = None  # whether the last that was shown was a file
+        self._typed: str | None = None  # how the one file is called that is shown now
 
-    def show(self, text: str, *, heading: bool, first: bool) -> int:
-        """List one address; the exit code of what failed on the way without ending it."""
+    def show(self, text: str, *, among: bool) -> int:
+        """List one address; the exit code of what failed on the way without ending it.
+
+        `among` others: a directory has a heading, and a file is named as it was typed.
+        """
         self.codes, self._where = [], text
         opened = self._session.open(text, cached=True)
         entries = self._entries(opened)
-        write = self._writer()
         begun = next(entries, None)  # raises here what makes the whole listing fail
-        if heading and not self._out.json and self._style.end == "\n":
-            self._out.line(("" if first else "\n") + f"{self._out.name(text)}:")
+        self._typed = text if among and self.is_file else None
+        if among and not self._out.json and self._style.end == "\n":
+            if self._after is False or (self._after is not None and not self.is_file):
+                self._out.line("")
+            if not self.is_file:
+                self._out.line(f"{self._out.name(text)}:")
+            self._after = self.is_file
+        write = self._writer()
         if begun is not None:
             write(begun)
             for entry in entries:
@@ -192,6 +202,9 @@ class Listing:
             return self._columns
         end, line = self._style.end, self._out.line
         name = self._name()
+        if self._typed is not None:
+            shown = name(self._typed)
+            return lambda _entry: line(shown, end)
         return lambda entry: line(name(entry.path) + "/" if entry.kind is Kind.DIRECTORY else name(entry.path), end)
 
     def _name(self) -> Callable[[str], str]:
@@ -211,7 +224,7 @@ class Listing:
                 size = formats.short_size(int(size))
             time = _time(entry)
             columns += [f"{size:>12}", f"{'-' if time is None else formats.local_time(time):<19}"]
-        columns.append(self._name()(entry.path) + ("/" if entry.is_dir else ""))
+        columns.append(self._name()(self._typed or entry.path) + ("/" if entry.is_dir else ""))
         self._out.line("  ".join(columns) if style.hash is not None else " ".join(columns), style.end)
 
     def _json(self, entry: Entry) -> None:

@@ -13,6 +13,7 @@ from cftool.core.errors import (
     CftoolError,
     ConnectionFailed,
     LoginRequired,
+    NotFound,
     QuotaExceeded,
     RateLimited,
     StoreError,
@@ -83,6 +84,8 @@ def explain(error: BaseException, where: str | None = None) -> str:
 
 
 def _explained(error: BaseException, where: str | None) -> str:
+    if isinstance(error, NotFound) and where is not None and os.path.islink(where):
+        return f"{where}: the link leads nowhere"
     if isinstance(error, StoreError):
         text = f"{_place(error, where or error.place)}{error.message or error.kind.replace('_', ' ')}"
         if not any(words in error.message for words in _TOLD):

@@ -91,8 +91,32 @@ def test_what_is_not_there_is_3_and_shows_nothing(run, data):
 
 def test_several_addresses_have_headings_and_one_that_fails_stops_no_other(run, data):
     ran = run("ls", "t/a", "t/missing", "t/empty", "t/b", code=3)
-    assert ran.lines == ["t/a:", "sub/", "y", "", "t/empty:", "", "t/b:", "b"]
+    assert ran.lines == ["t/a:", "sub/", "y", "", "t/empty:", "", "t/b"]
     assert "t/missing" in ran.err
+
+
+def test_files_among_several_addresses_are_named_as_they_were_typed(run, data):
+    assert run("ls", "t/b", "t/a", "t/c", "t/b").lines == ["t/b", "", "t/a:", "sub/", "y", "", "t/c", "t/b"]
+    assert run("ls", "-0", "t/b", "t/a").out == b"t/b\0sub/\0y\0"
+    assert run("ls", "--hash", "md5", "t/b", "t/c").lines[0] == "b6d767d2f8ed5d21a44b0e5886680cb9  t/b"
+
+
+@pytest.mark.parametrize("words", [("ls", "-a"), ("ls", "--all"), ("ls", "-1"), ("tree", "-a"), ("tree", "--all")])
+def test_flags_of_habit_change_nothing(run, data, words):
+    (data / ".hidden").write_text("")
+    assert run(*words, data).lines == run(words[0], data).lines
+    assert any(".hidden" in line for line in run(*words, data).lines)
+
+
+@pytest.mark.parametrize("flag", ["-s", "--summarize", "-sh"])
+def test_du_is_a_sum_always(run, data, flag):
+    assert run("du", flag, data).lines == run("du", *(["-h"] if "h" in flag else []), data).lines
+
+
+def test_a_link_that_leads_nowhere_is_said_to(run, here):
+    (here / "link").symlink_to("gone")
+    for words in (("ls", "link"), ("stat", "link"), ("cat", "link"), ("cp", "link", "copy")):
+        assert run(*words, code=3).err.startswith("cftool: link: the link leads nowhere\n")
 
 
 def test_nul_separated_names_are_exact(run, data):

@@ -22,7 +22,7 @@ COMMON = ("--config", "--quiet", "--verbose", "--json", "--log-file", "--log-for
 COMMANDS: dict[str, tuple[str, ...]] = {
     "ls": (
         *_FILTERS, "--long", "--recursive", "--dirs-only", "--files-only", "--depth", "--human", "--hash", "--sort",
-        "--reverse", "--null",
+        "--reverse", "--null", "--all", "-1",
     ),
     "cp": (*_TRANSFER, "--recursive"),
     "mv": (*_TRANSFER, "--recursive"),
@@ -40,9 +40,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "cat": ("--offset", "--count"),
     "put": (),
     "stat": (),
-    "du": (*_FILTERS, "--human", "--plot"),
+    "du": (*_FILTERS, "--human", "--plot", "--summarize"),
     "df": ("--human",),
-    "tree": ("--depth", "--dirs-only", "--size", "--human"),
+    "tree": ("--depth", "--dirs-only", "--size", "--human", "--all"),
     "hash": ("--check", "--download", "--strict", "--ignore-missing", "--recursive"),
     "link": ("--expires",),
     "mount": (
