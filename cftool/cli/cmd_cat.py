@@ -11,7 +11,7 @@ from cftool.cli import formats
 from cftool.cli.each import each
 from cftool.cli.options import Text
 from cftool.cli.session import Session
-from cftool.core.errors import ConfigError, IsADirectory
+from cftool.core.errors import ConfigError, IsADirectory, NotADirectory
 
 
 def cat(
@@ -37,6 +37,8 @@ def write(session: Session, text: str, *, start: int = 0, most: int | None = Non
         return
     opened = session.open(text)
     if opened.address.trailing_slash:
+        if not opened.store.stat(opened.path).is_dir:
+            raise NotADirectory("not a directory", op="read", path=opened.path, store=opened.store.name)
         raise IsADirectory("is a directory", op="read", path=opened.path, store=opened.store.name)
     if start < 0:
         size = opened.store.stat(opened.path).size or 0

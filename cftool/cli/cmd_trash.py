@@ -1,7 +1,7 @@
 """`cftool trash list` and `trash empty`: what sync, cp and mv kept with --trash below a destination."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -10,6 +10,10 @@ from cftool.cli.options import DryRun, Text
 from cftool.cli.run import execute
 from cftool.cli.session import Session
 from cftool.cli.transfer_flags import trash_of
+from cftool.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from cftool.stack import Opened
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ def list_(session: Session, which: Which, where: Annotated[str, Argument(metavar
     """List what a trash holds: when it was kept, its size, and the name that it had."""
     session.read_only = True
     folder, age = which.folder(), which.age()
-    opened = session.open(where)
+    opened = _there(session, where)
     from cftool.transfer import api
 
     out = session.out
@@ -52,7 +56,7 @@ def list_(session: Session, which: Which, where: Annotated[str, Argument(metavar
 def empty(session: Session, flags: DryRun, which: Which, where: Annotated[str, Argument(metavar="DST")]) -> int:
     """Delete what a trash holds, for good."""
     folder, age = which.folder(), which.age()
-    opened = session.open(where)
+    opened = _there(session, where)
     from cftool.transfer import api
 
     def step(around: api.Surroundings, emit: api.Emit) -> api.Summary:
@@ -60,3 +64,13 @@ def empty(session: Session, flags: DryRun, which: Which, where: Annotated[str, A
         return api.empty_trash(api.side(opened), folder, how, around, emit, older_than=age)
 
     return execute(session, [step], dry_run=flags.dry_run, verb="deleted")
+
+
+def _there(session: Session, where: str) -> "Opened":
+    """The place, which is there: of one that is misspelt nobody should believe that its trash is empty."""
+    opened = session.open(where)
+    try:
+        opened.store.stat(opened.path)
+    except StoreError as error:
+        raise error.at_place(where) from None
+    return opened

@@ -129,7 +129,7 @@ def receive(session: "Session", dst: str) -> int:
 
     opened = session.open(dst)
     if opened.address.trailing_slash or not opened.path:
-        raise IsADirectory("standard input needs the name of a file", path=opened.path, store=opened.store.name)
+        raise IsADirectory("standard input needs the name of a file").at_place(dst)
     try:
         if opened.store.stat(opened.path).is_dir:
             raise IsADirectory("is a directory; name a file", path=opened.path, store=opened.store.name)

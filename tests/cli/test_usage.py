@@ -202,6 +202,17 @@ def test_a_forgotten_colon_is_told(run, here, monkeypatch):
     assert "the remote is" not in run("ls", "./nothing", code=3).err
 
 
+@pytest.mark.parametrize("words", [("trash", "list"), ("trash", "empty"), ("cleanup",), ("cat",)], ids=" ".join)
+def test_a_place_that_is_misspelt_is_told_and_not_believed_to_be_empty(run, here, words):
+    assert run(*words, "nodir", code=3).err.startswith("cftool: nodir: no such file or directory\n")
+
+
+def test_a_file_with_a_slash_is_no_directory(run, here):
+    (here / "f").write_text("x")
+    assert run("cat", "f/", code=1).err == "cftool: f/: not a directory\n"
+    assert run("put", "f/", code=1).err == "cftool: f/: standard input needs the name of a file\n"
+
+
 def test_a_check_against_what_is_not_there_says_so(run, here):
     (here / "a").mkdir()
     (here / "a" / "f").write_text("x")
