@@ -12,7 +12,7 @@ from cftool.cli import exits, formats, hashes, stdio
 from cftool.cli.hashes import Sum
 from cftool.core import paths
 from cftool.core.dataclass import dataclass
-from cftool.core.errors import CftoolError, ConfigError, IsADirectory, NotFound, TooLarge
+from cftool.core.errors import CftoolError, ConfigError, IsADirectory, NotFound, StoreError, TooLarge
 
 if TYPE_CHECKING:
     from cftool.cli.cmd_hash import Flags
@@ -43,12 +43,15 @@ class Check:
         self._codes: list[int] = []
         self._counts = {"checked": 0, "failed": 0, "unreadable": 0, "missing": 0, "malformed": 0}
         self._known: dict[object, Opened] = {}
+        self._lead = ""  # of the names, as it was typed
 
     def run(self, type_: str, sumfile: str, below: list[str]) -> int:
         """The exit code of all."""
         if len(below) > 1:
             raise ConfigError("hash --check takes one PATH, that the names are below of")
         base = self._session.open(below[0]) if below else None
+        if below:
+            self._lead = below[0] if below[0].endswith(("/", ":")) else f"{below[0]}/"
         name = hashes.canonical(type_, None if base is None else base.store)
         if base is not None and base.store.features.remote and not base.store.stat(base.path).is_dir:
             raise ConfigError(f"{below[0]} is a file; hash --check takes a directory that the names are below of")
@@ -94,7 +97,11 @@ class Check:
             yield from stdio.chunks()
             return
         opened = self._session.open(sumfile)
-        with opened.store.read(opened.path) as content:
+        try:
+            content = opened.store.read(opened.path)
+        except StoreError as error:
+            raise error.at_place(sumfile) from None
+        with content:
             yield from content
 
     def _find(self, wanted: Sum, base: "Opened | None") -> _Job:
@@ -146,7 +153,7 @@ class Check:
             self._counts["missing"] += 1
             return
         if not isinstance(found, str):
-            code = self._session.report(found, wanted.name)
+            code = self._session.report(found, self._lead + wanted.name)
             self._codes.append(exits.FAILED if isinstance(found, NotFound) else code)
             self._counts["unreadable"] += 1
             verdict = "FAILED open or read"

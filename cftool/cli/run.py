@@ -14,7 +14,7 @@ from cftool.cli import exits, formats
 from cftool.cli.messages import before, names
 from cftool.cli.session import Session
 from cftool.cli.totals import Totals
-from cftool.core.errors import CftoolError, ConfigError, Interrupted, kind_of
+from cftool.core.errors import CftoolError, ConfigError, Interrupted, StoreError, kind_of
 from cftool.transfer import events
 from cftool.transfer.options import Surroundings
 
@@ -225,8 +225,8 @@ def _action(event: Any, name: Callable[[str], str]) -> str:
 def _failed_text(event: events.Failed) -> str:
     if names(event.message, event.path):
         return event.message
-    where = event.path or getattr(event.error, "place", None) or "."
-    return f"{before(where)}{event.message}"
+    where = event.path or getattr(event.error, "place", None) or ("." if isinstance(event.error, StoreError) else "")
+    return f"{before(where)}{event.message}" if where else event.message
 
 
 def tell(session: Session, summary: events.Summary, *, code: int, verb: str = "copied", dry_run: bool = False) -> None:

@@ -62,6 +62,8 @@ def select(flags: Selection) -> "Filter | None":
     listed = frozenset(_listed(flags.files_from)) if flags.files_from else None
     if None not in ages and ages[0] < ages[1]:  # type: ignore[operator] # both are there
         raise ConfigError("--min-age is larger than --max-age: nothing can be selected")
+    if None not in sizes and sizes[0] > sizes[1]:  # type: ignore[operator] # both are there
+        raise ConfigError("--min-size is larger than --max-size: nothing can be selected")
     from cftool.transfer.select import Filter, Names
 
     # Each pattern was read once already, so that a bad one could be told with its place.

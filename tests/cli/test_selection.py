@@ -60,6 +60,7 @@ def test_what_is_wrong_in_a_file_is_one_line_with_its_place(run, work, lines, sa
         (["--min-size", "big"], "--min-size"),
         (["--max-age", "old"], "--max-age"),
         (["--min-age", "2d", "--max-age", "1d"], "nothing can be selected"),
+        (["--min-size", "2k", "--max-size", "2000b"], "--min-size is larger than --max-size: nothing can be selected"),
         (["--files-from", "-", "--exclude", "x"], "cannot be used together"),
         (["--bwlimit", "08:00"], "08:00"),
     ],

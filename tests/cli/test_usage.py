@@ -213,6 +213,20 @@ def test_a_file_with_a_slash_is_no_directory(run, here):
     assert run("put", "f/", code=1).err == "cftool: f/: standard input needs the name of a file\n"
 
 
+def test_what_a_file_of_sums_names_is_told_as_what_was_typed(run, here):
+    (here / "sums").write_text(f"{'0' * 32}  gone\n")
+    (here / "d").mkdir()
+    assert run("hash", "md5", "--check", "sums", "d", code=1).err.startswith("cftool: d/gone: no such file")
+    assert run("hash", "md5", "--check", "nosums", code=3).err == "cftool: nosums: no such file or directory\n"
+
+
+def test_a_destination_that_needs_a_setting_is_no_dot(run, here, monkeypatch):
+    (here / "d").mkdir()
+    for name in ("GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    assert run("sync", "d", "gs,anonymous:", code=2).err.startswith("cftool: to list the buckets, set project")
+
+
 def test_a_check_against_what_is_not_there_says_so(run, here):
     (here / "a").mkdir()
     (here / "a" / "f").write_text("x")
