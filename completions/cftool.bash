@@ -1,10 +1,10 @@
 # bash completion for cftool, 4.2 or newer; written by `cftool completion bash`
 
 # The words before the cursor as the command will see them; `raw` is the last one as it is typed, `quote` the quote that
-# is open in it.
+# is open in it, `broken` what bash takes for words of their own: up to the last colon or = that is in no quotes.
 _cftool_split() {
     local line=${COMP_LINE:0:COMP_POINT} char word= i
-    words=() raw= quote=
+    words=() raw= quote= broken=
     for ((i = 0; i < ${#line}; i++)); do
         char=${line:i:1}
         if [[ $quote ]]; then
@@ -20,7 +20,7 @@ _cftool_split() {
             fi
         elif [[ $char == [[:space:]] ]]; then
             [[ $raw ]] && words+=("$word")
-            word= raw=
+            word= raw= broken=
             continue
         elif [[ $char == \\ ]]; then
             raw+=$char
@@ -31,6 +31,7 @@ _cftool_split() {
             quote=$char
         else
             word+=$char
+            [[ $char == [:=] ]] && broken=$word
         fi
         raw+=$char
     done
@@ -40,9 +41,7 @@ _cftool_split() {
 # Offer those of "$@" that begin with `cur`.
 _cftool_offer() {
     local strip= each open=
-    if [[ ! $quote && $COMP_WORDBREAKS == *:* ]]; then
-        strip=${cur%"${cur##*[:=]}"}
-    fi
+    [[ $COMP_WORDBREAKS == *:* ]] && strip=$broken
     for each in "$@"; do
         [[ $each == "$cur"* ]] || continue
         [[ $each == *[/:] ]] && open=1
@@ -73,7 +72,7 @@ _cftool_files() {
 _cftool() {
     local -a words flags=() arguments=() commands=()
     local -A values=()
-    local many raw quote cur word command= position=0 plain= pending= kind i n
+    local many raw quote broken cur word command= position=0 plain= pending= kind i n
     COMPREPLY=()
     _cftool_split
     n=${#words[@]}
@@ -96,7 +95,7 @@ _cftool() {
         kind=${values[$pending]}
     elif [[ $cur == --*=* && ! $plain ]]; then
         kind=${values[${cur%%=*}]}
-        cur=${cur#*=}
+        cur=${cur#*=} broken=${broken#*=}
     elif [[ $cur == -* && ! $plain ]]; then
         _cftool_offer "${flags[@]}"
         return
@@ -257,7 +256,7 @@ _cftool_spec() {
             ;;
         mount)
             flags=(--foreground --read-only --allow-other --cache-mode --fsync --stats-dir --cache --cache-size --hard-cache-size-limit --metadata-cache --cache-id --no-passthrough --drain --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
-            values=([--cache-mode]='' [--fsync]='' [--cache]='' [--cache-size]='' [--hard-cache-size-limit]='' [--metadata-cache]='' [--cache-id]=remote [--drain]='' [--config]=file [--log-file]=file [--log-format]='text json')
+            values=([--cache-mode]='full read off' [--fsync]='journal remote' [--cache]='' [--cache-size]='' [--hard-cache-size-limit]='' [--metadata-cache]='' [--cache-id]=remote [--drain]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address file)
             ;;
         umount)

@@ -32,12 +32,12 @@ class MountFlags:
         str,
         Option(
             "--cache-mode",
-            metavar="MODE",
+            metavar="full|read|off",
             help="full: upload later; read: changes wait for the remote; off: and nothing is kept.",
         ),
     ] = "full"
     fsync: Annotated[
-        str, Option("--fsync", metavar="WHERE", help="Close and fsync wait for the journal, or for the remote.")
+        str, Option("--fsync", metavar="journal|remote", help="Close and fsync wait for the journal, or for the remote.")
     ] = "journal"
     stats_dir: Annotated[
         bool, Option("--stats-dir", help="Statistics, pending files and errors as files in .cftool/, which ls hides.")

@@ -241,6 +241,9 @@ class TestBash:
             ("cftool ls lab:bucket/data/a\\ ", ["bucket/data/a\\ b"]),
             ('cftool ls "lab:bucket/data/a ', ["lab:bucket/data/a b"]),
             ("cftool ls 'lab:bucket/data/a", ["lab:bucket/data/a b"]),
+            ('cftool ls "lab:bucket/da"', ["lab:bucket/data/"]),  # as bash leaves it after a name with a blank
+            ('cftool ls lab:"bucket/data/a', ["bucket/data/a b"]),
+            ("cftool mount --cache-mode=r", ["read"]),
             ("cftool ls --sort=na", ["name"]),
             ("cftool ls a\\:b lab:bucket/do", ["bucket/dot"]),
         ],

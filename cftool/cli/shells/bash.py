@@ -9,10 +9,10 @@ from cftool.cli.shells.spec import Command, Flag, walk
 _HEAD = r"""# bash completion for cftool, 4.2 or newer; written by `cftool completion bash`
 
 # The words before the cursor as the command will see them; `raw` is the last one as it is typed, `quote` the quote that
-# is open in it.
+# is open in it, `broken` what bash takes for words of their own: up to the last colon or = that is in no quotes.
 _cftool_split() {
     local line=${COMP_LINE:0:COMP_POINT} char word= i
-    words=() raw= quote=
+    words=() raw= quote= broken=
     for ((i = 0; i < ${#line}; i++)); do
         char=${line:i:1}
         if [[ $quote ]]; then
@@ -28,7 +28,7 @@ _cftool_split() {
             fi
         elif [[ $char == [[:space:]] ]]; then
             [[ $raw ]] && words+=("$word")
-            word= raw=
+            word= raw= broken=
             continue
         elif [[ $char == \\ ]]; then
             raw+=$char
@@ -39,6 +39,7 @@ _cftool_split() {
             quote=$char
         else
             word+=$char
+            [[ $char == [:=] ]] && broken=$word
         fi
         raw+=$char
     done
@@ -48,9 +49,7 @@ _cftool_split() {
 # Offer those of "$@" that begin with `cur`.
 _cftool_offer() {
     local strip= each open=
-    if [[ ! $quote && $COMP_WORDBREAKS == *:* ]]; then
-        strip=${cur%"${cur##*[:=]}"}
-    fi
+    [[ $COMP_WORDBREAKS == *:* ]] && strip=$broken
     for each in "$@"; do
         [[ $each == "$cur"* ]] || continue
         [[ $each == *[/:] ]] && open=1
@@ -81,7 +80,7 @@ _cftool_files() {
 _cftool() {
     local -a words flags=() arguments=() commands=()
     local -A values=()
-    local raw quote cur word command= position=0 plain= pending= kind i n
+    local raw quote broken cur word command= position=0 plain= pending= kind i n
     COMPREPLY=()
     _cftool_split
     n=${#words[@]}
@@ -104,7 +103,7 @@ _cftool() {
         kind=${values[$pending]}
     elif [[ $cur == --*=* && ! $plain ]]; then
         kind=${values[${cur%%=*}]}
-        cur=${cur#*=}
+        cur=${cur#*=} broken=${broken#*=}
     elif [[ $cur == -* && ! $plain ]]; then
         _cftool_offer "${flags[@]}"
         return
