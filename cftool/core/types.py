@@ -124,6 +124,7 @@ class NameRules:
     no_end: str = ""  # characters with which no component ends
     case_sensitive: bool = True
     unicode_form: str | None = None  # the form under which two names are one: "NFC", or None
+    top_files: bool = True  # False: files are in directories of the root (buckets) only
 
 
 @dataclass(frozen=True, slots=True)

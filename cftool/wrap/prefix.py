@@ -53,7 +53,7 @@ class PrefixStore(StatefulWrapper):
         return self._features
 
     def _view(self, features: Features) -> Features:
-        names = features.names
+        names = replace(features.names, top_files=True)
         if names.path_bytes is not None:
             used = len(self._lead.encode("utf-8", "surrogateescape"))
             names = replace(names, path_bytes=max(0, names.path_bytes - used))

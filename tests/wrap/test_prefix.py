@@ -372,3 +372,14 @@ def test_a_target_in_parts_hears_of_the_view_alone():
         ("begin", "f"), ("missing", 5), ("write_at", b"x", 1), ("writev_at", [b"x"], 2), ("done", 0, 3),
         ("read_at", 4, 5), ("discard",), ("close",), ("commit", Entry("f", Kind.FILE)),
     ]  # fmt: skip
+
+
+def test_below_a_bucket_files_may_be_anywhere():
+    class Buckets(MemoryStore):
+        @property
+        def features(self):
+            features = super().features
+            return replace(features, names=replace(features.names, top_files=False))
+
+    assert not Buckets().features.names.top_files
+    assert PrefixStore(Buckets(), "bucket").features.names.top_files

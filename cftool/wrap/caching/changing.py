@@ -10,6 +10,7 @@ from cftool.core.errors import (
     IsADirectory,
     NotADirectory,
     NotFound,
+    PermissionDenied,
     PreconditionFailed,
     SourceChanged,
     TemporaryError,
@@ -85,6 +86,7 @@ class Changing(Local):
         """What is at `path`, and the base of a change to it."""
         if not path:
             raise IsADirectory("is a directory", op="write", path=path, store=self.name)
+        self.may_hold(path)
         entry, base = self.look(path)
         if entry is not None and entry.is_dir:
             raise IsADirectory("is a directory", op="write", path=path, store=self.name)
@@ -92,6 +94,11 @@ class Changing(Local):
         if entry is None:
             self.make_parents(path)
         return entry, base
+
+    def may_hold(self, path: str) -> None:
+        """Whether a file can be there at all; what never could be uploaded would be pending for ever."""
+        if "/" not in path and not self.inner.features.names.top_files:
+            raise PermissionDenied("no file can be beside buckets, only in one", op="write", path=path, store=self.name)
 
     def look(self, path: str) -> tuple[Entry | None, Base]:
         """The entry at `path` (None: nothing) and what a change of it is based on."""

@@ -27,6 +27,8 @@ class Naming(Changing):
         if not src or paths.is_within(dst, src):
             raise Unsupported("a directory cannot be moved into itself", op="move", path=src, store=self.name)
         entry = self.stat(src)
+        if not entry.is_dir:
+            self.may_hold(dst)
         there, base = self.look(dst)
         if base.version == UNKNOWN:
             raise TemporaryError("the remote cannot be asked", op="move", path=dst, store=self.name)

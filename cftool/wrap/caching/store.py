@@ -53,6 +53,8 @@ class CachingStore(Naming):
         Raises NotFound without `create`, IsADirectory. `absent`: the caller has a listing that shows that neither the
         file nor a directory above it has to be asked for.
         """
+        if absent:
+            self.may_hold(path)
         entry, base = (None, None) if absent else self._before_write(path, if_version=None, if_absent=False)
         if entry is None and not create:
             raise NotFound("not found", op="write", path=path, store=self.name)

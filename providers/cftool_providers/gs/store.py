@@ -85,7 +85,9 @@ class GsStore(Optionals):
             time_precision_ns=1,
             listed_time=service.api.timed,
             size_limit=MAX_OBJECT,
-            names=NameRules(opaque=True, utf8=True, path_bytes=_PATH_BYTES, forbidden=service.api.forbidden),
+            names=NameRules(
+                opaque=True, utf8=True, top_files=False, path_bytes=_PATH_BYTES, forbidden=service.api.forbidden
+            ),
             walk_order=WalkOrder.BYTES,
             connections=CONNECTIONS,
             verified_reads=True,

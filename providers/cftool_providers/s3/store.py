@@ -86,7 +86,7 @@ class S3Store(Optionals):
             time_precision_ns=1,
             listed_time=False,
             size_limit=MAX_OBJECT,
-            names=NameRules(opaque=True, utf8=True, path_bytes=_PATH_BYTES),
+            names=NameRules(opaque=True, utf8=True, top_files=False, path_bytes=_PATH_BYTES),
             walk_order=WalkOrder.BYTES,
             connections=CONNECTIONS,
             verified_reads=True,

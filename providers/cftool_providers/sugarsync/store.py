@@ -34,7 +34,7 @@ _CAPS = (
 )  # fmt: skip
 # What XML cannot carry, and line ends and tabs, which the service's own clients do not take.
 _FORBIDDEN = "".join(map(chr, range(1, 32))) + "\ufffe\uffff"
-_NAMES = NameRules(utf8=True, component_bytes=255, forbidden=_FORBIDDEN, case_sensitive=False)
+_NAMES = NameRules(utf8=True, top_files=False, component_bytes=255, forbidden=_FORBIDDEN, case_sensitive=False)
 
 
 def open_store(values: Mapping[str, str | int | float | bool | Secret | None], context: Context) -> "SugarSyncStore":

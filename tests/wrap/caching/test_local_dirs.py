@@ -1,9 +1,11 @@
 """Directories over an object store without markers: here only, in nobody's way, until something is in them."""
 
+from dataclasses import replace
+
 import pytest
 
 from cftool.core import ops
-from cftool.core.errors import IsADirectory, NotFound
+from cftool.core.errors import IsADirectory, NotFound, PermissionDenied
 from cftool.testing.faulty import Fault, FaultyStore
 from tests.wrap.caching.kit import FlatMemory, cached, get, put
 
@@ -199,4 +201,30 @@ def test_tree_is_removed_whose_rename_has_happened_already(remote, cache_directo
     assert tree(store) == {}
     assert store.flush() == []
     assert (store.stats.conflicts, list(remote.walk(""))) == (0, [])
+    store.close()
+
+
+class Buckets(FlatMemory):
+    """Files are in buckets, and nowhere else."""
+
+    @property
+    def features(self):
+        features = super().features
+        return replace(features, names=replace(features.names, top_files=False))
+
+
+def test_a_file_beside_buckets_is_refused_at_once(cache_directory):
+    """Nothing could ever upload it."""
+    store = cached(Buckets(), cache_directory)
+    put(store, "bucket/file", b"x")
+    for change in (
+        lambda: put(store, "top", b"x"),
+        lambda: store.edit("top", create=True),
+        lambda: store.edit("top", create=True, absent=True),
+        lambda: store.move("bucket/file", "top"),
+        lambda: store.copy("bucket/file", "top"),
+    ):
+        with pytest.raises(PermissionDenied, match="only in one"):
+            change()
+    assert [row.path for row in store.pending()] == ["bucket/file"]
     store.close()
