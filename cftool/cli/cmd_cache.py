@@ -183,11 +183,14 @@ def _flushed(session: Session, directory: str, remote: str | None, seconds: floa
     from cftool.config.file import StackOptions
     from cftool.wrap.caching import care, owner
 
+    told = None
     try:
         for answer in owner.ask(directory, {"do": "flush", "path": "", "timeout": seconds}):
             if "pending" in answer:
                 return answer["pending"], answer["count"]
-            session.messages.info(f"{formats.plural(answer['left'], 'change')} to upload")
+            if answer["left"] != told:
+                session.messages.info(f"{formats.plural(answer['left'], 'change')} to upload")
+            told = answer["left"]
     except _NOBODY:
         pass
     if not care.looked_at(directory)[0]:
