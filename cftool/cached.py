@@ -71,9 +71,6 @@ class Running:
     ) -> None:
         if context.state_dir is None:
             raise ConfigError("a cache needs a state directory")
-        problem = None if flags.cache_id is None else paths.component_problem(flags.cache_id)
-        if problem is not None:
-            raise ConfigError(f"the cache_id {problem}")
         if flags.archive:
             address = stack.confined(address, config, context=context)
         self._again = (address, config, context, flags, caches)

@@ -225,7 +225,9 @@ def open_cached(
     read_only = context.read_only or bool(flags.read_only or said.read_only)
     metadata = _metadata(provider, seconds, options, replace(context, fresh=False))
     below = below_cache(provider, read_only=read_only, metadata=metadata)
-    directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id, caches)
+    directory = _cache_of(
+        address, provider, context, said.cache_id if flags.cache_id is None else flags.cache_id, caches
+    )
     defaults = CacheSettings()
     cache = CacheSettings(
         delay=_first(flags.cache, said.cache, defaults.delay),
@@ -258,7 +260,9 @@ def open_visiting(
     Raises TemporaryError where that one has only just begun, so that there is nothing to look at yet.
     """
     provider, path, said, options = _cacheable(address, config, context, flags.archive)
-    directory = _cache_of(address, provider, context, flags.cache_id or said.cache_id, caches)
+    directory = _cache_of(
+        address, provider, context, said.cache_id if flags.cache_id is None else flags.cache_id, caches
+    )
     try:
         _require_begun(directory, provider.name)
         read_only = context.read_only or bool(flags.read_only or said.read_only)
@@ -327,6 +331,9 @@ def _cache_of(
     address: Address, provider: Store, context: OpenContext, cache_id: str | None, base: str | None = None
 ) -> str:
     assert context.state_dir is not None
+    problem = None if cache_id is None else paths.component_problem(cache_id)
+    if problem is not None:  # it is the name of a directory
+        raise ConfigError(f"the cache_id {problem}")
     directory = cache_directory(context.state_dir, address.remote or "local", provider.features.identity, cache_id)
     return directory if base is None else os.path.join(base, os.path.basename(directory))
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _MODES = ("full", "read", "off")
 _SHOWN = 100  # changes that are named at the end
 _SYNCS = ("journal", "remote")
+_END = 60.0  # seconds for the process of a mount to end
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class MountFlags:
         ),
     ] = "full"
     fsync: Annotated[
-        str, Option("--fsync", metavar="journal|remote", help="Close and fsync wait for the journal, or for the remote.")
+        str,
+        Option("--fsync", metavar="journal|remote", help="Close and fsync wait for the journal, or for the remote."),
     ] = "journal"
     stats_dir: Annotated[
         bool, Option("--stats-dir", help="Statistics, pending files and errors as files in .cftool/, which ls hides.")
@@ -216,10 +218,13 @@ def umount(
 ) -> int:
     """Upload what is pending, then unmount DIR; exit 5 where something is left, which stays in the cache."""
     import os
+    import time
 
-    from cftool.mount import device
+    from cftool.config import dirs
+    from cftool.mount import daemon, device
 
     seconds = formats.parse_duration(timeout, "--timeout")
+    deadline = time.monotonic() + seconds
     if device.mounted(place) is None:
         raise ConfigError(f"{printable(place)}: no mount of cftool is there")
     left = 0 if device.stale(place) else _drained(session, place, seconds)
@@ -228,6 +233,8 @@ def umount(
     except OSError as error:
         session.messages.error(f"{printable(place)} is in use ({error.strerror}); --lazy takes it away later")
         return exits.FAILED
+    if not lazy:  # whoever mounts again at once, or takes the disk away, finds the cache let go
+        daemon.ended(dirs.state_dir(session.env), place, patience=min(_END, max(0.0, deadline - time.monotonic())))
     return exits.TEMPORARY if left else exits.DONE
 
 

@@ -34,6 +34,7 @@ from cftool.wrap.caching.store import CachingStore
 
 _log = logging.getLogger("cftool.mount")
 _POLL = 10.0  # seconds between two questions for what others changed
+_PAUSE = 0.05  # seconds between two looks at whether a process has ended
 _CHECK = 60.0  # seconds for the first answer
 _GARBAGE = 20_000  # objects until garbage is looked for: names and rows are none, and are made by the thousand
 
@@ -112,8 +113,8 @@ def serve(
         vfs.close()
         left = store.flush(timeout=settings.drain)
         owner.close()
-        _forget(state_dir, place)
         store.close()
+        _forget(state_dir, place)  # last: `ended` goes by it
     for row in left:
         _log.warning("not uploaded yet: %s %s %s", row.what.value, printable(row.path), row.error)
     return left
@@ -181,6 +182,26 @@ def cache_of(state_dir: str, place: str) -> str | None:
         return None
     directory = found.get("cache") if isinstance(found, dict) else None
     return directory if isinstance(directory, str) else None
+
+
+def ended(state_dir: str, place: str, *, patience: float) -> bool:
+    """Wait until the process of a mount that was taken away has let go of its cache; False: not within `patience`."""
+    deadline = time.monotonic() + patience
+    while _held(state_dir, place):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_PAUSE)
+    return True
+
+
+def _held(state_dir: str, place: str) -> bool:
+    """Whether there is a process that has a mount at `place`, or had one and has not ended yet."""
+    try:
+        with open(_record(state_dir, place), "rb") as file:
+            os.kill(int(json.loads(file.read(65536))["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 def _record(state_dir: str, place: str) -> str:

@@ -12,12 +12,13 @@ import shutil
 import socket
 import subprocess
 
-from cftool.core.errors import ConfigError, StoreError
+from cftool.core.errors import ConfigError, PermissionDenied, StoreError
 from cftool.core.paths import printable
 
 _MS_NOSUID, _MS_NODEV, _MS_RDONLY = 2, 4, 1
 _MNT_DETACH = 2
 TYPE = "fuse.cftool"
+_FORBIDDEN = ("ermission denied", "not permitted", "only allowed", "no write access")  # in fusermount3's words
 
 
 def mount(
@@ -69,8 +70,9 @@ def _through_helper(place: str, name: str, options: list[str], *, read_only: boo
             )
         _, said = done.communicate()
         if done.returncode != 0:
-            words = printable(said.decode("utf-8", "replace").strip())
-            raise StoreError(f"{os.path.basename(helper)} refuses the mount: {words}", op="mount")
+            words = printable(said.decode("utf-8", "replace").strip().removeprefix(f"{helper}: "))
+            kind = PermissionDenied if any(part in words for part in _FORBIDDEN) else StoreError
+            raise kind(f"{os.path.basename(helper)} refuses the mount: {words}", op="mount")
         _data, ancillary, _flags, _address = ours.recvmsg(1, socket.CMSG_LEN(4))
     if not ancillary:
         raise StoreError("fusermount3 gave no connection to the kernel", op="mount")

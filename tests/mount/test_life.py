@@ -117,6 +117,21 @@ def test_umount_of_what_is_no_mount_is_told(env, tmp_path, remote):
     assert (done.returncode, done.stderr) == (2, f"cftool: {tmp_path}: no mount of cftool is there\n".encode())
 
 
+def test_after_umount_the_cache_is_let_go(env, tmp_path, remote):
+    with mounted(str(remote), tmp_path / "mnt", env, "--cache", "1h") as mount:
+        (mount.place / "f").write_bytes(b"f")
+        assert mount.command("umount", mount.place).returncode == 0
+        records = list(Path(env["XDG_STATE_HOME"], "cftool/mounts").iterdir())
+        assert records == []  # it goes last
+        mount.mount()
+
+
+def test_a_cache_has_the_name_of_a_directory(env, tmp_path, remote):
+    done = Mount(str(remote), tmp_path, env).command("mount", remote, tmp_path, "--cache-id", "../x")
+    assert (done.returncode, os.path.ismount(tmp_path)) == (2, False)
+    assert b"the cache_id " in done.stderr
+
+
 def test_another_cache_is_another_mount_and_told_what_the_first_holds(env, tmp_path, remote):
     (remote / "f").write_text("f")
     with mounted(str(remote), tmp_path / "one", env, "--cache", "1h") as one:
