@@ -8,7 +8,7 @@ from typer import Argument, Option
 from cftool.cli import cache_words, exits, formats
 from cftool.cli.messages import explain
 from cftool.cli.session import Session
-from cftool.core.errors import CftoolError, ConfigError
+from cftool.core.errors import CftoolError, ConfigError, LoginRequired, NotADirectory, StoreError
 from cftool.core.paths import printable
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _MODES = ("full", "read", "off")
 _SHOWN = 100  # changes that are named at the end
 _SYNCS = ("journal", "remote")
+_LOOK = 5.0  # seconds for the first answer of the remote; later ones have their time
 _END = 60.0  # seconds for the process of a mount to end
 
 
@@ -97,6 +98,7 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
     assert report is None or isinstance(report, daemon.Report)
     try:
         cached = _open(session, how, address)
+        doubt = _first_look(cached, address)
         settings = daemon.MountSettings(
             name=address,
             allow_other=flags.allow_other,
@@ -110,7 +112,7 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
         )
 
         def ready() -> None:
-            warnings = _held_elsewhere(cached, dirs.state_dir(session.env))
+            warnings = [*doubt, *_held_elsewhere(cached, dirs.state_dir(session.env))]
             if report is not None:
                 report.send(ready=True, warnings=warnings)
             else:
@@ -131,6 +133,36 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
         session.messages.error(f"{count} not uploaded yet; what is left stays in the cache: cftool cache status")
         return exits.TEMPORARY
     return exits.DONE
+
+
+def _first_look(cached: "Cached", address: str) -> list[str]:
+    """Refuse what nobody could use: a login that is not accepted, a file. A remote that is away may come back.
+
+    Where the cache holds what is not uploaded, its user has to get at it: then the refusal is told, and no more.
+    """
+    import contextlib
+    import threading
+
+    found: list[StoreError] = []
+
+    def look() -> None:
+        try:
+            next(iter(cached.store.scan(cached.path)), None)
+        except (LoginRequired, NotADirectory) as error:
+            found.append(error)
+        except CftoolError:
+            pass  # not there yet, away, or not to be listed
+
+    thread = threading.Thread(target=look, name="cftool-look", daemon=True)
+    thread.start()
+    thread.join(_LOOK)
+    if not found:
+        return []
+    if cached.store.pending():
+        return [explain(found[0], address)]
+    with contextlib.suppress(CftoolError):
+        cached.store.close()
+    raise found[0].at_place(address)
 
 
 def _held_elsewhere(cached: "Cached", state_dir: str) -> list[str]:

@@ -7,10 +7,12 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from cftool.testing.fake_webdav import FakeWebDav, Habits
+from cftool.testing.http_fake import FakeServer
 from tests import trees
 from tests.command import Cftool
 from tests.dav_servers import DavServer
-from tests.mount.mounted import missing_fuse, mounted
+from tests.mount.mounted import Mount, missing_fuse, mounted
 from tests.servers import free_port, running, tool
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(missing_fuse() is not None, reason=str(missing_fuse()))]
@@ -55,6 +57,36 @@ def test_remote_that_is_away_stops_neither_reads_of_what_is_cached_nor_writes(tm
             found = {path.name: path.read_bytes() for path in (there.root / "data").iterdir()}
         expected = {f"new{number}": trees.content(str(number), 5_000) for number in range(1, 5)}
         assert found == {**expected, "known": b"known", "renamed": trees.content("0", 5_000)}
+
+
+def test_what_nobody_could_use_is_not_mounted_but_for_what_is_pending(tmp_path):
+    fake = FakeWebDav(Habits(user="me", password="right"))
+    fake.mkdir("data")
+    fake.put("data/file", b"x")
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir()
+    with FakeServer(fake.handle) as server:
+        remote = {"CFTOOL_LAB_TYPE": "webdav", "CFTOOL_LAB_URL": f"{server.url}/dav", "CFTOOL_LAB_USER": "me"}
+        env = Cftool(tmp_path / "home").environment() | remote
+        wrong, right = {**env, "CFTOOL_LAB_PASSWORD": "wrong"}, {**env, "CFTOOL_LAB_PASSWORD": "right"}
+        for flags in ([], ["--foreground"]):
+            done = Mount("lab:data", tmp_path, wrong).command("mount", "lab:data", nowhere, *flags)
+            assert (done.returncode, done.stderr.count(b"\n")) == (4, 1), done.stderr
+            assert done.stderr.startswith(b"cftool: lab:data: the server does not accept the login")
+        done = Mount("lab:data", tmp_path, right).command("mount", "lab:data/file", nowhere)
+        assert done.returncode == 1, done.stderr
+        assert b"lab:data/file: " in done.stderr
+        with mounted("lab:data", tmp_path / "mnt", right, "--cache", "1h") as mount:
+            (mount.place / "new").write_bytes(b"pending")
+            mount.kill()
+            mount.env = wrong
+            mount.mount()
+            assert b"does not accept the login" in mount.said
+            assert mount.command("cache", "status").stdout.count(b"upload data/new") == 1
+            mount.kill()
+            mount.env = right
+            mount.mount()
+            assert (mount.place / "new").read_bytes() == b"pending"
 
 
 def test_edit_of_others_and_ours_are_both_kept(tmp_path, server):
