@@ -14,7 +14,7 @@ of it survives a fork.
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self, cast
 
 from cftool import stack
 from cftool.config import dirs
@@ -61,6 +61,7 @@ class OpenStore(Wrapper):
     def __init__(self, inner: Store, running: "Running | None" = None) -> None:
         super().__init__(inner)
         self._running = running
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -70,6 +71,7 @@ class OpenStore(Wrapper):
 
     def pending(self) -> list[str]:
         """Files that are in the cache only, in the order in which they were changed; without a cache: none."""
+        self._check_open()
         return [] if self._running is None else self._running.dirty()
 
     def sync(self, *, timeout: float | None = None) -> None:
@@ -78,19 +80,43 @@ class OpenStore(Wrapper):
         Raises `cached.NotUploaded`, a TemporaryError, whose `unsent` names what stays after one honest try, or after
         `timeout` seconds.
         """
+        self._check_open()
         if self._running is not None:
             self._running.sync(timeout=timeout)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"the store {self.name} is closed")
+
     def close(self) -> None:
-        """Release connections and files. What is pending stays in the cache and goes up when that is next open."""
-        if self._running is not None:
-            self._running.close()
-        else:
-            self.inner.close()
+        """Release connections and files; idempotent. What is pending stays in the cache and goes up with its next use.
+
+        Any other call is a ValueError then, as of a closed file.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._running is not None:
+                self._running.close()
+            else:
+                self.inner.close()
+        finally:
+            self.inner = cast("Store", _Closed(self.name))
+
+
+class _Closed:
+    """In place of a store that was closed: whatever is asked of it is a mistake of the program."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ValueError(f"the store {self.name} is closed")
 
 
 def open_store(
-    address: str,
+    address: str | os.PathLike[str],
     *,
     config: str | None = None,
     env: Mapping[str, str] | None = None,
@@ -100,6 +126,8 @@ def open_store(
     metadata_cache: float | None = None,
 ) -> OpenStore:
     """The store that `address` names: `remote:path`, a provider's own name as in `s3:bucket/path`, or a local path.
+
+    A `pathlib.Path` is always local.
 
     `config` is the configuration file (default: `$CFTOOL_CONFIG`, else the user's), `env` the environment (default:
     `os.environ`), from which remotes, secrets, proxies and the directories of state come as for the command.
@@ -115,7 +143,7 @@ def open_store(
     No request is sent yet. Raises ConfigError where the address or the configuration is not usable, StoreError.
     """
     environment = os.environ if env is None else env
-    place, known = stack.locate(address, env=environment, config_file=config)
+    place, known = stack.locate(_text(address), env=environment, config_file=config)
     context = OpenContext(
         env=environment,
         state_dir=dirs.state_dir(environment),
@@ -131,3 +159,13 @@ def open_store(
     flags = StackOptions(cache_id=cache_id, metadata_cache=metadata_cache)
     running = Running(place, known, context=context, flags=flags)
     return OpenStore(running.store, running)
+
+
+def _text(address: str | os.PathLike[str]) -> str:
+    """As it would be typed: a path whose first component has a colon is no remote."""
+    if isinstance(address, str):
+        return address
+    text = os.fspath(address)
+    if not isinstance(text, str):
+        raise TypeError(f"an address is a str or a path of str, not {type(address).__name__}")
+    return text if text.startswith("/") else f"./{text}"

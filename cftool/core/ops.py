@@ -38,7 +38,9 @@ def read_bytes(store: Store, path: str, *, limit: int | None = None) -> bytes:
         return data
 
 
-def write_bytes(store: Store, path: str, data: bytes, *, modified_ns: int | None = None) -> Entry:
+def write_bytes(
+    store: Store, path: str, data: bytes | bytearray | memoryview, *, modified_ns: int | None = None
+) -> Entry:
     """Store content that is in memory."""
     return store.write(path, BytesSource(data), modified_ns=modified_ns)
 

@@ -93,7 +93,9 @@ def problem(path: str, rules: NameRules = HIERARCHICAL) -> str | None:
 
 
 def check(path: str, rules: NameRules = HIERARCHICAL) -> str:
-    """`path` itself, or raise InvalidName with the reason."""
+    """`path` itself, or raise InvalidName with the reason; TypeError where a program gave something else."""
+    if not isinstance(path, str):
+        raise TypeError(f"a path is a str, not {type(path).__name__}")
     reason = problem(path, rules)
     if reason is not None:
         raise InvalidName(f"the name {reason}", path=path)

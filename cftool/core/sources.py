@@ -13,7 +13,11 @@ class BytesSource:
 
     local_path: str | None = None
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        if isinstance(data, bytearray | memoryview):
+            data = bytes(data)  # a copy, which nobody can change meanwhile
+        if not isinstance(data, bytes):
+            raise TypeError(f"content is bytes, not {type(data).__name__}")
         self._data = data
         self.size: int | None = len(data)
 

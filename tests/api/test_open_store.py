@@ -130,6 +130,55 @@ def test_what_makes_no_sense_is_refused(user):
         store.stat("a\0b")
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_closed_store_says_so(user, cached):
+    store = open_store("work:bucket", env=user.environment(), cached=cached)
+    write_bytes(store, "file", b"1")
+    store.close()
+    store.close()
+    for use in (
+        lambda: store.stat("file"),
+        lambda: read_bytes(store, "file"),
+        lambda: write_bytes(store, "file", b"2"),
+        lambda: list(store.scan("")),
+        lambda: store.features,
+        store.pending,
+        store.sync,
+    ):
+        with pytest.raises(ValueError, match="the store work is closed"):
+            use()
+
+
+def test_what_is_no_address_no_path_and_no_content_is_a_type_error(tmp_path):
+    env = {"HOME": str(tmp_path)}
+    for wrong in (None, 5, b"work:"):
+        with pytest.raises(TypeError):
+            open_store(wrong, env=env)
+    with open_store(tmp_path, env=env) as store:
+        for use in (
+            lambda: store.stat(5),
+            lambda: read_bytes(store, b"file"),
+            lambda: store.stat(Path("file")),
+            lambda: write_bytes(store, "file", "text"),
+        ):
+            with pytest.raises(TypeError, match=r" is a str, not |content is bytes, not str"):
+                use()
+        data = bytearray(b"one")
+        write_bytes(store, "file", data)
+        data[:] = b"two"
+        assert read_bytes(store, "file") == b"one"
+
+
+def test_a_path_is_local_whatever_it_looks_like(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "work:x").mkdir()
+    for path in (Path("work:x"), tmp_path / "work:x"):
+        with open_store(path, env={"HOME": str(tmp_path)}) as store:
+            write_bytes(store, "file", b"1")
+    with open_store(Path(), env={"HOME": str(tmp_path)}) as store:
+        assert [one.path for one in store.walk("") if not one.is_dir] == ["work:x/file"]
+
+
 def test_importing_it_brings_no_transport_and_no_terminal():
     script = "import sys, cftool.api, cftool.cloudfusion; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200)

@@ -205,3 +205,9 @@ def test_bytes_are_a_source_that_never_changes():
         assert (one.read(1), two.read(), one.read()) == (b"a", b"abc", b"bc")
     assert (source.size, source.local_path, source.load()) == (3, None, b"abc")
     source.check()
+    changed = bytearray(b"abc")
+    source = BytesSource(memoryview(changed))
+    changed[:] = b"xyz"
+    assert source.load() == b"abc"
+    with pytest.raises(TypeError, match="content is bytes, not str"):
+        BytesSource("abc")
