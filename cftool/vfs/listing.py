@@ -31,6 +31,7 @@ class Listing:
         self._lock = tree.lock
         self._folding = Folding(tree.store.features.names)
         self._listings: dict[int, list[tuple[str, Node]]] = {}  # of open directories
+        self._apart: dict[int, dict[str, Node]] = {}  # by their directory's number: names of what is not listed
         self.on_change: Callable[[Node], None] = _ignore
         self.on_stale: Callable[[Node], None] = _ignore
 
@@ -91,11 +92,37 @@ class Listing:
         """By name, or None."""
         if name == NAME and self._tree.reports is not None and parent.id == ROOT:
             return self._tree.reports.directory
-        children = self.children(parent)
+        try:
+            children = self.children(parent)
+        except TemporaryError:
+            found = self._kept(parent, name)
+            if found is None:
+                raise
+            return found
         found = children.get(name)
         if found is None and self._folding.folds:
             return self._folding.find(children, name)
         return found
+
+    def _kept(self, parent: Node, name: str) -> Node | None:
+        """While the remote is away: a name of a directory that was never listed, where the cache holds it by itself."""
+        place = parent.place
+        for link in (False, True):
+            entry = self._store.kept(paths.join(place, name + LINK_SUFFIX if link else name))
+            if entry is not None and not (link and entry.is_dir):
+                break
+        else:
+            return None
+        with self._lock:
+            apart = self._apart.setdefault(parent.id, {})
+            node = apart.get(name)
+            if node is None or node.parent is not parent or node.name != name or node.is_dir != entry.is_dir:
+                node = self._tree.made(parent, name, self._tree.type_and_mode(entry.is_dir, link=link))
+                node.stored = entry.name if link else ""
+                self._tree.apply(node)
+                apart[name] = node
+            self._update(node, entry)
+            return node
 
     def existing(self, parent: Node, name: str) -> Node:
         """By name. ENOENT."""
@@ -144,7 +171,9 @@ class Listing:
 
     def _take_listing(self, node: Node, entries: list[Entry], began: float) -> None:
         """Under the lock: nodes of names that are still there stay the same nodes."""
-        old = node.children or {}
+        apart = self._apart.pop(node.id, {})
+        old = {name: child for name, child in apart.items() if child.parent is node and child.name == name}
+        old |= node.children or {}
         new: dict[str, Node] = {}
         place = node.place
         for entry in entries:

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from cftool.testing.faulty import FaultyStore
+from cftool.core.errors import TemporaryError
+from cftool.testing.faulty import Fault, FaultyStore
 from cftool.vfs import Attributes, Vfs, VfsSettings
 from cftool.vfs.nodes import ROOT
 from cftool_providers.memory import MemoryStore
@@ -416,3 +417,47 @@ def test_directory_of_small_files_is_noticed(vfs):
     assert vfs.may_write_unseen(made) == vfs.store.is_wide()
     assert not vfs.may_write_unseen(vfs.handle(vfs.open(made.node.id, os.O_WRONLY)))
     assert not vfs.may_write_unseen(made)  # two have it open
+
+
+class Away(FaultyStore):
+    """Every call fails until it is back."""
+
+    away = True
+
+    def _next(self, op):
+        return Fault() if self.away else None
+
+
+def test_what_the_cache_holds_is_there_while_the_remote_is_away_from_the_beginning(opened, memory):
+    vfs = opened()
+    put(memory, "dir/read", b"cached")
+    put(memory, "dir/other", b"not cached")
+    directory = vfs.lookup(ROOT, "dir").id
+    reader = vfs.open(vfs.lookup(directory, "read").id, os.O_RDONLY)
+    assert vfs.read(reader, 10, 0) == b"cached"
+    vfs.release(reader)
+    make(vfs, "pending", b"pending", parent=directory)
+    vfs.symlink(directory, "link", "pending")
+
+    remote = Away(memory, {})
+    vfs = opened(remote)
+    directory = vfs.lookup(ROOT, "dir").id
+    found = {}
+    for name in ("read", "pending"):
+        attr = vfs.lookup(directory, name)
+        reader = vfs.open(attr.id, os.O_RDONLY)
+        assert attr.size == len(vfs.read(reader, 100, 0))
+        vfs.release(reader)
+        found[name] = attr.id
+    assert vfs.readlink(vfs.lookup(directory, "link").id) == "pending"
+    for name in ("other", "never"):
+        with pytest.raises(TemporaryError):
+            vfs.lookup(directory, name)
+    with pytest.raises(TemporaryError):
+        vfs.opendir(directory)  # what is not known is no empty directory
+
+    remote.away = False
+    assert names(vfs, directory) == ["link", "other", "pending", "read"]
+    assert {name: vfs.lookup(directory, name).id for name in found} == found
+    vfs.unlink(directory, "pending")
+    assert names(vfs, directory) == ["link", "other", "read"]

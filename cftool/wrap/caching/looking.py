@@ -62,6 +62,19 @@ class Looking(StatefulWrapper):
                 if found == before:
                     raise
 
+    def kept(self, path: str) -> Entry | None:
+        """What is here of `path`, and of what is below it, without a question to the store below; None: nothing."""
+        with self.lock:
+            found = self.overlay.find(path)
+            if found.shows is Shows.PENDING:
+                assert found.row is not None
+                return found.row.entry(path)
+            content = self.journal.clean(found.path) if found.shows is Shows.BELOW else None
+            if content is not None and content.blocks is None:
+                return entry_of(content, path)
+            below = found.implied or (found.shows is Shows.BELOW and self.journal.clean_within(found.path))
+            return Entry(path, Kind.DIRECTORY) if below and content is None else None
+
     def _entry(self, path: str, found: Found) -> Entry:
         if found.shows is Shows.PENDING:
             assert found.row is not None
