@@ -1,4 +1,4 @@
-"""Where things of this user are: the configuration, the state, the cache. From the environment that is passed in.
+"""Where things of this user are: the configuration and the state. From the environment that is passed in.
 
 Works without HOME too (cron, `env -i`): the password database knows the home directory then.
 """
@@ -35,13 +35,8 @@ def config_path(env: Mapping[str, str], flag: str | None = None) -> str:
 
 
 def state_dir(env: Mapping[str, str]) -> str:
-    """Tokens, locks, what was seen equal: kept until the user removes it. May not exist yet."""
+    """Tokens, locks, what was seen equal, caches with what is not uploaded: to be kept. May not exist yet."""
     return os.path.join(_xdg(env, "XDG_STATE_HOME", ".local/state"), "cftool")
-
-
-def cache_dir(env: Mapping[str, str]) -> str:
-    """What can be fetched again. May not exist yet."""
-    return os.path.join(_xdg(env, "XDG_CACHE_HOME", ".cache"), "cftool")
 
 
 def _xdg(env: Mapping[str, str], variable: str, default: str) -> str:

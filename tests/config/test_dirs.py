@@ -13,7 +13,6 @@ def test_the_xdg_directories():
     env = {"HOME": "/h", "XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s", "XDG_CACHE_HOME": "/k"}
     assert dirs.config_path(env) == "/c/cftool/config.toml"
     assert dirs.state_dir(env) == "/s/cftool"
-    assert dirs.cache_dir(env) == "/k/cftool"
 
 
 @pytest.mark.parametrize("value", ["", "relative/dir"])
@@ -21,7 +20,6 @@ def test_the_defaults_below_home_also_where_xdg_is_relative(value):
     env = {"HOME": "/h", "XDG_CONFIG_HOME": value, "XDG_STATE_HOME": value}
     assert dirs.config_path(env) == "/h/.config/cftool/config.toml"
     assert dirs.state_dir(env) == "/h/.local/state/cftool"
-    assert dirs.cache_dir(env) == "/h/.cache/cftool"
 
 
 @pytest.mark.parametrize("env", [{}, {"HOME": ""}, {"HOME": "relative"}])

@@ -86,15 +86,17 @@ ENVIRONMENT = (
     ("HTTPS_PROXY, NO_PROXY", "the proxy, and for whom not"),
     ("SSL_CERT_FILE, REQUESTS_CA_BUNDLE", "the authorities to trust"),
     ("NO_COLOR", "no colours"),
-    ("XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME", "where the files below are"),
+    ("XDG_CONFIG_HOME, XDG_STATE_HOME", "where the files below are"),
 )
 FILES = (
     ("$XDG_CONFIG_HOME/cftool/config.toml", "the remotes; by default in ~/.config"),
     (
         "$XDG_STATE_HOME/cftool",
-        "records of what was equal, known metadata, sessions, locks, tokens; by default in ~/.local/state",
+        (
+            "records of what was equal, known metadata, sessions, locks, tokens, and the caches of mounts, which hold"
+            " what is not uploaded yet; by default in ~/.local/state"
+        ),
     ),
-    ("$XDG_CACHE_HOME/cftool", "caches of mounts; by default in ~/.cache"),
 )
 
 # By command: what its help does not say, and examples. The examples of one page build on those before it.
@@ -122,7 +124,13 @@ what another holds that is not uploaded is not shown, and told when the mount is
 Programs are told ENOSPC where the cache's disk or the account is full, EACCES where the login or the permission is
 missing, ETIMEDOUT where the remote cannot be reached or asks to come back later, EFBIG above the service's largest
 file, EROFS on a mount for reading, and EIO where an answer was wrong. While the remote is away, what is in the cache
-is read and written all the same.
+is read and written all the same. A login that is not accepted is told when the mount is made.
+
+For `mount`(8) and /etc/fstab there is the helper `mount.cftool`, once it is where `mount` looks for it:
+`ln -s "$(command -v mount.cftool)" /sbin/`. Then a line such as
+`work:data /mnt/data cftool noauto,_netdev,allow_other,config=/etc/cftool.toml 0 0` mounts; its options are the flags
+above. As a service of systemd: `Type=notify`, `ExecStart=cftool mount --foreground work:data /mnt/data`, and a
+`TimeoutStopSec` that is longer than `--drain`.
 
 Mounted by root, on Linux 6.9 and newer, the kernel reads whole cached files by itself, and writes new ones. What it
 writes is not seen before the file is closed or synced, and so not stopped at `--hard-cache-size-limit`: it is let do so
