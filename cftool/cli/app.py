@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "trash": ("", "", "List and empty what sync --trash kept."),
     "restore": ("cmd_restore", "restore", "Bring back what sync --trash kept."),
     "mount": ("cmd_mount", "mount", "Mount a remote as a file system."),
-    "umount": ("cmd_mount", "umount", "Upload what is pending and unmount."),
+    "umount": ("cmd_umount", "umount", "Upload what is pending and unmount."),
     "cache": ("", "", "Look after the caches of mounts."),
     "config": ("", "", "Create, show and test remotes."),
     "completion": ("cmd_completion", "completion", "Print the completion script of a shell."),

@@ -1,4 +1,4 @@
-"""`cftool mount` and `cftool umount`: the cache under FUSE, in a process of its own unless `--foreground`."""
+"""`cftool mount`: the cache under FUSE, in a process of its own unless `--foreground`."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,6 @@ _MODES = ("full", "read", "off")
 _SHOWN = 100  # changes that are named at the end
 _SYNCS = ("journal", "remote")
 _LOOK = 5.0  # seconds for the first answer of the remote; later ones have their time
-_END = 60.0  # seconds for the process of a mount to end
 
 
 @dataclass(frozen=True)
@@ -84,10 +83,17 @@ def mount(
     if "error" in said:
         session.messages.error(str(said["error"]))
         return int(said["code"])
-    for warning in said["warnings"]:
-        session.messages.warn(warning)
-    session.messages.info(f"{address} is mounted at {printable(place)}; cftool umount takes it away")
+    _told(session, address, place, said["warnings"], "; cftool umount takes it away")
     return exits.DONE
+
+
+def _told(session: Session, address: str, place: str, warnings: list[str], more: str = "") -> None:
+    """That it is there."""
+    for warning in warnings:
+        session.messages.warn(warning)
+    if session.out.json:
+        session.out.event("mounted", {"path": address, "place": place})
+    session.messages.info(f"{address} is mounted at {printable(place)}{more}")
 
 
 def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: str, place: str, report: object) -> int:
@@ -116,9 +122,7 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
             if report is not None:
                 report.send(ready=True, warnings=warnings)
             else:
-                for warning in warnings:
-                    session.messages.warn(warning)
-                session.messages.info(f"{address} is mounted at {printable(place)}")
+                _told(session, address, place, warnings)
 
         left = daemon.serve(cached.store, place, settings, state_dir=dirs.state_dir(session.env), ready=ready)
     except (CftoolError, OSError) as error:
@@ -240,53 +244,3 @@ def _vfs_settings(how: "StackOptions", flags: MountFlags, *, read_only: bool) ->
         through=flags.cache_mode != "full",
         forget=flags.cache_mode == "off",
     )
-
-
-def umount(
-    session: Session,
-    place: Annotated[str, Argument(metavar="DIR")],
-    timeout: Annotated[str, Option("--timeout", metavar="TIME", help="Wait so long for uploads (10m).")] = "10m",
-    lazy: Annotated[bool, Option("--lazy", help="Also where it is in use: it goes when nobody uses it.")] = False,
-) -> int:
-    """Upload what is pending, then unmount DIR; exit 5 where something is left, which stays in the cache."""
-    import os
-    import time
-
-    from cftool.config import dirs
-    from cftool.mount import daemon, device
-
-    seconds = formats.parse_duration(timeout, "--timeout")
-    deadline = time.monotonic() + seconds
-    if device.mounted(place) is None:
-        raise ConfigError(f"{printable(place)}: no mount of cftool is there")
-    left = 0 if device.stale(place) else _drained(session, place, seconds)
-    try:
-        device.unmount(os.path.abspath(place), lazy=lazy or device.stale(place))
-    except OSError as error:
-        session.messages.error(f"{printable(place)} is in use ({error.strerror}); --lazy takes it away later")
-        return exits.FAILED
-    if not lazy:  # whoever mounts again at once, or takes the disk away, finds the cache let go
-        daemon.ended(dirs.state_dir(session.env), place, patience=min(_END, max(0.0, deadline - time.monotonic())))
-    return exits.TEMPORARY if left else exits.DONE
-
-
-def _drained(session: Session, place: str, seconds: float) -> int:
-    """Ask the process of the mount to upload; how many changes are left, each told."""
-    from cftool.config import dirs
-    from cftool.mount import daemon
-    from cftool.wrap.caching import owner
-
-    directory = daemon.cache_of(dirs.state_dir(session.env), place)
-    if directory is None:
-        return 0  # the process uploads what it can when the mount is gone
-    left = 0
-    try:
-        for answer in owner.ask(directory, {"do": "flush", "path": "", "timeout": seconds}):
-            before, left = left, int(answer.get("left", answer.get("count", 0)))
-            if "left" in answer and left != before:
-                session.messages.info(f"{formats.plural(left, 'change')} to upload")
-            for row in answer.get("pending", ()):
-                session.messages.error(cache_words.left(row))
-    except (ConnectionRefusedError, FileNotFoundError):
-        return 0
-    return left

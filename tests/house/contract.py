@@ -75,7 +75,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 EVENTS = (
     "entry", "copy", "delete", "move", "mkdir", "skip", "error", "summary", "difference", "check", "checked", "du",
     "df", "tree", "hash", "link", "touch", "plot", "old", "remote", "config", "login", "probe", "features", "cache",
-    "cleared", "flushed", "compacted", "metadata", "completion", "version", "help",
+    "cleared", "flushed", "compacted", "metadata", "mounted", "unmounted", "completion", "version", "help",
 )  # fmt: skip
 
 EXITS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130, 141)

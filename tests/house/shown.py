@@ -321,6 +321,8 @@ SHOWN = {
     "event cache": "tests/cli/test_cache.py::test_each_command_has_its_event",
     "event cleared": "tests/cli/test_cache.py::test_clear_keeps_what_is_not_uploaded",
     "event flushed": "tests/cli/test_cache.py::test_each_command_has_its_event",
+    "event mounted": "tests/mount/test_life.py::test_a_mount_and_its_end_are_events",
+    "event unmounted": "tests/mount/test_life.py::test_a_mount_and_its_end_are_events",
     "event completion": "tests/cli/test_completion.py::test_the_command_prints_them",
     "event version": "tests/cli/test_usage.py::test_version_as_json",
     "event help": "tests/cli/test_usage.py::test_help_as_json",

@@ -1,5 +1,6 @@
 """A mount from its making to its end: as a service, in use, killed, full, and of an ordinary user."""
 
+import json
 import os
 import shutil
 import signal
@@ -124,6 +125,17 @@ def test_after_umount_the_cache_is_let_go(env, tmp_path, remote):
         records = list(Path(env["XDG_STATE_HOME"], "cftool/mounts").iterdir())
         assert records == []  # it goes last
         mount.mount()
+
+
+def test_a_mount_and_its_end_are_events(place, remote):
+    done = place.command("mount", remote, place.place, "--json", "--cache", "1h")
+    assert json.loads(done.stdout) == {"v": 1, "event": "mounted", "path": str(remote), "place": str(place.place)}
+    with (place.place / "f").open("wb", buffering=0) as file:
+        file.write(b"one")
+        done = place.command("umount", place.place, "--json", "--lazy")
+    said = json.loads(done.stdout)
+    assert (said["event"], said["place"], said["count"]) == ("unmounted", str(place.place), 1)
+    assert [row["path"] for row in said["pending"]] == ["f"]
 
 
 def test_a_cache_has_the_name_of_a_directory(env, tmp_path, remote):
