@@ -222,14 +222,32 @@ class Later:
 
     def _finish(self, asked: list[tuple[int, int]]) -> None:
         began = time.monotonic()
+        answers = [_Answer(self._server, unique) for unique, _ in asked]
         try:
-            errors = self._vfs.flush_together([handle for _, handle in asked])
+            errors = self._vfs.flush_together([handle for _, handle in asked], answers)
         except Exception as failed:
             _log.exception("a commit had an error of its own")
             errors = [failed] * len(asked)
         self._took += (time.monotonic() - began - self._took) / 8
-        for (unique, _), error in zip(asked, errors, strict=True):
+        for answer, error in zip(answers, errors, strict=True):
+            if answer.given:
+                continue
             if error is None:
-                self._server.write(_DONE.pack(_DONE.size, 0, unique))
+                answer()
             else:
-                self._server.reply(unique, Op.FLUSH, error)
+                self._server.reply(answer.unique, Op.FLUSH, error)
+
+
+class _Answer:
+    """That it is durable: once, as soon as it is."""
+
+    __slots__ = ("_server", "given", "unique")
+
+    def __init__(self, server: "Server", unique: int) -> None:
+        self._server = server
+        self.unique = unique
+        self.given = False
+
+    def __call__(self) -> None:
+        self.given = True
+        self._server.write(_DONE.pack(_HEAD, 0, self.unique))

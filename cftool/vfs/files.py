@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cftool.core.errors import CftoolError
@@ -238,10 +238,13 @@ class Files:
         file = handle.file
         return not self._settings.remote and file.is_small and file.is_free
 
-    def flush_together(self, numbers: Sequence[int]) -> list[Exception | None]:
-        """As `flush` of each, with one commit for all; the error of each."""
+    def flush_together(self, numbers: Sequence[int], told: Sequence[Callable[[], None]] = ()) -> list[Exception | None]:
+        """As `flush` of each, with one commit for all; the error of each.
+
+        `told` of each is called as soon as it is durable, unless there was nothing to do.
+        """
         if len(numbers) == 1:
-            return [self._flushed_alone(numbers[0])]
+            return [self._flushed_alone(numbers[0], *told)]
         found = [self.handles.get(number) for number in numbers]
         errors: dict[OpenFile, Exception] = {}
         nodes = {handle.file: handle.node for handle in found if handle is not None}
@@ -257,7 +260,10 @@ class Files:
                     errors[file] = error
                 else:
                     changes += [] if change is None else [(file, change)]
-            answers = self._store.all_together([change.enter for _, change in changes])
+            hears = {handle.file: each for handle, each in zip(found, told, strict=False) if handle is not None}
+            answers = self._store.all_together(
+                [change.enter for _, change in changes], [hears[file] for file, _ in changes if hears]
+            )
             for (file, change), answer in zip(changes, answers, strict=True):
                 if isinstance(answer, Exception):
                     errors[file] = answer
@@ -268,15 +274,15 @@ class Files:
                 self._published(nodes[file], file, change.modified_ns)
         return [error_of(errno.EBADF) if handle is None else errors.get(handle.file) for handle in found]
 
-    def _flushed_alone(self, number: int) -> Exception | None:
+    def _flushed_alone(self, number: int, told: Callable[[], None] | None = None) -> Exception | None:
         try:
             handle = self.handle(number)
-            self._commit(handle.node, handle.file)
+            self._commit(handle.node, handle.file, told)
         except (OSError, CftoolError) as error:
             return error
         return None
 
-    def _commit(self, node: Node, file: OpenFile) -> None:
+    def _commit(self, node: Node, file: OpenFile, told: Callable[[], None] | None = None) -> None:
         if self._settings.remote and not node.gone and not self._tree.is_report(node.id):
             try:
                 file.upload(node.place, timeout=self._settings.patience)
@@ -284,7 +290,7 @@ class Files:
                 with self._lock:
                     node.size = file.size
                     node.rewritten = True
-        when = file.commit(node.mtime_ns)  # the time that is shown: programs remember it
+        when = file.commit(node.mtime_ns, told)  # the time that is shown: programs remember it
         if when is not None:
             self._published(node, file, when)
 

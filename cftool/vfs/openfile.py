@@ -226,16 +226,17 @@ class OpenFile:
 
     # ---- making durable
 
-    def commit(self, modified_ns: int) -> int | None:
+    def commit(self, modified_ns: int, told: Callable[[], None] | None = None) -> int | None:
         """What was written is durable; the time that it was published with, None where there was nothing to do.
 
-        `modified_ns` is the time that is shown; a direct file has its own.
+        `modified_ns` is the time that is shown; a direct file has its own. `told`: see `CachingStore.together`; not
+        called where there was nothing to do.
         """
         with self.lock:
             change = self.change(modified_ns)
             if change is None:
                 return None
-            self.committed(change, self._store.together(change.enter))
+            self.committed(change, self._store.together(change.enter, told))
             return change.modified_ns
 
     def change(self, modified_ns: int) -> "_Change | None":
@@ -252,7 +253,7 @@ class OpenFile:
 
     def committed(self, change: "_Change", row: "Pending | None") -> None:
         """It is durable."""
-        self.version = None if row is None else row.entry().version
+        self.version = None if row is None else row.version
         self._dirty = False
         self._seen = change.seen
 

@@ -71,8 +71,9 @@ class Owned(Looking):
             self._ownership.release()
             raise
         self.waiting = Waiting(self.lock)
-        self._together = Together(self.lock, self._shared, undone=self._reread)
+        self._together = Together(self.lock, self._shared, settle=self._settle, undone=self._reread)
         self._unneeded: list[int] | None = None  # data files that go after the commit
+        self._unsettled: list[Pending] = []  # new rows that the overlay is to get yet
         self.drain = Drain(cast("CachingStore", self))
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="cftool-fetch")
         self._open: dict[int, int] = {}  # content id: handles
@@ -222,7 +223,12 @@ class Owned(Looking):
         local: LocalChange | None = None,
     ) -> list[Pending]:
         """Under the lock: one transaction, then what is shown."""
+        self._settle()
         added = self.journal.record(rows, dropped=dropped, made=made, due_now=due_now, local=local)
+        patient = len(added) == 1 and not dropped and not due_now and added[0].state is State.DIRTY
+        if patient and local is None and self._unneeded is not None and not self.overlay.failed:
+            self._unsettled += added
+            return added
         if local is not None:
             self.overlay.local.change(add=local.add, remove=local.remove)
         kept = {row.content for row in rows} if dropped else ()
@@ -236,7 +242,6 @@ class Owned(Looking):
                 self._try_again(row)
         for seq in due_now:
             self.overlay.replace(replace(self.overlay.rows[seq], due=0.0, next_try=0.0))
-        patient = len(added) == 1 and not dropped and not due_now and added[0].state is State.DIRTY
         self.waiting.wake(added[0].when if patient else None)
         return added
 
@@ -291,13 +296,26 @@ class Owned(Looking):
         else:
             self.files.remove(number)
 
-    def together(self, make: Callable[[], _T]) -> _T:
-        """Call `make` under the lock, in one transaction with others who wait; on the disk when it returns."""
-        return self._together.run(make)
+    def together(self, make: Callable[[], _T], told: Callable[[], None] | None = None) -> _T:
+        """Call `make` under the lock, in one transaction with others who wait; on the disk when it returns.
 
-    def all_together(self, makes: Iterable[Callable[[], _T]]) -> list[_T | Exception]:
+        `told` is called as soon as it is, by any thread; it raises nothing, and asks nothing of the store.
+        """
+        return self._together.run(make, told)
+
+    def all_together(
+        self, makes: Iterable[Callable[[], _T]], told: Iterable[Callable[[], None]] = ()
+    ) -> list[_T | Exception]:
         """The same of several: the result or the error of each."""
-        return self._together.run_all(makes)
+        return self._together.run_all(makes, told)
+
+    def _settle(self) -> None:
+        """Under the lock: what was recorded within a change is shown."""
+        if self._unsettled:
+            rows, self._unsettled = self._unsettled, []
+            for row in rows:
+                self.overlay.add(row)
+                self.waiting.wake(row.when)
 
     @contextmanager
     def _shared(self, *, one: bool = False) -> Iterator[None]:
@@ -316,4 +334,5 @@ class Owned(Looking):
 
     def _reread(self) -> None:
         """Under the lock: the transaction was not to be had, so that what is shown is what was before."""
+        self._unsettled.clear()
         self.overlay = Overlay(self.journal.pending(), self.journal.local())

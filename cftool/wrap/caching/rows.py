@@ -34,7 +34,10 @@ class State(enum.Enum):
 
 @dataclass(slots=True)
 class Pending:
-    """One row of `pending`. Nobody changes one: not frozen, because making one takes four times as long then."""
+    """One row of `pending`. Nobody changes one, but for its number when it is entered.
+
+    Not frozen, because making one takes four times as long then.
+    """
 
     seq: int
     what: What
@@ -69,20 +72,17 @@ class Pending:
         """Whether nothing of it can be at the remote: neither on its way nor tried with an unknown end."""
         return self.attempts == 0 and self.state is not State.UPLOADING
 
-    def numbered(self, seq: int) -> "Pending":
-        """The same as row `seq`; for the thousands that are new: `replace` takes several times as long."""
-        return Pending(
-            seq, self.what, self.path, self.dst, self.is_dir, self.content, self.size, self.modified_ns, self.base,
-            self.after, self.state, self.created, self.due, self.attempts, self.next_try, self.error_kind, self.error,
-        )  # fmt: skip
-
     def entry(self, path: str | None = None) -> Entry:
         """What is shown of an upload or a new directory, under `path`."""
         shown = self.path if path is None else path
         if self.what is What.MKDIR:
             return Entry(shown, Kind.DIRECTORY)
-        version = f"{VERSION_PREFIX}{self.seq}:{self.content}"
-        return Entry(shown, Kind.FILE, self.size, self.modified_ns, int(self.created * 1e9), version)
+        return Entry(shown, Kind.FILE, self.size, self.modified_ns, int(self.created * 1e9), self.version)
+
+    @property
+    def version(self) -> str:
+        """What an upload is shown with."""
+        return f"{VERSION_PREFIX}{self.seq}:{self.content}"
 
 
 def content_of(version: str) -> int | None:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from cftool.core.errors import SourceChanged
 from cftool.wrap.caching.rows import Content
+from cftool.wrap.caching.transaction import Added
 
 LARGEST = 64 << 10  # bytes of one file
 MOST = 128 << 20  # bytes of all rows: above it small content is written as a file
@@ -20,12 +21,9 @@ CREATE TABLE IF NOT EXISTS inline (
     content INTEGER PRIMARY KEY REFERENCES content (id) ON DELETE CASCADE, data BLOB NOT NULL
 );
 """
-# As the journal's other sums: kept in memory by the connection, right whatever a transaction does.
+# As the journal's other sums: what goes is counted by the connection, what comes here.
 TOTALS = """
 CREATE TEMP TABLE inlined AS SELECT coalesce(sum(length(data)), 0) AS bytes FROM main.inline;
-CREATE TEMP TRIGGER inline_made AFTER INSERT ON main.inline BEGIN
-    UPDATE inlined SET bytes = bytes + length(new.data);
-END;
 CREATE TEMP TRIGGER inline_gone AFTER DELETE ON main.inline BEGIN
     UPDATE inlined SET bytes = bytes - length(old.data);
 END;
@@ -38,8 +36,9 @@ END;
 class Inline:
     """The table; its lock is its user's."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, added: Added) -> None:
         self._db = db
+        self._added = added
         self._known = MOST  # bytes of all rows at most, as far as is known without counting
 
     def is_there(self) -> bool:
@@ -69,7 +68,7 @@ class Inline:
 
     def total(self) -> int:
         """Bytes of all rows; of the owner's journal only."""
-        return int(self._db.execute("SELECT bytes FROM temp.inlined").fetchone()[0])
+        return int(self._db.execute("SELECT bytes FROM temp.inlined").fetchone()[0]) + self._added.inline
 
     def evictable(self, limit: int) -> list[tuple[int, int]]:
         """Id and bytes of what is clean, least recently used first."""
@@ -81,17 +80,16 @@ class Inline:
 
     def add(self, made: Content) -> None:
         """Within a transaction, after the new row of `content`: its bytes."""
+        assert made.data is not None
         self._db.execute("INSERT INTO inline VALUES (?, ?)", (made.id, made.data))
+        self._added.inline += len(made.data)
 
     def put(self, made: Content) -> None:
         """The same where it may be there: its bytes, or that it is a file."""
         if made.data is None:
             self._db.execute("DELETE FROM inline WHERE content = ?", (made.id,))
-        else:
-            self._db.execute(
-                "INSERT INTO inline VALUES (?, ?) ON CONFLICT (content) DO UPDATE SET data = excluded.data",
-                (made.id, made.data),
-            )
+        elif not self._db.execute("UPDATE inline SET data = ? WHERE content = ?", (made.data, made.id)).rowcount:
+            self.add(made)
 
 
 class InlineSource:
