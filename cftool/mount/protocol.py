@@ -28,6 +28,9 @@ OUT_SIZE = OUT_HEADER.size  # 16
 WRITE_DATA = IN_SIZE + READ_IN.size  # where the data of a WRITE begins
 
 
+Opened = tuple[int, int, int]  # of `struct fuse_open_out`: handle, flags, the kernel's number for a file of its own
+
+
 class Op(IntEnum):
     """Operations that are answered; the kernel learns from ENOSYS what is not there and asks no more."""
 
@@ -105,6 +108,7 @@ SET_ATIME_NOW, SET_MTIME_NOW = 128, 256
 _SECOND = 1_000_000_000
 _NEGATIVE = 1  # seconds that a missing name counts
 _ENTRY_ANSWER = struct.Struct(OUT_HEADER.format + ENTRY.format[1:] + ATTR.format[1:])
+_CREATED_ANSWER = struct.Struct(_ENTRY_ANSWER.format + OPEN_OUT.format[1:])
 NO_ENTRY = ENTRY.pack(0, 0, _NEGATIVE, 0, 0, 0) + bytes(ATTR.size)
 
 
@@ -132,6 +136,19 @@ def entry_answer(unique: int, attr: Attr, ttl: int) -> bytes:
         attr.atime_ns // _SECOND, attr.mtime_ns // _SECOND, attr.ctime_ns // _SECOND,
         attr.atime_ns % _SECOND, attr.mtime_ns % _SECOND, attr.ctime_ns % _SECOND,
         attr.mode, attr.links, attr.uid, attr.gid, attr.rdev, 4096, 0,
+    )  # fmt: skip
+
+
+def created_answer(unique: int, attr: Attr, ttl: int, opened: Opened) -> bytes:
+    """The same with `struct fuse_open_out`."""
+    return _CREATED_ANSWER.pack(
+        _CREATED_ANSWER.size, 0, unique,
+        attr.id, 0, ttl, ttl, 0, 0,
+        attr.id, attr.size, -(-attr.size // 512),
+        attr.atime_ns // _SECOND, attr.mtime_ns // _SECOND, attr.ctime_ns // _SECOND,
+        attr.atime_ns % _SECOND, attr.mtime_ns % _SECOND, attr.ctime_ns % _SECOND,
+        attr.mode, attr.links, attr.uid, attr.gid, attr.rdev, 4096, 0,
+        *opened,
     )  # fmt: skip
 
 

@@ -128,14 +128,18 @@ class Quick:
 
     def _write(self, request: Request) -> bool:
         number, offset, size, flags = _READ.unpack_from(request.buffer)
-        handle = self._vfs.handles.get(number)
-        if handle is not None and not (handle.file.has_room(offset + size) and handle.file.is_free):
+        handle = self._handles.get(number)
+        if handle is None:
+            return self._served(request)
+        file = handle.file
+        if not (file.has_room(offset + size) and file.is_free):
             return False
         if flags & fuse.WRITE_KILL_PRIV:
             self._vfs.unprivileged(request.node)
-        count = self._vfs.write(number, request.view[fuse.WRITE_DATA : fuse.WRITE_DATA + size], offset)
+        count = self._vfs.write_to(handle, request.view[fuse.WRITE_DATA : fuse.WRITE_DATA + size], offset)
         self._server.write(_WRITTEN.pack(_WRITTEN.size, 0, request.unique, count, 0))
-        self._server.told_readers(number)
+        if file.users > 1:
+            self._server.told_readers(number)
         return True
 
     def _create(self, request: Request) -> bool:
@@ -144,8 +148,8 @@ class Quick:
             return False
         if not self._nobody_commits():
             return False
-        body = self._server.created(request)
-        self._server.write(_DONE.pack(_HEAD + len(body), 0, request.unique) + body)
+        attr, opened = self._server.created(request)
+        self._server.write(fuse.created_answer(request.unique, attr, self._server.ttl, opened))
         return True
 
     def _flush(self, request: Request) -> bool:

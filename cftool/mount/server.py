@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _log = logging.getLogger("cftool.mount")
+_CREATE = struct.Struct("<40xIIII").unpack_from  # of a whole request: flags, mode, umask, more flags
 _SILENT = frozenset({Op.FORGET, Op.BATCH_FORGET, Op.INTERRUPT})
 _INVALIDATES = 39  # of the protocol (Linux 6.6): a write past the kernel's pages drops those of other openings
 _OVER = frozenset({errno.ENOENT, errno.ENODEV, errno.EBADF})  # the caller was interrupted, or all is over
@@ -60,7 +61,7 @@ class Server:
             Op.LINK: self._link, Op.OPEN: self._open, Op.READ: self._read, Op.WRITE: self._write,
             Op.STATFS: self._statfs, Op.RELEASE: self._release, Op.FSYNC: self._fsync, Op.FLUSH: self._flush,
             Op.OPENDIR: self._opendir, Op.READDIR: self._readdir, Op.READDIRPLUS: self._readdirplus,
-            Op.RELEASEDIR: self._releasedir, Op.FSYNCDIR: self._fsyncdir, Op.CREATE: self.created,
+            Op.RELEASEDIR: self._releasedir, Op.FSYNCDIR: self._fsyncdir, Op.CREATE: self._create,
             Op.FALLOCATE: self._fallocate, Op.GETXATTR: self._getxattr, Op.LISTXATTR: self._listxattr,
             Op.SETXATTR: self._setxattr, Op.REMOVEXATTR: self._setxattr, Op.FORGET: self._forget,
             Op.BATCH_FORGET: self._batch_forget, Op.DESTROY: self._destroy, Op.INIT: self._init, Op.LSEEK: self._lseek,
@@ -269,10 +270,10 @@ class Server:
         handle = self.vfs.open(request.node, flags)
         if more & fuse.OPEN_KILL_PRIV:
             self.vfs.unprivileged(request.node)
-        return self._opened(handle)
+        return fuse.OPEN_OUT.pack(*self._opened(handle))
 
-    def _opened(self, number: int) -> bytes:
-        """`struct fuse_open_out`: who reads the file, and whether what the kernel has of it is still right."""
+    def _opened(self, number: int) -> fuse.Opened:
+        """Who reads the file, and whether what the kernel has of it is still right."""
         handle = self.vfs.handle(number)
         file, node = handle.file, handle.node
         try:
@@ -283,23 +284,27 @@ class Server:
             raise
         if backing is not None:
             file.on_close = self._passthrough.take_back
-            return fuse.OPEN_OUT.pack(number, fuse.FOPEN_PASSTHROUGH, backing)
+            return number, fuse.FOPEN_PASSTHROUGH, backing
         if self._past_the_pages and handle.only_writes_anew:
             handle.past_the_pages = True
-            return fuse.OPEN_OUT.pack(number, fuse.FOPEN_DIRECT_IO, 0)
+            return number, fuse.FOPEN_DIRECT_IO, 0
         if self.vfs.is_report(node.id):  # of a size that the kernel cannot know
-            return fuse.OPEN_OUT.pack(number, fuse.FOPEN_DIRECT_IO, 0)
-        return fuse.OPEN_OUT.pack(number, fuse.FOPEN_KEEP_CACHE if self.vfs.unchanged(node) else 0, 0)
+            return number, fuse.FOPEN_DIRECT_IO, 0
+        return number, fuse.FOPEN_KEEP_CACHE if self.vfs.unchanged(node) else 0, 0
 
-    def created(self, request: Request) -> bytes:
-        """The answer to CREATE."""
-        flags, mode, umask, more = struct.unpack_from("<IIII", request.data)
+    def _create(self, request: Request) -> bytes:
+        attr, opened = self.created(request)
+        return self._entry(attr) + fuse.OPEN_OUT.pack(*opened)
+
+    def created(self, request: Request) -> tuple[Attr, fuse.Opened]:
+        """What CREATE is answered with."""
+        flags, mode, umask, more = _CREATE(request.buffer)
         attr, handle = self.vfs.create(
             request.node, request.name(16), mode & ~umask, flags, uid=request.uid, gid=request.gid
         )
         if more & fuse.OPEN_KILL_PRIV:
             self.vfs.unprivileged(attr.id)
-        return self._entry(attr) + self._opened(handle)
+        return attr, self._opened(handle)
 
     def _read(self, request: Request) -> memoryview:
         handle, offset, size, *_ = fuse.READ_IN.unpack_from(request.data)

@@ -179,7 +179,10 @@ class Files:
 
     def write(self, number: int, data: bytes | memoryview, offset: int) -> int:
         """Bytes written: all of them. ENOSPC before anything is accepted."""
-        handle = self.handle(number)
+        return self.write_to(self.handle(number), data, offset)
+
+    def write_to(self, handle: FileHandle, data: bytes | memoryview, offset: int) -> int:
+        """The same with the handle itself."""
         file = handle.file
         node = handle.node
         if handle.flags & os.O_APPEND:

@@ -104,7 +104,7 @@ class Attr(NamedTuple):
 def attr_of(node: Node) -> Attr:
     """Of a node as it stands now, open files included."""
     file = node.open
-    if file is not None and file.direct:
+    if file is not None and file.backing is not None and file.direct:
         size, node.mtime_ns = file.times()
         node.ctime_ns = max(node.ctime_ns, node.mtime_ns)
     else:

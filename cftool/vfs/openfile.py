@@ -84,12 +84,12 @@ class OpenFile:
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.times()[0] if self.direct else self._size
+        return self._size if self.backing is None or self.draft is None else self.times()[0]
 
     @property
     def dirty(self) -> bool:
         """Whether something may have been changed since the last commit."""
-        if self._dirty or not self.direct or self.times() == self._seen:
+        if self._dirty or self.backing is None or not self.direct or self.times() == self._seen:
             return self._dirty
         assert self.draft is not None
         return not self.draft.is_unchanged()
@@ -166,7 +166,7 @@ class OpenFile:
     def write(self, data: bytes | memoryview, offset: int, *, path: str) -> None:
         """Into the draft. Raises QuotaExceeded before data is accepted."""
         with self.lock:
-            draft = self._drafted(path)
+            draft = self.draft or self._drafted(path)
             end = offset + len(data)
             draft.write(data, offset)
             self._size = max(self._size, end)

@@ -75,6 +75,7 @@ class Vfs:
         self.read = files.read
         self.read_into = files.read_into
         self.write = files.write
+        self.write_to = files.write_to
         self.allocate = files.allocate
         self.flush = files.flush
         self.flush_together = files.flush_together

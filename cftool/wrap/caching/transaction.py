@@ -51,13 +51,13 @@ class Transaction:
         self._shared = shared
         self._how: tuple[str, str, tuple[str, ...]] | None = None  # None: the one change of another one
         self._before = False
-        self._added = shared.added.all()
 
     def __enter__(self) -> sqlite3.Connection:
         shared = self._shared
         if shared.one:
             self._before, shared.spoiled = shared.spoiled, True  # until it is done
             return self._db
+        self._added = shared.added.all()
         self._how = _INSIDE if shared.inside else _ALONE
         try:
             self._db.execute(self._how[0])
