@@ -79,8 +79,11 @@ class Later(Protocol):
         """One more request was read meanwhile; whether that were enough."""
         ...
 
-    def taken(self) -> Callable[[], None]:
-        """What gives those that wait now; others come anew."""
+    def taken(self, *, early: bool = False) -> Callable[[], None]:
+        """What gives those that wait now; others come anew.
+
+        `early`: they may be given before all that follows is done, because no request is read before that.
+        """
         ...
 
     def is_slow(self) -> bool:
@@ -197,10 +200,9 @@ class Loop:
                 self._free -= 1
             while not self._over:
                 if later.count and (later.passed() or not self._asked.poll(0)):
-                    finish = later.taken()
                     if later.is_slow() and self._relieved():
-                        return finish
-                    finish()
+                        return later.taken()
+                    later.taken(early=True)()
                 if answered:
                     linger()
                     answered = False

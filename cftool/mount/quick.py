@@ -218,17 +218,17 @@ class Later:
             self._vfs.store.lock.release()
         return not free
 
-    def taken(self) -> Callable[[], None]:
-        """What commits and answers those that were added; others come anew."""
+    def taken(self, *, early: bool = False) -> Callable[[], None]:
+        """What commits and answers those that were added; others come anew. `early`: see `loop.Later`."""
         asked, self._asked = self._asked, []
         self.count = self._meanwhile = 0
-        return lambda: self._finish(asked)
+        return lambda: self._finish(asked, early=early)
 
-    def _finish(self, asked: list[tuple[int, int]]) -> None:
+    def _finish(self, asked: list[tuple[int, int]], *, early: bool) -> None:
         began = time.monotonic()
         answers = [_Answer(self._server, unique) for unique, _ in asked]
         try:
-            errors = self._vfs.flush_together([handle for _, handle in asked], answers)
+            errors = self._vfs.flush_together([handle for _, handle in asked], answers if early else ())
         except Exception as failed:
             _log.exception("a commit had an error of its own")
             errors = [failed] * len(asked)

@@ -244,7 +244,8 @@ class Files:
     def flush_together(self, numbers: Sequence[int], told: Sequence[Callable[[], None]] = ()) -> list[Exception | None]:
         """As `flush` of each, with one commit for all; the error of each.
 
-        `told` of each is called as soon as it is durable, unless there was nothing to do.
+        `told` of each is called as soon as it is durable, unless there was nothing to do: before what is kept in
+        memory says so, so that nothing may be asked of these files before this returns.
         """
         if len(numbers) == 1:
             return [self._flushed_alone(numbers[0], *told)]

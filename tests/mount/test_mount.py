@@ -63,8 +63,10 @@ def test_a_tree_comes_over_and_back(mount, tmp_path):
 
 def test_git(mount, tmp_path):
     def git(*args: str) -> None:
-        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *args], check=True, cwd=mount.place / "r",
-                       env={**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}, capture_output=True)  # fmt: skip
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *args]
+        done = subprocess.run(command, cwd=mount.place / "r", env={**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"},
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        assert (args, done.returncode, done.stderr if done.returncode else "") == (args, 0, "")
 
     (mount.place / "r").mkdir()
     git("init", "-q")

@@ -157,3 +157,40 @@ def test_change_that_the_journal_does_not_take_is_told_alone_and_with_others(sto
     assert get(store, "file") == b"old"
     assert [entry.path for entry in store.scan("")] == ["file"]
     assert store.flush() == []
+
+
+def test_who_is_told_hears_of_what_is_on_the_disk_and_of_nothing_else(store):
+    told = []
+
+    def hears(name):
+        def told_of():
+            told.append((name, store.journal._db.in_transaction, sorted(store.journal.local())))
+
+        return told_of
+
+    def wrong():
+        raise StoreError("no")
+
+    makes = [lambda: store.localize(add=("a",)), wrong, lambda: store.localize(add=("b",))]
+    store.all_together(makes, [hears("a"), hears("wrong"), hears("b")])
+    assert told == [("a", False, ["a", "b"]), ("b", False, ["a", "b"])]
+
+    real = store.journal._db
+    store.journal._db = Refusing(real, "COMMIT", "database or disk is full", sqlite3.SQLITE_FULL)
+    with pytest.raises(StoreError):
+        store.together(lambda: store.localize(add=("c",)), hears("c"))
+    store.journal._db = real
+    assert len(told) == 2
+
+
+def test_what_is_taken_back_counts_no_more(store):
+    put(store, "file", b"x" * 5000)
+    before = (*store.journal.totals(), store.journal.inline.total())
+    real = store.journal._db
+    store.journal._db = Refusing(real, "COMMIT", "database or disk is full", sqlite3.SQLITE_FULL)
+    with pytest.raises(StoreError):
+        put(store, "other", b"y" * 9000)
+    store.journal._db = real
+    assert (*store.journal.totals(), store.journal.inline.total()) == before
+    assert store.journal.totals() == store.journal.summed()
+    assert [row.path for row in store.pending()] == ["file"]
