@@ -4,7 +4,7 @@ They choose by capability: the service's own way where the stack has it, else th
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -136,10 +136,11 @@ def copy_anyhow(store: Store, src: str, dst: str) -> Entry:
     return store.write(dst, StoreSource(store, entry), modified_ns=entry.modified_ns)
 
 
-def move_anyhow(store: Store, src: str, dst: str) -> Entry:
+def move_anyhow(store: Store, src: str, dst: str, *, changed: Callable[[Entry], None] | None = None) -> Entry:
     """Move a file or a directory: by the service where it can, else copied, then removed. Never loses either.
 
     A directory moves only to a name where nothing is. Where it fails half-way, each file is at one of the two places.
+    `changed` hears of each file below it that is another version under its new name.
     """
     caps = store.features.caps
     entry = store.stat(src)
@@ -169,7 +170,9 @@ def move_anyhow(store: Store, src: str, dst: str) -> Entry:
             if makes:
                 store.mkdir(target)
         else:
-            move_anyhow(store, below.path, target)
+            moved = move_anyhow(store, below.path, target)
+            if changed is not None and moved.version != below.version:
+                changed(moved)
     for directory in reversed(directories):
         _rmdir_if_there(store, directory)
     return store.stat(dst) if Cap.EMPTY_DIRS in caps else Entry(dst, Kind.DIRECTORY)

@@ -79,6 +79,7 @@ class Drain(Uploads, Others):
     """See the module."""
 
     def __init__(self, store: "CachingStore") -> None:
+        super().__init__()
         self._store = store
         self._one = threading.Lock()  # one round at a time
         self._thread: threading.Thread | None = None

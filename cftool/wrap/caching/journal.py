@@ -15,48 +15,13 @@ from cftool.core.errors import StoreError
 from cftool.core.paths import printable
 from cftool.core.types import Entry
 from cftool.disk import sqlite
-from cftool.wrap.caching import file_times, small
+from cftool.wrap.caching import file_times, small, tables
 from cftool.wrap.caching.rows import Content, LocalChange, Pending, State, What, decode_hashes, encode_hashes
 from cftool.wrap.caching.transaction import Shared, SharedTransaction, Transaction
 
 _log = logging.getLogger("cftool.cache")
 FORMAT = 2
 _KNOWN = {"1", "2"}  # 1 had no small content: it is there once the table is
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS content (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB, size INTEGER NOT NULL, version TEXT,
-    modified_ns INTEGER, stored_ns INTEGER, remote_id TEXT, hashes TEXT NOT NULL DEFAULT '{}',
-    blocks BLOB, used REAL NOT NULL DEFAULT 0, allocated INTEGER NOT NULL DEFAULT 0
-);
-CREATE UNIQUE INDEX IF NOT EXISTS content_path ON content (path) WHERE path IS NOT NULL;
-CREATE INDEX IF NOT EXISTS content_used ON content (used) WHERE path IS NOT NULL;
-CREATE TABLE IF NOT EXISTS pending (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, path BLOB NOT NULL, dst BLOB,
-    is_dir INTEGER NOT NULL DEFAULT 0, content INTEGER REFERENCES content (id), size INTEGER, modified_ns INTEGER,
-    base TEXT, after INTEGER, state TEXT NOT NULL, created REAL NOT NULL, due REAL NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL DEFAULT 0,
-    error_kind TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX IF NOT EXISTS pending_after ON pending (after) WHERE after IS NOT NULL;
-CREATE INDEX IF NOT EXISTS pending_content ON pending (content) WHERE content IS NOT NULL;
-CREATE TABLE IF NOT EXISTS local_dir (path BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS editing (content INTEGER PRIMARY KEY);
-"""
-# Kept in memory by the connection itself, so that they are right whatever a transaction does. What is inserted is
-# counted here (`Added`): a trigger would take a third of the time that the row does.
-_TOTALS = """
-PRAGMA temp_store = MEMORY;
-CREATE TEMP TABLE totals AS SELECT coalesce(sum(allocated), 0) AS everything,
-    coalesce(sum(CASE WHEN path IS NOT NULL THEN allocated END), 0) AS clean FROM content;
-CREATE TEMP TRIGGER content_gone AFTER DELETE ON main.content BEGIN
-    UPDATE totals SET everything = everything - old.allocated, clean = clean - old.allocated * (old.path IS NOT NULL);
-END;
-CREATE TEMP TRIGGER content_changed AFTER UPDATE OF path, allocated ON main.content BEGIN
-    UPDATE totals SET everything = everything + new.allocated - old.allocated,
-        clean = clean + new.allocated * (new.path IS NOT NULL) - old.allocated * (old.path IS NOT NULL);
-END;
-"""
 # Members of an enum are slow to get at by its call, and so are their values by `value`.
 _WHAT = {what.value: what for what in What}
 _STATE = {state.value: state for state in State}
@@ -88,11 +53,11 @@ class Journal:
         self.damaged = None if look else self._db.damaged  # type: ignore[attr-defined]
         try:
             if not look:
-                self._db.executescript(_SCHEMA + small.SCHEMA + file_times.SCHEMA)
+                self._db.executescript(tables.SCHEMA + small.SCHEMA + file_times.SCHEMA)
             self._has_times = file_times.exist(self._db)
             self._check(identity, look=look)
             if not look:
-                self._db.executescript(_TOTALS + small.TOTALS)
+                self._db.executescript(tables.TOTALS + small.TOTALS)
         except BaseException:
             self._db.close()
             raise
@@ -423,19 +388,25 @@ class Journal:
         return None if old is None else int(old[0])
 
     def done(
-        self, row: Pending, *, base: str | None = "", moved: Entry | None = None, local: LocalChange | None = None
+        self,
+        row: Pending,
+        *,
+        base: str | None = "",
+        moved: Entry | None = None,
+        remade: Iterable[Entry] = (),
+        local: LocalChange | None = None,
     ) -> list[int]:
         """A change other than an upload is at the remote; `base` is what stands there now for who waited for it.
 
         Clean content at or below its paths is forgotten, but for the content of a file that was renamed to `moved`.
-        Returns the ids whose files can go.
+        `remade`: files that went with their directory and are other versions now. Returns the ids whose files can go.
         """
         places = [place for place in row.places if row.what is not What.MKDIR]
         with self._transaction() as db:
             keep = None
             if self.keeps_times and row.what is What.RENAME and row.dst is not None:
                 file_times.move(db, row.path, row.dst)
-                file_times.put(db, file_times.rows_of(moved))
+                file_times.put(db, [known for entry in (moved, *remade) for known in file_times.rows_of(entry)])
             if moved is not None:
                 found = db.execute("SELECT id FROM content WHERE path = ?", (os.fsencode(row.path),)).fetchone()
                 keep = None if found is None else int(found[0])

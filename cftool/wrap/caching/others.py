@@ -1,6 +1,7 @@
 """Deletes, new directories and renames at the store below; doing one again finds it done. DESIGN.md, "Crash points"."""
 
 import logging
+from collections.abc import Callable
 
 from cftool.core import paths
 from cftool.core.errors import (
@@ -18,6 +19,10 @@ _log = logging.getLogger("cftool.cache")
 
 class Others(Settling):
     """See the module."""
+
+    def __init__(self) -> None:
+        # Files that a rename of their directory made other versions, by its row: it may take several tries.
+        self._remade: dict[int, list[Entry]] = {}
 
     def _other(self, row: Pending) -> None:
         store = self._store
@@ -41,7 +46,8 @@ class Others(Settling):
         with store.lock:
             shown = store.overlay.shown(row) if only_here else None
             local = None if shown is None else LocalChange(add=(shown,))
-            for number in store.journal.done(row, base=base, moved=moved, local=local):
+            remade = self._remade.pop(row.seq, [])
+            for number in store.journal.done(row, base=base, moved=moved, remade=remade, local=local):
                 store.files.remove(number)
             store.overlay.drop(row)
             if local is not None:
@@ -94,13 +100,13 @@ class Others(Settling):
                 paths.printable(row.dst), paths.printable(dst),
             )  # fmt: skip
         if row.is_dir and target is not None:
-            self._merge(row.path, dst)
+            self._merge(row, row.path, dst)
             return None, row.base or ""
         with self._store.lock:
             content = self._store.journal.clean(row.path)
         cached = content is not None and content.version == source.version
         known = cached or self._is_as_it_was(row, source)
-        moved = move_anyhow(inner, row.path, dst)
+        moved = move_anyhow(inner, row.path, dst, changed=self._remakes(row))
         if row.is_dir or dst != row.dst:
             return None, row.base or ""
         if moved.modified_ns is None:  # not every answer tells; the time moves with the file
@@ -116,15 +122,22 @@ class Others(Settling):
             return True  # nothing tells
         return abs(source.modified_ns - row.modified_ns) <= precision
 
-    def _merge(self, src: str, dst: str) -> None:
+    def _remakes(self, row: Pending) -> Callable[[Entry], None] | None:
+        """What hears of them, where their times would not be known otherwise."""
+        return self._remade.setdefault(row.seq, []).append if self._store.journal.keeps_times else None
+
+    def _merge(self, row: Pending, src: str, dst: str) -> None:
         """Move what is left of a directory into one that is there: the rest of an earlier try."""
         inner = self._store.inner
         for entry in list(inner.scan(src)):
             target = paths.join(dst, entry.name)
             if entry.is_dir and self._there(target) is not None:
-                self._merge(entry.path, target)
+                self._merge(row, entry.path, target)
             else:
-                move_anyhow(inner, entry.path, target)
+                remakes = self._remakes(row)
+                moved = move_anyhow(inner, entry.path, target, changed=remakes)
+                if remakes is not None and not entry.is_dir and moved.version != entry.version:
+                    remakes(moved)
         try:
             inner.rmdir(src)
         except NotFound:

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from cftool.core.sources import BytesSource
+from cftool.core.types import Cap
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.caching import file_times
 from cftool.wrap.caching.care import looked_at
 from cftool.wrap.caching.journal import Journal
 from cftool_providers.memory import MemoryStore
-from tests.wrap.caching.kit import cached, put
+from tests.wrap.caching.kit import cached, get, put
 
 
 class Untold(MemoryStore):
@@ -88,6 +90,41 @@ def test_a_rename_that_is_under_way_shows_the_times_too(inner, tmp_path):
     store.move("d", "e")
     assert len(store.flush()) == 1  # it has happened, which nobody knows yet
     assert times(store, "e") == {"e/f": 1}
+    store.close()
+
+
+class Remaking(Untold):
+    """As S3 with what was uploaded in parts: a copy is another version. Directories are moved file by file."""
+
+    @property
+    def features(self):
+        features = super().features
+        return replace(features, caps=features.caps & ~Cap.MOVE_DIR)
+
+    def move(self, src, dst):
+        entry = self.stat(src)
+        moved = self.write(dst, BytesSource(get(self, src)), modified_ns=entry.modified_ns)
+        self.delete(src)
+        return moved
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_files_that_are_other_versions_in_a_renamed_directory_keep_their_times(tmp_path, broken):
+    """Also where the rename needs several tries, and where nothing of them is in the cache."""
+    inner = Remaking()
+    remote = FaultyStore(inner, {})
+    store = cached(remote, tmp_path / "cache")
+    for number, name in enumerate(("d/a", "d/b", "d/sub/c")):
+        put(store, name, b"one", modified_ns=10**18 + number)
+    assert store.flush() == []
+    store.clear()
+    if broken:
+        remote._faults["move"] = iter([*[None] * broken, Fault()])
+    store.move("d", "e")
+    while store.flush():
+        pass
+    assert {**times(store, "e"), **times(store, "e/sub")} == {"e/a": 10**18, "e/b": 10**18 + 1, "e/sub/c": 10**18 + 2}
+    assert store.drain._remade == {}
     store.close()
 
 
