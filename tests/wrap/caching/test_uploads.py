@@ -319,6 +319,45 @@ def test_remote_that_is_down(store, remote, memory, clock):
     assert files(memory) == {"known": b"cached", "new": b"queued"}
 
 
+@pytest.mark.parametrize(
+    "error", [ConnectionFailed("down"), QuotaExceeded("the account is full")], ids=["down", "full"]
+)
+def test_remote_that_takes_nothing_for_ten_minutes(store, remote, memory, clock, caplog, error):
+    """All that is done meanwhile is told, tried now and then, and there at the end, in its order and under its name."""
+    for name in ("d/old", "d/gone", "kept"):
+        put(memory, name, name.encode())
+        assert get(store, name) == name.encode()
+        assert store.stat(name).size
+    for op in ("write", "move", "delete", "mkdir"):
+        fails(remote, op, *[refusal(error)] * 10_000)
+    put(store, "d/new", b"before the rename")
+    put(store, "new", b"first")
+    clock.now += 61
+    rounds(store)
+    store.move("d", "e")
+    put(store, "e/later", b"after the rename")
+    store.delete("e/gone")
+    put(store, "new", b"second")
+    store.move("new", "renamed")
+    expected = {
+        "e/old": b"d/old", "e/new": b"before the rename", "e/later": b"after the rename", "kept": b"kept",
+        "renamed": b"second",
+    }  # fmt: skip
+    end = clock.now + 600
+    while clock.now < end:
+        rounds(store)
+        assert {entry.path: get(store, entry.path) for entry in store.walk("") if not entry.is_dir} == expected
+        clock.now += 10
+    waiting = store.pending()
+    assert {row.error_kind for row in waiting} == {"", error.kind}  # what waits for another was not tried
+    assert str(error.message) in caplog.text
+    assert 2 <= sum(remote.calls[op] for op in ("write", "move", "delete")) <= 40
+    remote._faults.clear()
+    clock.now += 600  # the longest pause between two tries
+    rounds(store)
+    assert (store.pending(), files(memory), store.stats.conflicts) == ([], expected, 0)
+
+
 # ---- conditions
 
 
