@@ -63,6 +63,7 @@ class Fetching:
         self._hasher = None if self._hash_name is None else hashing.new(self._hash_name)
         self._hashed = 0  # bytes from the start
         self._hash_lock = threading.Lock()
+        self._saving = threading.Lock()
         self._checked = blocks.complete  # whether the whole was found right
         self._users = 0  # threads that have `fd` in use
         self._closed = False
@@ -292,11 +293,15 @@ class Fetching:
         return self._failed is not None
 
     def save(self) -> None:
-        """Sync what is here, and enter it into the journal."""
-        with self._ready:
-            if not self._unsaved or self._failed is not None or (self.blocks.complete and not self._checked):
-                return
-            self._unsaved = 0
-            encoded = self.blocks.encode()
-        os.fdatasync(self._fd)
-        self._save(encoded)
+        """Sync what is here, and enter it into the journal; also what another thread is at is entered at the end.
+
+        Not under the lock of the store: who holds the one for saving waits for that.
+        """
+        with self._saving:
+            with self._ready:
+                if not self._unsaved or self._failed is not None or (self.blocks.complete and not self._checked):
+                    return
+                self._unsaved = 0
+                encoded = self.blocks.encode()
+            os.fdatasync(self._fd)
+            self._save(encoded)

@@ -166,11 +166,11 @@ class Owned(Looking):
         self._closed = True
         self.drain.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        for fetching in list(self._fetching.values()):
+            fetching.save()
         with self.lock:
             for draft in list(self._drafts):
                 draft.discard()
-            for fetching in self._fetching.values():
-                fetching.save()
             self._save_uses()
             self.journal.close()
             self.files.close()

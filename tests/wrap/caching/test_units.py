@@ -1,6 +1,8 @@
-"""The small pure parts: names of conflicts, hashes in a column, busy time, waits, versions."""
+"""The small pure parts: names of conflicts, hashes in a column, busy time, waits, versions, saves."""
 
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,13 +15,16 @@ from cftool.core.errors import (
     StoreError,
     TemporaryError,
 )
-from cftool.core.types import NO_HASHES
+from cftool.core.types import NO_HASHES, Entry, Kind
+from cftool.wrap.caching.blocks import BLOCK, Blocks
 from cftool.wrap.caching.drain import Waiting
+from cftool.wrap.caching.fetch import Fetching
 from cftool.wrap.caching.names import conflict_name
 from cftool.wrap.caching.rows import Pending, What, content_of, decode_hashes, encode_hashes
 from cftool.wrap.caching.schedule import Schedule
 from cftool.wrap.caching.settling import _delay, error_of
 from cftool.wrap.caching.stats import Busy, Stats
+from cftool_providers.memory import MemoryStore
 from tests.wrap.caching.kit import Clock
 
 NEW_YEAR = 1_767_225_600.0
@@ -171,3 +176,27 @@ def test_drain_sleeps_through_what_has_time_and_others_hear_of_everything():
     drain.join()
     assert waiting.hurried == 2
     waiting.rest(60.0, 50.0, 1)  # what came in between is not slept through
+
+
+def test_who_saves_what_was_fetched_has_it_in_the_journal_whoever_else_is_at_it(tmp_path):
+    """The second one has nothing of its own to save, and waits for the first."""
+    fd = os.open(tmp_path / "data", os.O_RDWR | os.O_CREAT)
+    done, threads = [], []
+
+    def save(encoded):
+        if not threads:
+            assert fetching._saving.locked()
+            threads.append(threading.Thread(target=lambda: (fetching.save(), done.append("the other"))))
+            threads[0].start()
+        done.append(encoded)
+
+    entry = Entry("f", Kind.FILE, 2 * BLOCK, version="1")
+    fetching = Fetching(
+        MemoryStore(), "f", entry, fd, Blocks(2 * BLOCK), stats=Stats(Clock(), Clock()), pool=ThreadPoolExecutor(1),
+        window=BLOCK, save=save,
+    )  # fmt: skip
+    fetching._arrived(0, BLOCK)
+    fetching.save()
+    threads[0].join()
+    fetching.close()
+    assert done == [b"\x01", "the other"]
