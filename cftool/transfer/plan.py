@@ -147,7 +147,9 @@ class Plan:
         self._implicit = Cap.IMPLICIT_DIRS in features.caps
         self._shadows: list[_Shadow] = []
         self._hold: bytes | None = None  # below this key nothing is copied and nothing deleted
-        self._empty: tuple[bytes, Entry] | None = None  # a source directory without entries so far
+        # A source directory without entries so far, and what it belongs to: by the time that it is known to stay
+        # empty, another may be replaced.
+        self._empty: tuple[bytes, Entry, Replacement | None] | None = None
         self._top: bytes | None = None  # the topmost directory that only the destination has
         self._replacing: tuple[bytes, Replacement] | None = None
         self._told = 0
@@ -257,8 +259,9 @@ class Plan:
             return
         self._tally.to_copy += 1
         self._tally.to_copy_bytes += src.size or 0
-        if self._replacing is not None and action.key.startswith(self._replacing[0]):
-            self._replacing[1].files.append(action.key, src)
+        replacement = self._replacement_of(action.key)
+        if replacement is not None:
+            replacement.files.append(action.key, src)
         else:
             self.ready.append(action)
 
@@ -296,7 +299,7 @@ class Plan:
             self._source_file(key, src, dst, row)
         elif src.kind is _DIRECTORY:
             if dst is None:
-                self._empty = (key, src)
+                self._empty = (key, src, self._replacement_of(key))
         else:
             self._no_file(src)
             if dst is None:
@@ -392,7 +395,7 @@ class Plan:
         """Make the directory that waits where `following` shows that nothing will come into it by itself."""
         if self._empty is None:
             return
-        inside, directory = self._empty
+        inside, directory, replacement = self._empty
         if following is not None and key.startswith(inside):
             # Links do not come over, so that their directory is made; one that the filter empties is not.
             if isinstance(following, Twins) or following.kind in {_FILE, _DIRECTORY} or is_mark(following):
@@ -407,8 +410,8 @@ class Plan:
         reason = paths.problem(directory.path, self._rules)
         if reason is not None:
             self._tally.failed(directory.path, InvalidName(f"the name {reason}", op="mkdir", path=directory.path))
-        elif self._replacing is not None and inside.startswith(self._replacing[0]):
-            self._replacing[1].directories.append(directory.path)
+        elif replacement is not None:
+            replacement.directories.append(directory.path)
         else:
             self._hooks.make_directory(directory.path)
 
@@ -429,7 +432,7 @@ class Plan:
             return  # goes with what is below it
         doomed.entry_count += 1
         doomed.file_count += not is_dir
-        if self._replacing is not None and key.startswith(self._replacing[0]):
+        if self._replacement_of(key) is not None:
             return  # goes with the directory that is replaced
         if not is_dir:
             doomed.files.append(key, dst)
@@ -493,6 +496,10 @@ class Plan:
             self._replacing = (action.key, replacement)
             self._copy(action)
             self._replacing = (key, replacement)
+
+    def _replacement_of(self, key: bytes) -> Replacement | None:
+        """The replacement under way that what is at or below `key` belongs to."""
+        return self._replacing[1] if self._replacing is not None and key.startswith(self._replacing[0]) else None
 
     def _directory_over_file(self, key: bytes, old: Entry, src: Entry | Twins | None) -> None:
         if not isinstance(src, Entry):

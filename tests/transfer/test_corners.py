@@ -107,6 +107,13 @@ def test_an_empty_directory_replaces_a_file(across):
     assert [event.path for event in across.told(MadeDirectory)] == ["d"]
 
 
+def test_empty_directories_that_follow_each_other_replace_files(across):
+    make(here(across.src), {"d/a": None, "d/b": None, "f": b"1"})
+    make(here(across.dst), {"d/a": b"old", "d/b": b"old"})
+    summary = across.sync()
+    assert (summary.errors, tree(here(across.dst))) == ({}, {"d/a": None, "d/b": None, "f": b"1"})
+
+
 def test_with_existing_no_directory_is_made(across):
     make(here(across.src), {"d": None})
     make(here(across.dst), {"f": b"1"})
