@@ -16,11 +16,11 @@ from cftool.core.provider import never
 from cftool.http import urls
 from cftool.http.curl_handle import Handle
 from cftool.http.curl_loop import Finished, Loop
-from cftool.http.curl_many import SLICE, Attempt, Engine
+from cftool.http.curl_many import SLICE, Engine
 from cftool.http.env import bypasses
 from cftool.http.forks import renew_after_fork
 from cftool.http.messages import oversize_body
-from cftool.http.types import Completion, Header, Request, Response, TransportOptions
+from cftool.http.types import Attempt, Completion, Header, Request, Response, TransportOptions
 
 _LANE_CONNECTIONS = 4  # hosts that one lane stays connected to (an endpoint, and where it redirects to)
 

@@ -5,17 +5,15 @@ is in flight is dropped with its connections.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from cftool.core.errors import Interrupted
 from cftool.core.provider import never
 from cftool.http.curl_handle import Handle
 from cftool.http.curl_loop import Loop
-from cftool.http.types import Completion, Header, Request
+from cftool.http.types import Attempt, Completion, Request
 
 SLICE = 0.2  # seconds between two looks at the stop flag
-
-Attempt = tuple[Request, Iterable[Header]]
 
 
 class Engine:

@@ -127,6 +127,9 @@ class Completion:
     error: Exception | None = None
 
 
+Attempt = tuple[Request, Iterable[Header]]  # with exactly these headers, auth included
+
+
 class Transport(Protocol):
     """Sends attempts. Follows no redirect, stores no cookie, reads no netrc, decodes no content encoding.
 
@@ -139,9 +142,7 @@ class Transport(Protocol):
         ...
 
     def send_many(
-        self,
-        attempts: Callable[[], "tuple[Request, Iterable[Header]] | float | None"],
-        concurrency: Callable[[], int],
+        self, attempts: Callable[[], Attempt | float | None], concurrency: Callable[[], int]
     ) -> Iterator[Completion]:
         """Attempts in parallel, driven by the thread that iterates; completions in any order.
 
