@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import mmap
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
 
+GROWTH = 128 << 20  # bytes of memory: see Housekeeping
 FOREIGN = ("AWS_", "CFTOOL_", "RCLONE_", "S3_")
 FOLDERS = {
     "XDG_CONFIG_HOME": ".config",
@@ -85,3 +87,31 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
 def pytest_runtest_teardown() -> None:
     """A command freezes what start-up made, for it ends soon; a test process would never free anything."""
     gc.unfreeze()
+
+
+class Housekeeping:
+    """Looks for garbage once a test process has grown.
+
+    A fake service and its stores refer to each other, and hold all that was uploaded. Python looks through everything
+    only when the number of objects has grown by a quarter: a few large ones wait for that a long time.
+    """
+
+    def __init__(self) -> None:
+        self._size = resident()
+
+    def pytest_runtest_logfinish(self) -> None:
+        """After a test and all that it used."""
+        if resident() > self._size + GROWTH:
+            gc.collect()
+            self._size = resident()
+
+
+def resident() -> int:
+    """Bytes of memory that this process takes."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * mmap.PAGESIZE
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each process of the tests keeps its own house."""
+    config.pluginmanager.register(Housekeeping())
