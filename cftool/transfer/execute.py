@@ -10,39 +10,35 @@ order. An outcome without error means that the file is whole, verified and durab
 repeated here: `http` has done what repeating can do, and `run` decides what is worth starting anew.
 """
 
-import io
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import BinaryIO, Protocol, cast
+from typing import Protocol, cast
 
 from cftool.core import paths
 from cftool.core.dataclass import dataclass
-from cftool.core.errors import Interrupted, PreconditionFailed, SourceChanged, StoreError
+from cftool.core.errors import Interrupted, StoreError
 from cftool.core.ops import StoreSource as OwnSource
 from cftool.core.provider import never
-from cftool.core.store import Store
-from cftool.core.types import Cap, Entry, Partial, ReadItem, Result, Source, Target, WriteItem
-from cftool.core.types import Download as OpenDownload
+from cftool.core.types import Cap, Entry, ReadItem, Result, Source, Target, WriteItem
 from cftool.disk.listing import entry_of
 from cftool.disk.root import Root
 from cftool.disk.source import LocalSource
 from cftool.disk.writer import LocalTarget
-from cftool.transfer.events import Emit, Progress, Started
+from cftool.transfer.conditions import Conditions
+from cftool.transfer.events import Emit, Started
 from cftool.transfer.follow import FollowingStore
 from cftool.transfer.links import KeepingStore
 from cftool.transfer.options import Options, Side, Verify
 from cftool.transfer.plan import Action
+from cftool.transfer.telling import StoreSource, TellingTarget, is_large, tell
 from cftool.transfer.threads import bounded
 
 log = logging.getLogger("cftool.transfer")
 
-LARGE = 8 << 20  # bytes from which a file is told of while it is under way
 _NOTICED = 256 << 10  # bytes from which a smaller one counts on its way, where it is told of late
 _FLUSH = 512  # downloads between two group commits: the price of a report that is too late, not of durability
-_CONDITIONS = 128  # writes between two looks at the capabilities
 _THREADS = 16  # where the store names no number of its own
 
 
@@ -99,53 +95,6 @@ def same_service(src: Side, dst: Side) -> bool:
     )
 
 
-class Conditions:
-    """`if_version` and `if_absent` of writes: an edit that was made since the listing is not overwritten.
-
-    Capabilities may appear while a run goes on (a server was seen to obey); asking for them costs more than a small
-    file may, so it is done now and then. A local destination gets none: they would cost every file the shared sync.
-    """
-
-    def __init__(self, store: Store, options: Options) -> None:
-        self._store = store
-        # What a filter hides at the destination looks absent and is not.
-        self._may_be_absent = options.select is None
-        self._uses = 0
-        self._caps = Cap.NONE
-        self._asked = False
-        self._lock = threading.Lock()
-
-    def of(self, action: Action) -> tuple[str | None, bool]:
-        """For one write."""
-        if self._uses % _CONDITIONS == 0:
-            features = self._store.features
-            self._caps = features.caps if features.remote else Cap.NONE
-        self._uses += 1
-        if action.dst is not None:
-            if Cap.IF_VERSION not in self._caps and not self._asked and action.dst.version is not None:
-                self._ask()
-            return (action.dst.version if Cap.IF_VERSION in self._caps else None), False
-        return None, self._may_be_absent and Cap.IF_ABSENT in self._caps and not action.replaces and not action.attempts
-
-    def _ask(self) -> None:
-        """Before the first file is replaced: have the service show what it makes of conditions, once a run.
-
-        It may cost requests, which a run that replaces nothing is spared.
-        """
-        with self._lock:
-            if self._asked:
-                return
-            if self._store.features.remote:
-                try:
-                    self._store.probe("")
-                except Interrupted:
-                    raise
-                except StoreError as error:
-                    log.debug("whether conditions are obeyed could not be found out: %s", error)
-                self._caps = self._store.features.caps
-            self._asked = True
-
-
 class Upload:
     """Local files through the store's own `write_many`."""
 
@@ -179,11 +128,11 @@ class Upload:
                 self._early.append(Outcome(action, error=error))
                 continue
             progress: Callable[[int], None] | None = None
-            if (src.size or 0) >= LARGE:
+            if is_large(src.size):
                 self._emit(Started(src.path, src.size))
-                progress = partial(_tell, self._emit, src.path)
+                progress = partial(tell, self._emit, src.path)
             elif self._slow and (src.size or 0) >= _NOTICED:
-                progress = partial(_tell, self._emit, "")
+                progress = partial(tell, self._emit, "")
             if_version, if_absent = self._conditions.of(action)
             yield WriteItem(action.path, source, src.modified_ns, if_version, if_absent, action, progress)
 
@@ -233,7 +182,7 @@ class Download:
         for action in actions:
             try:
                 target = self._target(action.path)
-                if (action.src.size or 0) >= LARGE:
+                if is_large(action.src.size):
                     self._emit(Started(action.src.path, action.src.size))
                     target = TellingTarget(target, self._emit)
                 elif self._links is None and isinstance(target, LocalTarget):
@@ -367,7 +316,7 @@ class Pool(_Threads):
             raise Interrupted("interrupted")
         src = action.src
         source = self._source(src)
-        if (src.size or 0) >= LARGE:
+        if is_large(src.size):
             self._emit(Started(src.path, src.size))
         if_version, if_absent = self._conditions.of(action)
         return self._dst.write(
@@ -378,11 +327,6 @@ class Pool(_Threads):
         """Close the tree."""
         if self._root is not None:
             self._root.close()
-
-
-def _tell(emit: Emit, path: str, count: int) -> None:
-    if count:
-        emit(Progress(path, count))
 
 
 def _outcome(result: Result) -> Outcome:
@@ -401,122 +345,3 @@ def _sources(src: Side, root: Root | None, emit: Emit, cancelled: Callable[[], b
 def local_entry(root: Root, path: str) -> Entry:
     """The entry of a local file as a listing would show it."""
     return entry_of(path, root.stat(path))
-
-
-class TellingTarget:
-    """A Target that tells how far a large download has come."""
-
-    def __init__(self, inner: Target, emit: Emit) -> None:
-        self._inner = inner
-        self._emit = emit
-
-    def save(self, data: bytes, entry: Entry) -> None:
-        """As the inner one."""
-        self._inner.save(data, entry)
-        self._emit(Progress(entry.path, len(data)))
-
-    def begin(self, entry: Entry) -> Partial:
-        """As the inner one; what is there from an earlier run counts at once."""
-        partial = self._inner.begin(entry)
-        size = entry.size or 0
-        there = size - sum(end - start for start, end in partial.missing(max(size, 1)))
-        if there:
-            self._emit(Progress(entry.path, there))
-        return _TellingPartial(partial, entry.path, self._emit)
-
-
-class _TellingPartial:
-    """Forwards all of Partial."""
-
-    def __init__(self, inner: Partial, path: str, emit: Emit) -> None:
-        self.missing = inner.missing
-        self.write_at = inner.write_at
-        self.writev_at = inner.writev_at
-        self.read_at = inner.read_at
-        self.commit = inner.commit
-        self.discard = inner.discard
-        self.close = inner.close
-        self._done = inner.done
-        self._path = path
-        self._emit = emit
-
-    def done(self, start: int, end: int) -> None:
-        """As the inner one."""
-        self._done(start, end)
-        self._emit(Progress(self._path, end - start))
-
-
-class _Reader(io.RawIOBase):
-    """A Download as a binary file."""
-
-    def __init__(self, download: OpenDownload, passed: Callable[[int], None]) -> None:
-        self._download = download
-        self._passed = passed  # hears how far it has come; may raise
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        self._passed(self._at)
-        data = self._download.read(size)
-        self._at += len(data)
-        self._passed(self._at)
-        return data
-
-    def readinto(self, buffer: object, /) -> int:
-        view = memoryview(cast("bytearray", buffer)).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._download.close()
-        super().close()
-
-
-class StoreSource:
-    """A file of one store as the Source for another: read anew for every attempt, always the listed version."""
-
-    local_path: str | None = None
-
-    def __init__(
-        self,
-        store: Store,
-        entry: Entry,
-        emit: Emit = lambda _event: None,
-        cancelled: Callable[[], bool] = never,
-    ) -> None:
-        self._emit = emit
-        self._cancelled = cancelled
-        self._told = 0  # bytes that were told of: what is read again counts once
-        self._store = store
-        self._entry = entry
-        self.size = entry.size
-
-    def open(self) -> BinaryIO:
-        """A new reader; raises SourceChanged where the file is another version by now."""
-        try:
-            download = self._store.read(self._entry.path, if_version=self._entry.version)
-        except PreconditionFailed as error:
-            raise SourceChanged("changed while it was copied", op="read", path=self._entry.path) from error
-        if self.size is not None and download.entry.size not in {None, self.size}:
-            download.close()
-            raise SourceChanged("changed since it was listed", op="read", path=self._entry.path)
-        return cast("BinaryIO", _Reader(download, self._passed))
-
-    def _passed(self, at: int) -> None:
-        if self._cancelled():
-            raise Interrupted("interrupted", op="read", path=self._entry.path)
-        if at > self._told and (self.size or 0) >= LARGE:
-            self._emit(Progress(self._entry.path, at - self._told))
-            self._told = at
-
-    def load(self) -> bytes:
-        """All bytes, length and hashes checked by the download."""
-        with self.open() as reader:
-            return reader.read()
-
-    def check(self) -> None:
-        """The download's end has proven it: exactly this version, whole."""

@@ -22,12 +22,12 @@ from cftool.core.errors import (
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, Entry, Kind, NameRules, Result, WalkOrder
 from cftool.disk.root import Root
-from cftool.transfer import api, execute, plan, scan, sides, state
+from cftool.transfer import api, execute, plan, scan, sides, state, telling
 from cftool.transfer.events import Copied, Deleted, Failed, MadeDirectory, Note, Progress, Scanned, Skipped, Started
-from cftool.transfer.execute import StoreSource
 from cftool.transfer.merge import Folding, exact_key
 from cftool.transfer.options import Links, MaxDelete, Options, Side
 from cftool.transfer.state import PairState, pair_path
+from cftool.transfer.telling import StoreSource
 from cftool.transfer.threads import Workers, bounded
 from tests.transfer.kit import T0, Bench, Fitted, held, local, make, put, remote, there, tree
 
@@ -321,7 +321,7 @@ def test_a_name_that_the_disk_refuses_fails_alone(down):
 
 
 def test_large_files_are_told_of_while_they_come(down, monkeypatch):
-    monkeypatch.setattr(execute, "LARGE", 3)
+    monkeypatch.setattr(telling, "LARGE", 3)
     put(down.src.store, "big", b"12345")
     put(down.src.store, "small", b"1")
     down.sync()
@@ -330,7 +330,7 @@ def test_large_files_are_told_of_while_they_come(down, monkeypatch):
 
 
 def test_large_files_are_told_of_while_they_go(up, monkeypatch):
-    monkeypatch.setattr(execute, "LARGE", 3)
+    monkeypatch.setattr(telling, "LARGE", 3)
     make(here(up.src), {"big": b"12345", "small": b"1"})
     up.sync()
     assert up.told(Started) == [Started("big", 5)]
@@ -340,7 +340,7 @@ def test_parts_of_a_large_download_are_told_of(tmp_path):
     from cftool.testing.targets import MemoryTarget
 
     told = []
-    target = execute.TellingTarget(MemoryTarget(), told.append)
+    target = telling.TellingTarget(MemoryTarget(), told.append)
     entry = Entry("f", Kind.FILE, 6)
     partial = target.begin(entry)
     partial.write_at(b"abc", 0)
@@ -361,7 +361,7 @@ def test_what_an_earlier_run_left_of_a_download_counts_at_once(tmp_path):
         first.write_at(b"abc", 0)
         first.done(0, 3)
         first.close()
-        again = execute.TellingTarget(root.target("f", origin="o"), told.append).begin(entry)
+        again = telling.TellingTarget(root.target("f", origin="o"), told.append).begin(entry)
         again.discard()
         again.close()
     assert told == [Progress("f", 3)]

@@ -19,12 +19,13 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Cap, Entry, Kind, NameRules
 from cftool.disk.root import Root
-from cftool.transfer import api, cleanup, execute, follow, run, scan, state
+from cftool.transfer import api, cleanup, execute, follow, run, scan, state, telling
+from cftool.transfer.conditions import Conditions
 from cftool.transfer.events import Deleted, Failed, Note, Progress, Skipped
-from cftool.transfer.execute import Action, Conditions
 from cftool.transfer.follow import FollowingStore
 from cftool.transfer.merge import Folding, exact_key
 from cftool.transfer.options import Links, MaxDelete, Options
+from cftool.transfer.plan import Action
 from cftool.transfer.tally import Tally
 from tests.transfer.kit import T0, Bench, Fitted, held, local, make, put, remote, tree
 from tests.transfer.test_corners import Plain, fit
@@ -345,7 +346,7 @@ def test_files_of_some_size_tell_how_far_they_are_without_a_name(across, monkeyp
 
 
 def test_a_download_that_is_gone_when_it_is_looked_at_has_failed(down, monkeypatch):
-    monkeypatch.setattr(execute, "LARGE", 1)
+    monkeypatch.setattr(telling, "LARGE", 1)
     for name in "ab":
         put(down.src.store, name)
     flush = Root.flush
