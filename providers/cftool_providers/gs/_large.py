@@ -30,6 +30,7 @@ from cftool.disk.records import fingerprint
 from cftool.disk.sessions import Record
 from cftool.http.flat import Expected
 from cftool.http.types import Request
+from cftool.http.uploads import explained
 from cftool_providers.gs._api import NewObject
 from cftool_providers.gs._service import Service
 from cftool_providers.gs._session import Session, cancel, check_ended
@@ -117,7 +118,7 @@ class Large:
             self._over = True
             if self._reader is not None:
                 self._reader.close()
-            self.loop.again(self.loop.put(self.item, self._new, self._small))
+            self.loop.again(self.loop.loaded(self.item, self._new, self._small))
             return True
         for session in self._sessions:
             self._error = self._error or session.error
@@ -174,7 +175,10 @@ class Large:
         self._over = True
         if self._reader is not None:
             self._reader.close()
-        self.loop.done(self.item, self._entry, self._error)
+        error = self._error
+        if isinstance(error, StoreError):
+            error = explained(self.item, error)
+        self.loop.done(self.item, self._entry if error is None else None, error)
 
     def abandon(self) -> None:
         """The loop is torn down: keep what can be resumed, give up the rest."""

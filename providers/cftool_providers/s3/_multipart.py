@@ -31,6 +31,7 @@ from cftool.disk.reader import Counted, Reader
 from cftool.disk.records import fingerprint
 from cftool.disk.sessions import Record
 from cftool.http.types import Body, Completion, Header, Request, Response
+from cftool.http.uploads import explained
 from cftool.http.urls import quote_query
 from cftool_providers.s3 import _objects
 from cftool_providers.s3._multipart_calls import abort, list_parts, upload_id_of
@@ -42,7 +43,7 @@ from cftool_providers.s3._settings import MAX_PARTS, MIB
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from cftool_providers.s3._upload import _Loop
+    from cftool_providers.s3._upload import Loop, Place
 
 log = logging.getLogger("cftool.s3")
 
@@ -72,13 +73,12 @@ class _Part:
 class Multipart:
     """See the module. All methods but the jobs run in the loop's thread."""
 
-    def __init__(self, loop: "_Loop", item: WriteItem, bucket: str, key: str, conditions: tuple[Header, ...]) -> None:
+    def __init__(self, loop: "Loop", item: WriteItem, place: "Place") -> None:
         self._loop = loop
         self._service = loop.service
         self._item = item
-        self._bucket = bucket
-        self._key = key
-        self._conditions = conditions
+        self._place = place
+        self._bucket, self._key, self._conditions = place
         self._reader: Reader | None = None
         self._record: Record | None = None
         self._upload_id = ""
@@ -123,7 +123,7 @@ class Multipart:
             self._over = True
             if self._reader is not None:
                 self._reader.close()
-            self._loop.again(self._loop.put(self._item, self._bucket, self._key, self._conditions, self._small))
+            self._loop.again(self._loop.loaded(self._item, self._place, self._small))
         if self._over:
             return True
         if self._error is not None:
@@ -233,7 +233,7 @@ class Multipart:
             self._reader.close()
         error = self._error
         if isinstance(error, StoreError):
-            error = self._loop.explain(self._item, error)
+            error = explained(self._item, error)
         self._loop.done(self._item, self._entry if error is None else None, error)
 
     def abandon(self) -> None:

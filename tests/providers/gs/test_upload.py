@@ -23,10 +23,10 @@ from cftool.core.errors import (
 )
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, WriteItem
+from cftool.http import uploads
 from cftool.testing.cases.base import OddSource
 from cftool.testing.fake_gs import Habits
 from cftool.testing.http_fake import FakeResponse, Fault, Wire
-from cftool_providers.gs import _upload
 
 TIME = 1577934245123456789
 
@@ -48,7 +48,7 @@ class TestOne:
         stat = lab.open().stat("bucket/a b")
         assert entry == (stat if not lab.xml else stat._replace(stored_ns=None))
 
-    @pytest.mark.parametrize("size", [0, 1, _upload.IN_MEMORY, _upload.IN_MEMORY + 1, (1 << 20) + 1, 3_000_001])
+    @pytest.mark.parametrize("size", [0, 1, uploads.IN_MEMORY, uploads.IN_MEMORY + 1, (1 << 20) + 1, 3_000_001])
     def test_every_size_below_a_session_is_one_request(self, lab, size, tmp_path):
         from cftool.disk.source import LocalSource
 
@@ -193,7 +193,7 @@ class TestMany:
             list(lab.open().write_many(items()))
 
     def test_memory_of_files_in_flight_is_bounded(self, lab, monkeypatch):
-        monkeypatch.setattr(_upload, "MEMORY", 3 * 1000)
+        monkeypatch.setattr(uploads, "MEMORY", 3 * 1000)
         lab.fake.make("bucket")
         loaded = []
 

@@ -19,11 +19,11 @@ from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, Entry, Kind, ReadItem, WriteItem
 from cftool.disk import reader
 from cftool.disk.root import Root
-from cftool.http import downloads, flat, ranged
+from cftool.http import downloads, flat, ranged, uploads
 from cftool.testing.fake_s3 import Habits
 from cftool.testing.http_fake import FakeResponse, Fault, Wire
 from cftool.testing.targets import MemoryTarget
-from cftool_providers.s3 import _conditions, _multipart, _upload
+from cftool_providers.s3 import _conditions, _multipart
 
 from .test_upload import PART, Stream, content, header
 
@@ -50,7 +50,7 @@ class Pipe(BytesSource):
 
 
 class TestPipes:
-    @pytest.mark.parametrize("size", [10, _upload.WHOLE + 1, PART, 2 * PART + 1])
+    @pytest.mark.parametrize("size", [10, uploads.IN_MEMORY + 1, PART, 2 * PART + 1])
     def test_are_read_once_in_order(self, lab, size):
         lab.fake.make("bucket")
         data = content(size)
@@ -59,7 +59,7 @@ class TestPipes:
         assert entry.size == size
 
     @pytest.mark.parametrize("said", [-1, 1])
-    @pytest.mark.parametrize("size", [_upload.WHOLE + 5, 2 * PART])
+    @pytest.mark.parametrize("size", [uploads.IN_MEMORY + 5, 2 * PART])
     def test_that_are_not_as_long_as_they_said_publish_nothing(self, lab, size, said):
         lab.fake.make("bucket")
         with pytest.raises(SourceChanged):
@@ -78,7 +78,7 @@ class TestPipes:
         lab.fake.make("bucket")
         seen = []
         lab.fake.change("PutObject", lambda request, answer: seen.append(request) or answer)
-        lab.open(part_size=PART).write("bucket/f", Stream(content(_upload.WHOLE + 1)))
+        lab.open(part_size=PART).write("bucket/f", Stream(content(uploads.IN_MEMORY + 1)))
         assert seen[0].header("content-md5")
 
     def test_a_source_whose_file_has_no_number_is_closed(self):
@@ -271,7 +271,7 @@ class TestContradictions:
     def test_every_loop_has_its_bounds(self):
         assert flat.WINDOW * 1000 * 400 <= 64 * 1024**2  # bytes of entries that wait
         assert _multipart.BUFFERS <= 64 * 1024**2
-        assert _upload.MEMORY + downloads.MEMORY <= 80 * 1024**2
+        assert uploads.MEMORY + downloads.MEMORY <= 80 * 1024**2
 
     def test_one_delete_of_many_that_fails_is_told(self, lab):
         lab.fake.make("bucket", ["x\x01", "y\x01"])

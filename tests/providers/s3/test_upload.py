@@ -26,10 +26,10 @@ from cftool.core.errors import (
 from cftool.core.sources import BytesSource
 from cftool.core.types import Cap, WriteItem
 from cftool.disk.source import LocalSource
+from cftool.http import uploads
 from cftool.testing.cases.base import OddSource
 from cftool.testing.fake_s3 import Habits
 from cftool.testing.http_fake import FakeResponse, Fault, Wire
-from cftool_providers.s3 import _upload
 
 MIB = 1024 * 1024
 PART = 5 * MIB
@@ -56,7 +56,7 @@ class Stream(BytesSource):
 
 
 class TestOneRequest:
-    @pytest.mark.parametrize("size", [0, 5, _upload.WHOLE, _upload.WHOLE + 1, PART])
+    @pytest.mark.parametrize("size", [0, 5, uploads.IN_MEMORY, uploads.IN_MEMORY + 1, PART])
     def test_is_one_put_whose_content_and_time_arrive(self, lab, size):
         lab.fake.make("bucket")
         data = content(size)
@@ -68,7 +68,7 @@ class TestOneRequest:
         assert (entry.version, entry.size, entry.modified_ns) == (stored.etag, size, WHEN)
         assert dict(lab.requests) == {"PutObject": 1}
 
-    @pytest.mark.parametrize("size", [5, _upload.WHOLE + 1])
+    @pytest.mark.parametrize("size", [5, uploads.IN_MEMORY + 1])
     def test_an_etag_that_is_not_our_md5_is_an_integrity_error(self, lab, size):
         lab.fake.make("bucket")
         wrong = f'"{hashlib.md5(b"other").hexdigest()}"'
@@ -76,7 +76,7 @@ class TestOneRequest:
         with pytest.raises(IntegrityError, match="other bytes"):
             lab.open().write("bucket/f", BytesSource(content(size)))
 
-    @pytest.mark.parametrize("size", [5, _upload.WHOLE + 1])
+    @pytest.mark.parametrize("size", [5, uploads.IN_MEMORY + 1])
     def test_a_body_that_is_damaged_on_the_way_is_refused_by_the_service(self, lab, size):
         lab.fake.make("bucket")
         handle = lab.fake.handle
@@ -107,13 +107,13 @@ class TestOneRequest:
     def test_a_source_that_changes_between_hash_and_upload_publishes_nothing(self, lab, tmp_path):
         lab.fake.make("bucket")
         path = tmp_path / "file"
-        path.write_bytes(content(_upload.WHOLE + 10))
+        path.write_bytes(content(uploads.IN_MEMORY + 10))
         source = LocalSource(str(path))
         check = source.check
 
         def check_then_change():
             check()
-            path.write_bytes(content(_upload.WHOLE + 10, seed=2))
+            path.write_bytes(content(uploads.IN_MEMORY + 10, seed=2))
 
         source.check = check_then_change
         with pytest.raises(SourceChanged):
@@ -123,7 +123,7 @@ class TestOneRequest:
     def test_a_file_that_shrinks_under_the_upload_is_a_changed_source(self, lab, tmp_path):
         lab.fake.make("bucket")
         path = tmp_path / "file"
-        path.write_bytes(content(_upload.WHOLE + 100_000))
+        path.write_bytes(content(uploads.IN_MEMORY + 100_000))
         source = LocalSource(str(path))
         check = source.check
 
@@ -533,7 +533,7 @@ class TestMany:
     def test_small_files_pass_large_ones_and_all_arrive(self, lab):
         lab.fake.make("bucket")
         sizes = {f"large{n}": PART + n for n in range(6)} | {f"small{n}": n for n in range(40)}
-        sizes |= {f"medium{n}": _upload.WHOLE + n + 1 for n in range(5)}
+        sizes |= {f"medium{n}": uploads.IN_MEMORY + n + 1 for n in range(5)}
         items = [WriteItem(f"bucket/{name}", BytesSource(content(size))) for name, size in sizes.items()]
         items += [WriteItem(f"bucket/stream{n}", Stream(content(n * 3 * MIB))) for n in range(3)]
         results = list(lab.open(part_size=PART).write_many(items))
@@ -583,7 +583,7 @@ class TestMany:
         assert len(list(results)) == 1999
 
     def test_memory_of_files_in_flight_is_bounded(self, lab, monkeypatch):
-        monkeypatch.setattr(_upload, "MEMORY", 3 * 1000)
+        monkeypatch.setattr(uploads, "MEMORY", 3 * 1000)
         lab.fake.make("bucket")
         loaded = []
 
