@@ -1,19 +1,30 @@
-"""read_many of stores that serve an object by GET (S3, Google Cloud Storage): a loop of parallel requests.
+"""read and read_many of stores that serve an object by GET (S3, Google Cloud Storage).
 
-Small objects arrive in memory and are verified before they are saved; large ones come in parallel ranges (see
-`ranged`), written as they arrive, each range with its own checksum where those can be joined to that of the file; else
-the file is read back for its hash. Providers say what is sent and what an answer means (`Origin`).
+`read` streams one object, whole or a range, and believes it only when the answer says the very range, size and version
+that were asked for. `read_many` is a loop of parallel requests: small objects arrive in memory and are verified before
+they are saved; large ones come in parallel ranges (see `ranged`), written as they arrive, each range with its own
+checksum where those can be joined to that of the file; else the file is read back for its hash. Providers say what is
+sent and what an answer means (`Origin`).
 """
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 from cftool.core import hashing
-from cftool.core.errors import IntegrityError, IsADirectory, ProtocolError, StoreError
+from cftool.core.download import VerifiedDownload
+from cftool.core.errors import (
+    IntegrityError,
+    IsADirectory,
+    NotFound,
+    PreconditionFailed,
+    ProtocolError,
+    StoreError,
+)
 from cftool.core.types import Entry, ReadItem, Result
+from cftool.http.flat import Page, split_path
 from cftool.http.ranged import MIB, Large, require_same
 from cftool.http.rounds import Rounds, Sender
-from cftool.http.types import Completion, Request, Response, Sink
+from cftool.http.types import Completion, Header, Request, Response, Sink, Stream
 
 SMALL = 8 * MIB  # up to this an object is collected in memory
 MEMORY = 48 * MIB  # of objects in flight
@@ -23,26 +34,39 @@ MAX_BODY = 64 * MIB  # of an answer that says why there is no range
 ATTEMPTS = 4  # of one request, where each answer teaches where to send it
 
 
-class Origin(Protocol):
-    """The service as the loop sees it. Thread-safe."""
+class Lister(Protocol):
+    """Whoever knows what is below a prefix."""
 
-    @property
-    def joinable(self) -> tuple[str, ...]:
-        """Hashes whose values of neighbouring ranges make up that of both."""
+    def first(self, bucket: str, prefix: str, *, count: int) -> Page[Any]:
+        """The first few keys below a prefix."""
         ...
 
-    @property
-    def service(self) -> Sender:
-        """What sends."""
-        ...
 
-    def is_object(self, path: str) -> bool:
-        """Whether such a path can be a file's."""
-        ...
+class Origin:
+    """The service, as one stream and the loop see it. Thread-safe: each call has its own state.
+
+    `joinable`: hashes whose values of neighbouring ranges make up that of both.
+    """
+
+    joinable: tuple[str, ...] = ()
+
+    def __init__(self, service: Sender, lister: Lister) -> None:
+        self.service = service
+        self.lister = lister
+
+    # ---- what the service says
 
     def head(self, path: str) -> Entry | None:
         """The object with all that its metadata tell, or None where the service has none. Raises StoreError."""
-        ...
+        raise NotImplementedError
+
+    def stream(self, bucket: str, key: str, headers: tuple[Header, ...], version: str | None) -> tuple[Stream, bytes]:
+        """GET, of this version alone where one is named; of an error the body, too."""
+        raise NotImplementedError
+
+    def opened(self, stream: Stream, path: str, start: int, end: int | None, *, ranged: bool) -> Entry:
+        """The object whose content comes. Raises ProtocolError where it is not the range that was asked for."""
+        raise NotImplementedError
 
     def get(
         self,
@@ -54,31 +78,85 @@ class Origin(Protocol):
         max_body: int = MAX_BODY,
     ) -> Request:
         """A GET of this version alone, whole or [first, end) of it."""
-        ...
+        raise NotImplementedError
 
     def got(self, path: str, response: Response) -> Entry:
         """The object that came whole."""
-        ...
+        raise NotImplementedError
 
     def part(self, path: str, response: Response, first: int, end: int) -> tuple[int, str | None]:
         """Size and version of the object of which [first, end) came. Raises ProtocolError where it is another part."""
-        ...
+        raise NotImplementedError
 
     def merged(self, listed: Entry, got: Entry) -> Entry:
         """What is known of an object that was listed, and then asked for."""
-        ...
+        del listed
+        return got
 
-    def refused(self, response: Response, body: bytes, path: str) -> StoreError:
+    def refused(self, response: Response | Stream, body: bytes, path: str) -> StoreError:
         """Why there was no content."""
-        ...
+        raise NotImplementedError
 
     def region(self, path: str) -> str:
         """What a request for the object is made for now."""
-        ...
+        del path
+        return ""
 
     def learn(self, path: str, response: Response, region: str) -> bool:
         """Whether the refusal of a request made for `region` taught another one: it makes sense again."""
-        ...
+        del path, response, region
+        return False
+
+    # ---- one stream
+
+    def read(self, path: str, start: int, end: int | None, if_version: str | None) -> VerifiedDownload:
+        """See Store.read."""
+        bucket, key = split_path(path)
+        if not key:
+            raise IsADirectory("is a bucket" if bucket else "is the root", op="read", path=path)
+        if end is not None and end <= start:
+            return self._nothing(path, start, if_version)
+        ranged = start > 0 or end is not None
+        headers = (("range", f"bytes={start}-{'' if end is None else end - 1}"),) if ranged else ()
+        stream, body = self.stream(bucket, key, headers, if_version)
+        if stream.status == 416 and ranged:
+            return self._nothing(path, start, if_version)
+        if stream.status >= 300:
+            error = self.refused(stream, body, path)
+            raise self.missing(path) if isinstance(error, NotFound) else error
+        try:
+            entry = self.opened(stream, path, start, end, ranged=ranged)
+            _require_version(entry, if_version)
+        except BaseException:
+            stream.close()
+            raise
+        return VerifiedDownload(entry, stream.chunks(), start=start, end=end, close=stream.close)
+
+    def _nothing(self, path: str, start: int, if_version: str | None) -> VerifiedDownload:
+        """An empty range: of an object that must be there all the same."""
+        entry = self.head(path)
+        if entry is None:
+            raise self.missing(path)
+        _require_version(entry, if_version)
+        return VerifiedDownload(entry, iter(()), start=start, end=start)
+
+    def missing(self, path: str, op: str = "read") -> StoreError:
+        """Nothing has that key; perhaps it is a directory."""
+        bucket, key = split_path(path)
+        if self.lister.first(bucket, key + "/", count=1).keys:
+            return IsADirectory("is a directory", op=op, path=path)
+        return NotFound("no such object", op=op, path=path)
+
+    # ---- many
+
+    def run(self, items: Iterable[ReadItem]) -> Iterator[Result]:
+        """Results of read_many in order of completion."""
+        return Loop(self, items).run()
+
+
+def _require_version(entry: Entry, version: str | None) -> None:
+    if version is not None and entry.version not in {None, version}:
+        raise PreconditionFailed("it is another version by now", op="read", path=entry.path)
 
 
 class Loop(Rounds[ReadItem, ReadItem, Large]):
@@ -96,7 +174,7 @@ class Loop(Rounds[ReadItem, ReadItem, Large]):
 
     def _start(self, item: ReadItem) -> Request | None:
         size = item.entry.size
-        if not self.origin.is_object(item.entry.path):
+        if not split_path(item.entry.path)[1]:
             self.done(item, None, IsADirectory("is no object", op="read", path=item.entry.path))
             return None
         if size is None or size > SMALL:

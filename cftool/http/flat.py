@@ -29,6 +29,12 @@ SLOW_PAGE = 0.012  # seconds that a page must take for parallel requests to be o
 MAX_LEVELS = 8  # of directories above a key that are asked for cuts
 
 
+def split_path(path: str) -> tuple[str, str]:
+    """Bucket and key of a canonical path; the key is "" for the bucket itself."""
+    bucket, _, key = path.partition("/")
+    return bucket, key
+
+
 class Row(Protocol):
     """One object of a page."""
 

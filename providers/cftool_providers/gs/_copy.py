@@ -9,12 +9,13 @@ from typing import Any
 
 from cftool.core.errors import IntegrityError, IsADirectory, NotFound, PreconditionFailed, ProtocolError
 from cftool.core.types import Entry
+from cftool.http.flat import split_path
 from cftool.http.types import Request, Response
 from cftool_providers.gs._api import NewObject
 from cftool_providers.gs._download import Downloader
 from cftool_providers.gs._json import JsonApi, resource
 from cftool_providers.gs._objects import resource_entry
-from cftool_providers.gs._service import Service, split_path
+from cftool_providers.gs._service import Service
 from cftool_providers.gs._xml import XmlApi
 
 # What makes an object what it is, besides its content: a copy with another storage class must be told all of it.

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator
 
 from cftool.core.errors import InvalidName, NotFound, ProtocolError, StoreError
 from cftool.core.types import Entry, Result
+from cftool.http.flat import split_path
 from cftool.http.types import Completion, Request, Response, Verdict
 from cftool.http.urls import split
 from cftool_providers.gs import _errors
-from cftool_providers.gs._service import Service, split_path
+from cftool_providers.gs._service import Service
 
 BATCH = 100
 ATTEMPTS = 5

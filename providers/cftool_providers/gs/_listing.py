@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 from cftool.core.errors import ConfigError, ListingError, NotADirectory, NotFound
 from cftool.core.types import Entry, Kind
-from cftool.http.flat import Expected, Page, Tree, is_opaque, keys, serial
+from cftool.http.flat import Expected, Page, Tree, is_opaque, keys, serial, split_path
 from cftool.http.types import Request, Response
 from cftool_providers.gs._api import Key
-from cftool_providers.gs._service import Service, split_path
+from cftool_providers.gs._service import Service
 
 # A listing of ten thousand is ten requests: what parallel ones would win there is less than what they ask in vain.
 SERIAL_PAGES = 11

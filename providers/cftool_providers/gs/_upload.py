@@ -19,11 +19,12 @@ from cftool.core.types import Cap, Entry, Result, WriteItem
 from cftool.disk.reader import Reader
 from cftool.disk.sessions import Sessions
 from cftool.http import uploads
+from cftool.http.flat import split_path
 from cftool.http.types import Body, Request, Response
 from cftool_providers.gs._api import NewObject
 from cftool_providers.gs._conditions import Conditions
 from cftool_providers.gs._large import Large
-from cftool_providers.gs._service import Service, split_path
+from cftool_providers.gs._service import Service
 from cftool_providers.gs._settings import MAX_OBJECT, MIB
 
 MD5_UP_TO = MIB  # above this CRC32C costs less, where it can be computed at all

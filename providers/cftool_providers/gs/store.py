@@ -35,6 +35,7 @@ from cftool.core.types import (
     WriteItem,
 )
 from cftool.disk.sessions import Sessions
+from cftool.http.flat import split_path
 from cftool.http.google import LONGEST_LINK
 from cftool_providers.gs._conditions import Conditions
 from cftool_providers.gs._copy import Copier
@@ -43,7 +44,7 @@ from cftool_providers.gs._download import Downloader
 from cftool_providers.gs._large import COMPOSED, PART_NAME, delete_parts
 from cftool_providers.gs._listing import Lister
 from cftool_providers.gs._objects import HASHES
-from cftool_providers.gs._service import CONNECTIONS, Service, split_path
+from cftool_providers.gs._service import CONNECTIONS, Service
 from cftool_providers.gs._session import cancel
 from cftool_providers.gs._settings import MAX_OBJECT, settings
 from cftool_providers.gs._upload import Uploader

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from cftool.core.errors import IntegrityError, IsADirectory, NotFound, PreconditionFailed, ProtocolError, StoreError
 from cftool.core.types import Entry
 from cftool.http import xml as _xml
+from cftool.http.flat import split_path
 from cftool.http.types import Header, Request, Response
 from cftool.http.urls import quote_path, quote_query
 from cftool_providers.s3 import _errors, _objects
 from cftool_providers.s3._listing import Lister
 from cftool_providers.s3._multipart_calls import abort, complete_body, upload_id_of
 from cftool_providers.s3._objects import MTIME, format_time, is_md5, quote_etag, unquote_etag
-from cftool_providers.s3._service import Service, split_path
+from cftool_providers.s3._service import Service
 from cftool_providers.s3._settings import MAX_COPY, MIB
 
 log = logging.getLogger("cftool.s3")

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from cftool.core.errors import InvalidName, NotFound, ProtocolError, StoreError
 from cftool.core.types import Entry, Result
 from cftool.http import xml as _xml
+from cftool.http.flat import split_path
 from cftool.http.types import Completion, Request
 from cftool_providers.s3 import _errors
 from cftool_providers.s3._listing import Lister
-from cftool_providers.s3._service import Service, split_path
+from cftool_providers.s3._service import Service
 
 BATCH = 1000
 ATTEMPTS = 4

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from cftool.core.errors import ListingError, NotADirectory, NotFound
 from cftool.core.types import NO_HASHES, Entry, Kind
 from cftool.http import flat
-from cftool.http.flat import Expected, Page, Tree, is_opaque, keys, serial
+from cftool.http.flat import Expected, Page, Tree, is_opaque, keys, serial, split_path
 from cftool.http.types import Request, Response
 from cftool.http.urls import quote_query
 from cftool_providers.s3 import _pages
 from cftool_providers.s3._objects import is_md5
 from cftool_providers.s3._pages import Key
-from cftool_providers.s3._service import Service, split_path
+from cftool_providers.s3._service import Service
 
 
 class Lister:

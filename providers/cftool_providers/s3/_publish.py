@@ -10,12 +10,13 @@ from cftool.core.dataclass import dataclass
 from cftool.core.errors import IntegrityError, NotFound, PreconditionFailed, ProtocolError, TemporaryError
 from cftool.core.types import Entry
 from cftool.http import xml as _xml
+from cftool.http.flat import split_path
 from cftool.http.types import Header
 from cftool.http.urls import quote_query
 from cftool_providers.s3 import _errors, _objects
 from cftool_providers.s3._multipart_calls import complete_body
 from cftool_providers.s3._objects import is_md5, to_base64, unquote_etag
-from cftool_providers.s3._service import Service, split_path
+from cftool_providers.s3._service import Service
 
 _ELEMENTS = {"crc64nvme": "ChecksumCRC64NVME", "crc32": "ChecksumCRC32"}
 

@@ -29,12 +29,6 @@ CONNECTIONS = 64
 CEILING = 256  # connections that a far service is worth, as long as each doubling brings more
 
 
-def split_path(path: str) -> tuple[str, str]:
-    """Bucket and key of a canonical path; the key is "" for the bucket itself."""
-    bucket, _, key = path.partition("/")
-    return bucket, key
-
-
 class _RegionalAuth:
     """Signs for the region of the bucket that the request goes to; one signer a region."""
 

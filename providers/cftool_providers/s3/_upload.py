@@ -12,11 +12,12 @@ from cftool.core.types import NO_HASHES, Cap, Entry, Kind, Result, WriteItem
 from cftool.disk.reader import Reader
 from cftool.disk.sessions import Sessions
 from cftool.http import uploads
+from cftool.http.flat import split_path
 from cftool.http.types import Body, Header, Request, Response
 from cftool_providers.s3._conditions import Conditions
 from cftool_providers.s3._multipart import Multipart
 from cftool_providers.s3._objects import is_md5, opaque_etag, quote_etag, time_headers, to_base64, unquote_etag
-from cftool_providers.s3._service import Service, split_path
+from cftool_providers.s3._service import Service
 from cftool_providers.s3._settings import MAX_OBJECT
 
 

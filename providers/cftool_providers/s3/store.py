@@ -35,6 +35,7 @@ from cftool.core.types import (
     WriteItem,
 )
 from cftool.disk.sessions import Sessions
+from cftool.http.flat import split_path
 from cftool.http.urls import quote_query
 from cftool_providers.s3 import _pages
 from cftool_providers.s3._conditions import Conditions
@@ -44,7 +45,7 @@ from cftool_providers.s3._download import Downloader
 from cftool_providers.s3._listing import Lister
 from cftool_providers.s3._multipart_calls import abort
 from cftool_providers.s3._objects import HASHES
-from cftool_providers.s3._service import CONNECTIONS, Service, split_path
+from cftool_providers.s3._service import CONNECTIONS, Service
 from cftool_providers.s3._settings import MAX_OBJECT, settings
 from cftool_providers.s3._upload import Uploader
 
