@@ -1,11 +1,11 @@
 """The programs that are compared, and the command line of each for each piece of work, at its best flags."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.lab import Lab
+from tests.bench.measure import run
 from tests.dav_servers import DavServer
 from tests.gs_servers import GsServer
 from tests.servers import tool
@@ -109,11 +109,5 @@ class Client:
 
     def version(self) -> str:
         """The first line of its version."""
-        import subprocess
-
-        arguments = ["--version"] if self.name == "cftool" else ["version"]
-        env = {**os.environ, **self.environment()}
-        out = subprocess.run(
-            [tool(self.name.partition(",")[0]), *arguments], capture_output=True, text=True, env=env, check=True
-        ).stdout
-        return out.splitlines()[0]
+        program, word = tool(self.name.partition(",")[0]), "--version" if self.name == "cftool" else "version"
+        return run([program, word], self.environment(), keep_output=True).out.decode().splitlines()[0]
