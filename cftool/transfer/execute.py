@@ -95,6 +95,20 @@ def same_service(src: Side, dst: Side) -> bool:
     )
 
 
+class Dry:
+    """The executor of a dry run: all succeeds, nothing happens."""
+
+    reads = False
+
+    def run(self, actions: Iterable[Action]) -> Iterator[Outcome]:
+        """As Executor says, and there are no entries."""
+        for action in actions:
+            yield Outcome(action)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
 class Upload:
     """Local files through the store's own `write_many`."""
 

@@ -9,7 +9,7 @@ that was allowed all.
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -33,12 +33,12 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Cap, Entry
 from cftool.disk import locks
-from cftool.transfer import gate, relocate, sides
+from cftool.transfer import gate, listings, relocate, sides
 from cftool.transfer.beside import Beside
 from cftool.transfer.cleanup import Unfinished, after_run, forget_runs, killed_runs
 from cftool.transfer.compare import Comparer
 from cftool.transfer.events import Emit, Summary
-from cftool.transfer.execute import Executor, Outcome, choose
+from cftool.transfer.execute import Dry, Executor, Outcome, choose
 from cftool.transfer.keep import KeepingRemover, keeper
 from cftool.transfer.limits import Budget
 from cftool.transfer.links import shown
@@ -50,7 +50,7 @@ from cftool.transfer.removal import Remover, found_again
 from cftool.transfer.renames import Rename, Renames, rename
 from cftool.transfer.replace import Replacer
 from cftool.transfer.scan import How, Scan, Stopped, is_mark, placed
-from cftool.transfer.select import by_name, recorded, unmet
+from cftool.transfer.select import recorded, unmet
 from cftool.transfer.staged import staged
 from cftool.transfer.tally import AS_ASKED, NEITHER, Tally, of_all
 from cftool.transfer.threads import bounded
@@ -64,19 +64,6 @@ _CHECKING = 512  # comparisons under way beyond which the plan looks no further 
 # After one of these every further file would fail alike.
 _FATAL = (LoginRequired, QuotaExceeded, ReadOnly)
 _ANEW = (SourceChanged, IntegrityError)
-
-
-class _Dry:
-    """The executor of a dry run: all succeeds, nothing happens."""
-
-    reads = False
-
-    def run(self, actions: Iterable[Action]) -> Iterator[Outcome]:
-        for action in actions:
-            yield Outcome(action)
-
-    def close(self) -> None:
-        pass
 
 
 class Run:
@@ -210,48 +197,17 @@ class Run:
         )
 
     def _scans(self) -> tuple[Scan, ...]:
-        key_of = self._folding.key_of()
         select = self._selected = recorded(self.options.select)
-        here = How(key_of=key_of, select=select, mark=True, hide=True, spool_dir=self._spool_dir)
-        named = None if self.options.delete_excluded else by_name(select)
-        there = replace(here, select=named, mark=False)
-        src = Scan(self.src.store, here, name="the source", address=self.src.address, cancelled=self._stop_now)
-        dst = Scan(self.dst.store, there, name="the destination", address=self.dst.address, cancelled=self._stop_now)
-        self._listed: tuple[Scan, ...] = (src, dst)
+        how = How(key_of=self._folding.key_of(), select=select, spool_dir=self._spool_dir)
+        self._listed: tuple[Scan, ...] = listings.both(self.src, self.dst, self.options, how, self._stop_now)
         for scan in self._listed:
             self._stack.callback(scan.close)
             scan.start()
-        return src, dst
+        return self._listed
 
     def _begin(self, scans: tuple[Scan, ...]) -> bool:
         """Wait for both listings to begin; whether the destination is not there. Raises NotFound for the source."""
-        src, dst = scans
-        try:
-            first = src.first()
-            if first.last and not first.entries and Cap.IMPLICIT_DIRS in self.src.store.features.caps:
-                self.src.store.stat("")  # NotFound: nothing below a prefix means that it is not there
-        except NotFound as error:
-            try:
-                self.src.store.stat("")
-            except NotFound as missing:
-                raise placed(missing, self.src.address) from None
-            raise placed(error, self.src.address) from None
-        except Stopped:
-            return False
-        except CftoolError:
-            pass  # told by the merge, which meets it again
-        try:
-            dst.first()
-        except NotFound:
-            if Cap.IMPLICIT_DIRS in self.dst.store.features.caps:
-                return True  # nothing is below it, so it is not there: nothing more to ask
-            try:
-                self.dst.store.stat("")
-            except NotFound:
-                return True
-        except (Stopped, CftoolError):
-            pass
-        return False
+        return listings.begin(self.src, self.dst, *scans)
 
     def _make_root(self, *, missing: bool) -> None:
         """An empty source makes an empty directory, too, where one can be; object stores make theirs with the files."""
@@ -265,7 +221,7 @@ class Run:
     def _executor(self) -> Executor:
         if self._opened is None:
             if self.options.dry_run:
-                self._opened = _Dry()
+                self._opened = Dry()
             else:
                 if self.around.state_dir is not None:
                     self._mark = Unfinished(self.around.state_dir, self.dst.key)
