@@ -6,8 +6,8 @@ import threading
 from cftool.core.errors import Interrupted, StoreError
 from cftool.core.store import Store
 from cftool.core.types import Cap
+from cftool.transfer.actions import Action
 from cftool.transfer.options import Options
-from cftool.transfer.plan import Action
 
 log = logging.getLogger("cftool.transfer")
 

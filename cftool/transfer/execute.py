@@ -26,12 +26,12 @@ from cftool.disk.listing import entry_of
 from cftool.disk.root import Root
 from cftool.disk.source import LocalSource
 from cftool.disk.writer import LocalTarget
+from cftool.transfer.actions import Action
 from cftool.transfer.conditions import Conditions
 from cftool.transfer.events import Emit, Started
 from cftool.transfer.follow import FollowingStore
 from cftool.transfer.links import KeepingStore
 from cftool.transfer.options import Options, Side, Verify
-from cftool.transfer.plan import Action
 from cftool.transfer.telling import StoreSource, TellingTarget, is_large, tell
 from cftool.transfer.threads import bounded
 

@@ -20,10 +20,10 @@ from cftool.core.types import Cap, Entry, Kind
 from cftool.disk import locks
 from cftool.disk.root import Root
 from cftool.transfer import relocate
+from cftool.transfer.actions import Action
 from cftool.transfer.execute import Executor, Outcome
 from cftool.transfer.hidden import TRASH
 from cftool.transfer.options import Links, Options, Side, Surroundings
-from cftool.transfer.plan import Action
 from cftool.transfer.removal import Remover
 from cftool.transfer.stages import After, Before
 from cftool.transfer.tally import Tally

@@ -26,12 +26,13 @@ from cftool.core.errors import (
 from cftool.core.types import Cap, Entry, Kind
 from cftool.disk import locks
 from cftool.transfer import relocate
+from cftool.transfer.actions import Action
 from cftool.transfer.compare import SIZE_ONLY, Finding, Verdict
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.execute import Executor, Outcome
 from cftool.transfer.merge import Folding
 from cftool.transfer.options import Links, Options, Side, Surroundings
-from cftool.transfer.plan import Action, Hooks, Plan, Steps
+from cftool.transfer.plan import Hooks, Plan, Steps
 from cftool.transfer.run import Run
 from cftool.transfer.scan import Scan, placed
 from cftool.transfer.shift import Renaming, Shift

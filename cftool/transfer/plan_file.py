@@ -27,8 +27,8 @@ from cftool.core.types import NO_HASHES, Entry, Kind, NameRules
 from cftool.disk import durability, temps
 from cftool.disk.errors import store_error
 from cftool.disk.writer import refuse_special
+from cftool.transfer.actions import Action, Seen
 from cftool.transfer.options import Links, MaxDelete, Options, Side
-from cftool.transfer.plan import Action, Seen
 from cftool.transfer.renames import Rename
 
 FORMAT = 1

@@ -26,10 +26,11 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Entry, Kind
 from cftool.transfer import relocate
+from cftool.transfer.actions import Action, Doomed, Replacement
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.execute import Executor, Outcome
 from cftool.transfer.options import Options, Side, Surroundings
-from cftool.transfer.plan import Action, Doomed, Hooks, Plan, Replacement, Steps
+from cftool.transfer.plan import Hooks, Plan, Steps
 from cftool.transfer.plan_file import Counts, Line, PlanFile, PlanWriter, place
 from cftool.transfer.renames import Rename, rename
 from cftool.transfer.run import Run

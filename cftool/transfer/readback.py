@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from cftool.core.errors import IntegrityError, NotFound, StoreError
 from cftool.core.types import Entry
+from cftool.transfer.actions import Action
 from cftool.transfer.compare import SHORT, best_hash, hash_of
 from cftool.transfer.execute import Outcome
 from cftool.transfer.options import Side
-from cftool.transfer.plan import Action
 
 
 class ReadBack:

@@ -18,9 +18,9 @@ from cftool.core.errors import NotADirectory, NotFound, SourceChanged, StoreErro
 from cftool.core.types import Cap, Entry, Kind
 from cftool.disk.root import Root
 from cftool.transfer import relocate
+from cftool.transfer.actions import Action, Doomed
 from cftool.transfer.compare import SHORT, Comparer, best_hash, hash_of
 from cftool.transfer.options import Side
-from cftool.transfer.plan import Action, Doomed
 from cftool.transfer.spool import Keyed, Spool
 from cftool.transfer.state import Row
 from cftool.transfer.threads import bounded

@@ -11,9 +11,9 @@ from cftool.core import paths
 from cftool.core.errors import Interrupted, NotFound, StoreError, Unsupported
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry
+from cftool.transfer.actions import Action, Replacement
 from cftool.transfer.execute import Executor, Outcome
 from cftool.transfer.keep import Keeper
-from cftool.transfer.plan import Action, Replacement
 from cftool.transfer.removal import Remover
 from cftool.transfer.tally import Tally
 

@@ -34,6 +34,7 @@ from cftool.core.errors import (
 from cftool.core.types import Cap, Entry
 from cftool.disk import locks
 from cftool.transfer import gate, listings, relocate, sides
+from cftool.transfer.actions import Action, Doomed
 from cftool.transfer.beside import Beside
 from cftool.transfer.cleanup import Unfinished, after_run, forget_runs, killed_runs
 from cftool.transfer.compare import Comparer
@@ -44,7 +45,7 @@ from cftool.transfer.limits import Budget
 from cftool.transfer.links import shown
 from cftool.transfer.merge import Folding, collapse, merge
 from cftool.transfer.options import Links, Options, Side, Surroundings
-from cftool.transfer.plan import Action, Doomed, Hooks, Plan, Steps
+from cftool.transfer.plan import Hooks, Plan, Steps
 from cftool.transfer.records import Records
 from cftool.transfer.removal import Remover, found_again
 from cftool.transfer.renames import Rename, Renames, rename

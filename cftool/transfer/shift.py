@@ -13,9 +13,9 @@ from cftool.core.errors import AlreadyExists, StoreError, Unsupported
 from cftool.core.types import Cap, Entry, Kind
 from cftool.disk.listing import entry_of
 from cftool.disk.root import Root
+from cftool.transfer.actions import Action
 from cftool.transfer.execute import Executor, Outcome
 from cftool.transfer.options import Side
-from cftool.transfer.plan import Action
 from cftool.transfer.threads import bounded
 
 

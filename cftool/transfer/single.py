@@ -20,6 +20,7 @@ from cftool.core.errors import (
 )
 from cftool.core.types import Entry, Kind
 from cftool.disk import locks
+from cftool.transfer.actions import Action
 from cftool.transfer.cleanup import Unfinished, after_run, forget_runs, killed_runs
 from cftool.transfer.compare import SIZE_ONLY, Comparer, Finding, Verdict
 from cftool.transfer.events import Emit, Summary
@@ -28,7 +29,6 @@ from cftool.transfer.keep import keeper
 from cftool.transfer.limits import Budget
 from cftool.transfer.links import shown
 from cftool.transfer.options import Links, Options, Side, Surroundings
-from cftool.transfer.plan import Action
 from cftool.transfer.staged import staged
 from cftool.transfer.tally import Tally, of_all
 

@@ -8,8 +8,8 @@ together.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
+from cftool.transfer.actions import Action
 from cftool.transfer.execute import Executor, Outcome
-from cftool.transfer.plan import Action
 from cftool.transfer.threads import bounded
 
 

@@ -16,12 +16,12 @@ from cftool.core.errors import AlreadyExists, NotADirectory, NotFound, StoreErro
 from cftool.core.store import Store
 from cftool.core.types import Entry, Kind
 from cftool.disk import locks
+from cftool.transfer.actions import Action
 from cftool.transfer.compare import SIZE_ONLY, Comparer, Verdict
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.execute import choose
 from cftool.transfer.keep import FORMAT, keeper
 from cftool.transfer.options import Options, Side, Surroundings
-from cftool.transfer.plan import Action
 from cftool.transfer.removal import Remover
 from cftool.transfer.staged import staged
 from cftool.transfer.tally import Tally

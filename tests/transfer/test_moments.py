@@ -20,12 +20,12 @@ from cftool.core.errors import (
 from cftool.core.types import Cap, Entry, Kind, NameRules
 from cftool.disk.root import Root
 from cftool.transfer import api, cleanup, execute, follow, run, scan, state, telling
+from cftool.transfer.actions import Action
 from cftool.transfer.conditions import Conditions
 from cftool.transfer.events import Deleted, Failed, Note, Progress, Skipped
 from cftool.transfer.follow import FollowingStore
 from cftool.transfer.merge import Folding, exact_key
 from cftool.transfer.options import Links, MaxDelete, Options
-from cftool.transfer.plan import Action
 from cftool.transfer.tally import Tally
 from tests.transfer.kit import T0, Bench, Fitted, held, local, make, put, remote, tree
 from tests.transfer.test_corners import Plain, fit

@@ -649,7 +649,7 @@ def test_a_rename_that_fails_is_told(tmp_path):
 
 def test_what_is_no_file_is_not_renamed_by_the_executor():
     from cftool.core.types import Entry
-    from cftool.transfer.plan import Action
+    from cftool.transfer.actions import Action
 
     class Other:
         reads = True

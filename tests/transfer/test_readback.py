@@ -167,8 +167,8 @@ def test_with_a_trash_the_old_version_is_still_there(up):
 
 
 def test_an_inspection_that_breaks_is_the_outcome():
+    from cftool.transfer.actions import Action
     from cftool.transfer.execute import Outcome
-    from cftool.transfer.plan import Action
     from cftool.transfer.stages import After, Before
 
     class Inner:

@@ -186,7 +186,7 @@ def test_a_link_that_gives_way_to_a_file_is_kept(across):
 
 def test_what_vanished_before_it_could_be_moved_away_is_no_error(across):
     keeper = keep.keeper(across.dst, Options(trash=BIN), across.around())
-    from cftool.transfer.plan import Action
+    from cftool.transfer.actions import Action
 
     keeper.keep(Action(b"f", Entry("f", Kind.FILE), None, replaces=True))
     make(here(across.dst), {"d": None})
@@ -252,7 +252,7 @@ def test_a_file_that_could_not_be_replaced_is_put_back(tmp_path):
 def test_a_second_attempt_keeps_the_old_one_once_and_a_newer_one_besides(bench):
     make(here(bench.src), {"a": b"new"})
     fill(bench, {"a": b"older"})
-    from cftool.transfer.plan import Action
+    from cftool.transfer.actions import Action
 
     keeper = keep.keeper(bench.dst, Options(trash=BIN), bench.around())
     source = bench.src.store.stat("a")
@@ -370,7 +370,7 @@ def test_what_is_hidden():
 def test_names_run_out(across, monkeypatch):
     monkeypatch.setattr(keep, "_NAMES", 2)
     make(here(across.dst), {"a": b"1", "a~": b"1", "a~.1": b"1", f"{BIN}/{DAY}/x": b"1"})
-    from cftool.transfer.plan import Action
+    from cftool.transfer.actions import Action
 
     for options in ({"suffix": "~"}, {"trash": BIN}):
         keeper = keep.keeper(across.dst, Options(**options), across.around())
