@@ -1,43 +1,36 @@
 """write and write_many: one loop of flows (`_flows`), one flow a file.
 
 Where the server publishes a PUT at its completion, that is the upload. Elsewhere the file goes to a temporary name in
-its own directory, its length is looked at (`_staged`), and it is MOVEd: with `Overwrite: F` first, because `T` would
-replace a directory as well; where something is there, that is looked at, and only a file gives up its place. The first
-file of a directory goes alone, so that a missing directory is made once. Nothing is told as written before the
-server has said the file's length, or published it on its own responsibility (Nextcloud compares lengths itself).
+its own directory, its length is looked at (`_staged`), and it is MOVEd (`_publish`). The first file of a directory goes
+alone, so that a missing directory is made once. Nothing is told as written before the server has said the file's length,
+or published it on its own responsibility (Nextcloud compares lengths itself).
 """
 
 import hashlib
 import logging
 import threading
-from collections.abc import Generator, Iterable, Iterator
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from cftool.core.errors import (
-    AlreadyExists,
     IntegrityError,
     InvalidName,
     IsADirectory,
     LoginRequired,
-    NotADirectory,
     NotFound,
     PermissionDenied,
-    PreconditionFailed,
     ProtocolError,
     SourceChanged,
-    StoreError,
-    TemporaryError,
     Unsupported,
 )
 from cftool.core.paths import join, parent
 from cftool.core.types import NO_HASHES, Entry, Kind, Result, WriteItem
 from cftool.http.types import Body, Header, Request, Response
-from cftool_providers.webdav import _errors, _probe
-from cftool_providers.webdav._api import CONTENDED, FRESH, XML, Api, opaque
+from cftool_providers.webdav import _probe
+from cftool_providers.webdav._api import FRESH, XML, Api, opaque
 from cftool_providers.webdav._chunks import CHUNKED_FROM, Chunks
-from cftool_providers.webdav._flows import Flow, Flows, Gate, Job, Step, run_one
+from cftool_providers.webdav._flows import Flow, Flows, Gate, Job, run_one
 from cftool_providers.webdav._journal import Journal
+from cftool_providers.webdav._publish import DONE, Part, Publisher
 from cftool_providers.webdav._reader import Reader
 from cftool_providers.webdav._staged import Batch, Staging
 from cftool_providers.webdav._vendor import NEXTCLOUD, OWNCLOUD, Profile
@@ -47,11 +40,9 @@ log = logging.getLogger("cftool.webdav")
 WHOLE = 512 * 1024  # up to this a file is loaded into memory
 MEMORY = 32 * 1024 * 1024  # bytes of loaded files in flight
 FILES = 256  # flows at once, waiting ones included
-_DONE = frozenset({200, 201, 204})
 _MISSING_DIRECTORY = frozenset({403, 404, 409})
 _FIRST_TIME = 24 * 60 * 60  # Nextcloud takes an earlier time for a mistake and refuses the upload
 _OCTETS: Header = ("content-type", "application/octet-stream")
-Part = Generator[Step, Any, Any]
 
 
 class Uploader:
@@ -133,6 +124,7 @@ class _Loop:
         self._uploader = uploader
         self._api = uploader.api
         self._journal = uploader.journal
+        self._publisher = Publisher(uploader.api)
         self._items = iter(items)
         self._memory = 0
         self._open = 0
@@ -305,8 +297,8 @@ class _Loop:
             if response.status in _MISSING_DIRECTORY and not place.known:
                 yield from self._make(parent(path), place)
                 response = yield from api.patiently(request)
-            if response.status not in _DONE:
-                raise (yield Job(lambda: self._refused(item, response)))
+            if response.status not in DONE:
+                raise (yield Job(lambda: self._publisher.refused(item, response)))
             if not place.known:
                 self._settle(place, known=True)
             entry = self._trusted(item, response, headers, digest, body)
@@ -319,7 +311,7 @@ class _Loop:
             batch = staging.arrived(path, path)
             if batch is not None:
                 yield batch.gate
-            entry = (batch and batch.found.get(path)) or (yield from self._look(path))
+            entry = (batch and batch.found.get(path)) or (yield from self._publisher.look(path))
             if entry.is_dir or (entry.size is not None and entry.size != _length(body)):
                 # Either it was not stored as it was sent, or somebody else wrote it just after: this way tells.
                 return (yield from self._put_and_move(item, place, body, headers, None))
@@ -363,9 +355,9 @@ class _Loop:
             if response.status in _MISSING_DIRECTORY and not place.known:
                 yield from self._make(directory, place)
                 response = yield request
-            if response.status not in _DONE:
+            if response.status not in DONE:
                 gone = response.status in _MISSING_DIRECTORY
-                raise (yield Job(lambda: self._refused(item, response)))
+                raise (yield Job(lambda: self._publisher.refused(item, response)))
             if not place.known:
                 self._settle(place, known=True)
             profile = api.profile
@@ -376,15 +368,15 @@ class _Loop:
             batch = staging.arrived(temp, path)
             if batch is not None:
                 yield batch.gate
-            staged: Entry = (batch and batch.found.get(temp)) or (yield from self._look(temp))
+            staged: Entry = (batch and batch.found.get(temp)) or (yield from self._publisher.look(temp))
             _require_size(staged, body, path)
             replaces = batch is not None and self._is_file_now(batch, path)
-            entry = yield from self._publish(item, temp, staged, replaces=replaces)
+            entry = yield from self._publisher.publish(item, temp, staged, replaces=replaces)
         except Exception:  # not GeneratorExit: `_sweep` sees to the temporary files of a loop that is given up
             if under_way:
                 staging.left()
             if not gone:
-                gone = yield from self._drop(temp)
+                gone = yield from self._publisher.drop(temp)
             self._temp_ended(temp, gone=gone)
             raise
         self._temp_ended(temp, gone=True)
@@ -399,104 +391,7 @@ class _Loop:
         there = batch.found.get(path)
         return there is not None and not there.is_dir and self._api.client.clock.monotonic() - batch.seen < FRESH
 
-    def _publish(self, item: WriteItem, temp: str, staged: Entry, *, replaces: bool) -> Part:
-        """From the temporary name, once it was seen to be whole, to its own. `replaces`: where a file is."""
-        api, path = self._api, item.path
-        done = False
-        if replaces and not item.if_absent and item.if_version is None:
-            response: Response = yield from self._move(temp, path, overwrite=True)
-            done = response.status in _DONE
-            if not done:
-                raise (yield Job(lambda: self._refused(item, response)))
-        elif item.if_version is None and api.profile.refuses_overwrite:
-            response = yield from self._move(temp, path, overwrite=False)
-            done = response.status in _DONE
-            if response.status == 412 and item.if_absent:
-                raise AlreadyExists("something is there already", op="write", path=path)
-            # Apache answers 301 where a directory has that name.
-            if not done and response.status not in {301, 412}:
-                raise (yield Job(lambda: self._refused(item, response)))
-        if not done:
-            yield from self._replace(item, temp)
-        if api.profile.keeps_etag:
-            return staged.at(path)
-        entry: Entry = yield from self._look(path)
-        # Another size than the one that was moved there is somebody else's doing, a moment later.
-        return entry if entry.size == staged.size else staged.at(path)._replace(version=None)
-
-    def _replace(self, item: WriteItem, temp: str) -> Part:
-        """MOVE over what is there, which must be no directory."""
-        api, path = self._api, item.path
-        response: Response = yield api.find_request(path)
-        if api.wants_slash(api.url(path), response):
-            raise IsADirectory("is a directory", op="write", path=path)
-        if response.status not in {404, 410} and api.found(response, path).is_dir:
-            raise IsADirectory("is a directory", op="write", path=path)
-        condition: tuple[Header, ...] = ()
-        if item.if_version is not None:
-            condition = (("if", f'<{api.url(path)}> (["{item.if_version}"])'),)
-        response = yield from self._move(temp, path, *condition, overwrite=True)
-        if response.status == 412:
-            raise PreconditionFailed("it is another version by now", op="write", path=path)
-        if response.status not in _DONE:
-            raise (yield Job(lambda: self._refused(item, response)))
-
-    def _move(self, temp: str, path: str, *headers: Header, overwrite: bool) -> Part:
-        """MOVE; where its answer got lost, what is there tells whether it was done."""
-        api = self._api
-        every = api.transport_headers(path, directory=False, overwrite=overwrite) + headers
-        # A second copy of one that replaces would destroy what the first put there. Of one that does not, the second
-        # is refused, so that it may travel on a kept connection: a handshake less for each file.
-        request = api.request("MOVE", temp, headers=every, idempotent=False, replayable=not overwrite)
-        clock = api.client.clock
-        contended = {409} if headers else {404, 409}  # with a condition, 404 says that it is not met
-        failures = 0
-        for delay in (*CONTENDED, None):
-            response: Response | None = None
-            try:
-                response = yield from api.patiently(request)
-                # Apache says so too where somebody else replaces the same file just now, done or not.
-                if response.status not in contended:
-                    if not overwrite and response.status not in _DONE and (yield from self._is_gone(temp)):
-                        return Response(201, {})
-                    return response
-            except TemporaryError:
-                failures += 1
-                if failures == 3:
-                    raise
-            staged = yield Job(lambda: api.exists(temp))
-            if staged is None:
-                if (yield Job(lambda: api.exists(path))) is not None:
-                    return Response(201, {})  # nobody else moves our temporary file
-                if response is not None:
-                    return response
-            if delay is not None:
-                yield Job(partial(clock.sleep, delay * (0.5 + clock.random() / 2)))
-        return response
-
-    def _is_gone(self, temp: str) -> Part:
-        """Whether a MOVE that was refused was done before: the refusal was of a second copy of it."""
-        response: Response = yield self._api.find_request(temp)
-        return response.status in {404, 410} and (yield Job(lambda: self._api.exists(temp))) is None
-
-    def _drop(self, temp: str) -> Part:
-        """Remove a temporary file; whether it is gone."""
-        try:
-            response: Response = yield self._api.request("DELETE", temp)
-        except StoreError as error:
-            log.info("a temporary file stays for now: %s", error.message)
-            return False
-        return response.status < 300 or response.status in {404, 410}
-
     # ---- common
-
-    def _look(self, path: str) -> Part:
-        """The entry as the server has it now."""
-        api = self._api
-        response: Response = yield api.find_request(path)
-        if response.status == 404:
-            return (yield Job(lambda: api.found_late(path)))
-        return api.found(response, path)
 
     def _make(self, directory: str, place: _Directory) -> Part:
         """The directory was missing, perhaps."""
@@ -504,32 +399,6 @@ class _Loop:
         if response.status != 201:
             yield Job(lambda: self._api.ensure_directory(directory))
         place.known = True
-
-    def _refused(self, item: WriteItem, response: Response) -> StoreError:
-        """Why a write was refused: what is there tells it better than the status does."""
-        api, path = self._api, item.path
-        if _errors.is_checksum_refusal(response):
-            item.source.check()  # where the source changed under the upload, that is the better answer
-            return IntegrityError("the server received other bytes than were sent", op="write", path=path)
-        if response.status == 412:
-            if item.if_absent:
-                return AlreadyExists("something is there already", op="write", path=path)
-            return PreconditionFailed("it is another version by now", op="write", path=path)
-        if response.status == 404 and item.if_version is not None:
-            return PreconditionFailed("it is gone by now", op="write", path=path)
-        if response.status in {300, 301, 302, 307, 308, 400, 403, 404, 405, 409, 501}:
-            there = api.exists(path)
-            if there is not None and there.is_dir:
-                return IsADirectory("is a directory", op="write", path=path)
-            above = parent(path)
-            while above:
-                there = api.exists(above)
-                if there is not None:
-                    if not there.is_dir:
-                        return NotADirectory("a file stands where a directory above it would have to be", path=path)
-                    break
-                above = parent(above)
-        return api.error(response, path)
 
 
 def require_movable(profile: Profile, path: str) -> None:
