@@ -7,11 +7,11 @@ in a later run (`_sessions`): a part counts as stored only where its hash is sti
 
 import logging
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cftool.core.errors import Interrupted, ProtocolError, SourceChanged, TemporaryError, TooLarge
 from cftool.core.types import Entry, WriteItem
+from cftool.disk.reader import Counted
 from cftool.disk.records import fingerprint
 from cftool.http.types import Body
 from cftool_providers.dropbox import _errors
@@ -29,24 +29,6 @@ PART = 8 * 1024 * 1024  # a multiple of 4 MiB, as concurrent sessions want it
 PARALLEL = 4
 LARGEST = 2**41 - 2**22  # bytes of a file
 _KEPT = (TemporaryError, Interrupted)  # after one of these a later run may go on
-
-
-class _Counted:
-    """A `pread` over [start, …) that tells of each byte once, however often attempts read it."""
-
-    def __init__(self, pread: Callable[[int, int], bytes], start: int, progress: Callable[[int], None] | None) -> None:
-        self._pread = pread
-        self._start = start
-        self._progress = progress
-        self._high = 0
-
-    def pread(self, size: int, offset: int) -> bytes:
-        data = self._pread(size, self._start + offset)
-        end = offset + len(data)
-        if self._progress is not None and end > self._high:
-            self._progress(end - self._high)
-            self._high = end
-        return data
 
 
 class Large:
@@ -110,7 +92,7 @@ class Large:
                 if item.progress is not None:
                     item.progress(end - start)
                 return
-            body = Body(end - start, _Counted(reader.pread, start, item.progress).pread)
+            body = Body(end - start, Counted(reader, start, item.progress).pread)
             self._append(session, start, body, digest, close=end == size)
             if record is not None:
                 with recording:

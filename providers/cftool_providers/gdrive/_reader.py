@@ -4,60 +4,32 @@ The MD5 of all that was given out runs along, so that a finished upload can be c
 """
 
 import hashlib
-import os
 from collections.abc import Callable
-from typing import BinaryIO
 
-from cftool.core.errors import SourceChanged
 from cftool.core.types import Source
+from cftool.disk import reader
 
-_PIECE = 1024 * 1024
 
-
-class Reader:
-    """See the module. `random`: whether `pread` works, and the size is known."""
+class Reader(reader.Reader):
+    """See the module."""
 
     def __init__(self, source: Source, check: Callable[[], None]) -> None:
+        super().__init__(source, check)
         self._source = source
-        self._check = check  # raises where the run is to end
-        self._file: BinaryIO = source.open()
-        self._fd: int | None = None
         self._hashed = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
-        try:
-            if source.local_path is not None:
-                self._fd = self._file.fileno()
-            self.random = source.size is not None and (self._fd is not None or self._file.seekable())
-        except BaseException:
-            self._file.close()
-            raise
-
-    def pread(self, size: int, offset: int) -> bytes:
-        """Up to `size` bytes at `offset`; fewer only at the end or where the file gives no more at once."""
-        if self._fd is not None:
-            return os.pread(self._fd, size, offset)
-        self._file.seek(offset)
-        return self._file.read(size)
 
     def hash_up_to(self, end: int) -> None:
         """Take the bytes up to `end` into the hash. Raises SourceChanged where the source is shorter."""
-        while self._hashed < end:
-            self._check()
-            piece = self.pread(min(_PIECE, end - self._hashed), self._hashed)
-            if not piece:
-                raise SourceChanged(f"the source has {self._hashed} bytes; {end} were expected", op="read")
+        for piece in self.pieces(self._hashed, end):
             self._md5.update(piece)
             self._hashed += len(piece)
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes in order; fewer only at the end."""
-        pieces = []
-        while size and (piece := self._file.read(min(size, _PIECE))):
-            self._check()
-            self._md5.update(piece)
-            pieces.append(piece)
-            size -= len(piece)
-        return b"".join(pieces)
+        data = super().take(size)
+        self._md5.update(data)
+        return data
 
     def md5(self) -> str:
         """Of all that was read."""
@@ -65,14 +37,8 @@ class Reader:
 
     def require_unchanged(self, size: int) -> None:
         """Raise SourceChanged where there is more than `size` bytes, or the source is another by now."""
-        more = self.pread(1, size) if self.random else self._file.read(1)
-        if more:
-            raise SourceChanged(f"the source has more than the {size} bytes expected", op="read")
+        self.require_end(size)
         self._source.check()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 class Counted:

@@ -2,8 +2,8 @@
 
 Where the server publishes a PUT at its completion, that is the upload. Elsewhere the file goes to a temporary name in
 its own directory, its length is looked at (`_staged`), and it is MOVEd (`_publish`). The first file of a directory goes
-alone, so that a missing directory is made once. Nothing is told as written before the server has said the file's length,
-or published it on its own responsibility (Nextcloud compares lengths itself).
+alone, so that a missing directory is made once. Nothing is told as written before the server has said the file's
+length, or published it on its own responsibility (Nextcloud compares lengths itself).
 """
 
 import hashlib
