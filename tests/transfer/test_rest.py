@@ -9,14 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from cftool.core.errors import ConnectionFailed, Interrupted, NotFound, PermissionDenied, StoreError, Unsupported
+from cftool.core.errors import (
+    ConfigError,
+    ConnectionFailed,
+    Interrupted,
+    NotFound,
+    PermissionDenied,
+    StoreError,
+    Unnamed,
+    Unsupported,
+)
 from cftool.core.types import Cap, Kind, Leftover
 from cftool.disk import writer
 from cftool.disk.root import Root
 from cftool.transfer import api, execute, state, verify
 from cftool.transfer.beside import Beside
 from cftool.transfer.cleanup import Unfinished, killed_runs
-from cftool.transfer.events import Deleted, Differs, Failed, Note, Scanned
+from cftool.transfer.events import Deleted, Differs, Failed, MadeDirectory, Note, Scanned
 from cftool.transfer.follow import FollowingStore
 from cftool.transfer.options import Links, Options
 from tests.transfer.kit import T0, Bench, Fitted, held, local, make, put, remote, tree
@@ -429,3 +438,129 @@ def test_state_of_a_pair_that_cannot_be_begun_is_closed(tmp_path, monkeypatch):
     with pytest.raises(sqlite3.ProgrammingError):
         closed[0].execute("SELECT 1")
     monkeypatch.setattr(state.PairState, "_prepare", real)
+
+
+# ---- what a service turns out not to do
+
+
+def lose(side, caps) -> None:
+    """Take abilities from a store."""
+    features = side.store.features
+    side.store._features = replace(features, caps=features.caps & ~caps)
+
+
+def refusing(refused, error):
+    """For `before`: one operation fails."""
+
+    def before(op, path):
+        if op == refused:
+            raise error("not here", op=op, path=path)
+
+    return before
+
+
+def test_a_time_that_one_file_cannot_have_leaves_it_as_it_is(between):
+    put(between.src.store, "f")
+    put(between.dst.store, "f", modified_ns=T0 - 10**12)
+    between.dst.store.before = refusing("set_modified", Unsupported)
+    summary = between.sync()
+    assert (summary.checked, summary.copied, summary.errors) == (1, 0, {})
+    assert between.dst.store.calls["set_modified"] == 1
+
+
+def test_where_no_time_can_be_set_a_touched_file_is_compared_by_its_hash_alone(up):
+    lose(up.dst, Cap.SET_MODIFIED)
+    make(here(up.src), {"f": b"1"})
+    up.sync()
+    make(here(up.src), {"f": b"1"}, modified_ns=T0 + 10**12)
+    up.dst.store.calls.clear()
+    summary = up.sync()
+    assert (summary.checked, summary.copied, summary.compared_by) == (1, 0, {"hash": 1})
+    assert up.dst.store.calls["stat"] == 0
+
+
+def test_an_empty_directory_that_is_refused_only_when_it_is_made_is_skipped(up):
+    make(here(up.src), {"d": None, "f": b"1"})
+    up.dst.store.before = refusing("mkdir", Unsupported)
+    summary = up.sync()
+    assert (summary.copied, summary.skipped, summary.errors) == (1, {"empty": 1}, {})
+
+
+def test_a_directory_that_takes_long_holds_no_file_up(up):
+    make(here(up.src), {"d": None, "f": b"1", "g": b"2"})
+    last = threading.Event()
+    done = []
+
+    def before(op, path):
+        if op == "mkdir":
+            assert last.wait(60)
+        elif (op, path) == ("write", "g"):
+            done.extend(event.path for event in up.told(MadeDirectory))
+            last.set()
+
+    up.dst.store.before = before
+    summary = up.sync()
+    assert (summary.copied, summary.made_directories, summary.errors, done) == (2, 1, {}, [])
+
+
+def test_where_a_service_keeps_nothing_unfinished_a_killed_run_is_forgotten(up):
+    assert Cap.LEFTOVERS not in up.dst.store.features.caps
+    Unfinished(up.state_dir, up.dst.key).end(clean=False)
+    make(here(up.src), {"f": b"1"})
+    up.sync()
+    assert killed_runs(up.state_dir, up.dst.key) == []
+
+
+def test_where_all_that_is_unfinished_is_somebody_elses_nothing_is_told(tmp_path):
+    bench = Bench(local(tmp_path / "src"), remote(Sessions()), str(tmp_path / "state"))
+    bench.dst.store.sessions = [Leftover("theirs", "3")]
+    Unfinished(bench.state_dir, bench.dst.key).end(clean=False)
+    bench.sync()
+    assert [one.path for one in bench.dst.store.sessions] == ["theirs"]
+    assert [note for note in bench.told(Note) if "unfinished" in note.message] == []
+
+
+@pytest.mark.parametrize(("flag", "options"), [("--trash", {"trash": ".trash"}), ("--suffix", {"suffix": "~"})])
+def test_old_versions_are_not_kept_where_links_are_made(across, flag, options):
+    with pytest.raises(ConfigError, match=f"{flag} does not go with --links keep where links are made"):
+        across.sync(links=Links.KEEP, **options)
+
+
+def test_a_trash_needs_a_destination_that_moves_or_copies_by_itself(between):
+    lose(between.dst, Cap.MOVE | Cap.COPY)
+    with pytest.raises(ConfigError, match="--trash: memory/b: can neither move nor copy by itself"):
+        between.sync(trash=".trash")
+
+
+def test_a_trash_that_is_emptied_where_directories_are_implied_leaves_nothing_to_remove(between):
+    put(between.dst.store, ".trash/2023-11-14T00-00-00Z/f")
+    features = between.dst.store.features
+    between.dst.store._features = replace(features, caps=features.caps | Cap.IMPLICIT_DIRS)
+    api.empty_trash(between.dst, ".trash", Options(), between.around(), between.events.append)
+    assert [event.path for event in between.told(Deleted)] == [".trash/2023-11-14T00-00-00Z/f"]
+    assert between.dst.store.calls["rmdir"] == 0
+
+
+def test_an_entry_without_a_name_is_told_and_the_others_are_copied(between):
+    put(between.src.store, "f")
+    put(between.dst.store, "old")
+
+    def walked(entries):
+        yield from entries
+        raise Unnamed("a/ is an entry itself: left out")
+
+    between.src.store.walked = walked
+    summary = between.sync()
+    assert (summary.copied, summary.errors, summary.deleted) == (1, {"unnamed": 1}, 0)
+
+
+def test_a_root_that_cannot_be_made_is_named_as_it_was_typed(between):
+    def before(op, path):
+        if op == "mkdir":
+            raise PermissionDenied("not for you", op=op, path=path)
+        raise NotFound("not found", op=op, path=path)
+
+    between.dst.store.before = before
+    with pytest.raises(PermissionDenied) as caught:
+        between.copy()
+    assert caught.value.place == "memory/b:"
