@@ -574,6 +574,28 @@ def test_what_ends_a_program_ends_a_transaction_without_a_trace(store, memory):
     assert store.flush() == []
 
 
+@pytest.mark.parametrize("word", ["BEGIN", "COMMIT"])
+def test_what_ends_a_program_at_the_edge_of_a_transaction_leaves_no_trace(store, word):
+    real = store.journal._db
+
+    class Ended:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def execute(self, text, *args):
+            if text.startswith(word):
+                raise KeyboardInterrupt
+            return real.execute(text, *args)
+
+    store.journal._db = Ended()
+    with pytest.raises(KeyboardInterrupt):
+        store.localize(add=("never",))
+    store.journal._db = real
+    assert (store.journal.local(), real.in_transaction) == ([], False)
+    put(store, "file", b"x")
+    assert store.flush() == []
+
+
 # ---- renames that are merged
 
 

@@ -11,6 +11,7 @@ from cftool.core.errors import (
     IsADirectory,
     NotFound,
     PreconditionFailed,
+    StoreError,
     TemporaryError,
     Unsupported,
 )
@@ -312,3 +313,26 @@ def test_blocks_of_a_file():
     assert (blocks.encode(), blocks.complete, blocks.missing(5, 5)) == (None, True, None)
     assert Blocks(0).complete
     assert Blocks(5, None).present() == 5
+
+
+# ---- what is done beside a reader
+
+
+def test_reader_of_a_cache_that_is_being_closed_fetches_for_himself(parts, memory):
+    put(memory, "big", BIG)
+    with parts.open("big") as handle:
+        parts._pool.shutdown()
+        assert b"".join(handle.read(BLOCK, at) for at in range(0, len(BIG), BLOCK)) == BIG
+
+
+def test_blocks_that_cannot_be_noted_are_told_of_and_reach_the_reader(parts, memory, monkeypatch, caplog):
+    put(memory, "big", BIG)
+
+    def refuse(*_, **__):
+        raise StoreError("input/output error")
+
+    with parts.open("big") as handle, monkeypatch.context() as broken:
+        broken.setattr(parts.journal, "progress", refuse)
+        assert handle.read(len(BIG), 0) == BIG
+        parts._pool.shutdown()  # what goes on beside the reader has ended
+        assert "what was fetched of big is not kept: input/output error" in caplog.text
