@@ -179,6 +179,22 @@ def test_what_a_run_is_changing_is_not_kept_by_others(world, noting):
     assert world.asked() == {}
 
 
+def test_a_batch_without_a_cache_looks_for_one_once_a_moment(world, monkeypatch):
+    clock, looked = [0.0], []
+    noting = NotingStore(world.memory, world.directory, now=lambda: clock[0])
+    real = noting._note
+    monkeypatch.setattr(noting, "_note", lambda *where, **how: (looked.append((clock[0], *where)), real(*where, **how)))
+
+    def items():
+        for path in ("dir/x", "dir/y", "other/x", "other/y"):
+            yield _item(path)
+        clock[0] += 1
+        yield _item("other/z")
+
+    assert [result.error for result in noting.write_many(items())] == [None] * 5
+    assert looked == [(0.0, "dir"), (0.0, "other"), (1.0, "other")]
+
+
 def test_a_batch_looks_for_a_cache_again_after_a_moment(world):
     clock, opened = [0.0], []
     noting = NotingStore(world.memory, world.directory, now=lambda: clock[0])
