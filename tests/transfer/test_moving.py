@@ -718,3 +718,18 @@ def test_at_no_instant_is_a_file_at_neither_place(tmp_path, way):
         assert sweep(tree(outside / "dst")) == expected, death
         assert not (outside / "src").exists() or sweep(tree(outside / "src")) == {}, death
     assert count > (0 if way == "rename" else 5)
+
+
+def test_a_directory_whose_rename_is_refused_is_named_as_it_was_typed(tmp_path):
+    account = Account()
+    put(account.store, "a/f")
+
+    def before(op, path):
+        if op == "move":
+            raise PermissionDenied("not for you", op=op, path=path)
+
+    account.store.before = before
+    with pytest.raises(PermissionDenied) as caught:
+        move(account.bench(tmp_path))
+    assert (caught.value.place, caught.value.path) == ("work:a", "")
+    assert held(account.store) == {"a/f": b"x"}

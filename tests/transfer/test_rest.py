@@ -564,3 +564,23 @@ def test_a_root_that_cannot_be_made_is_named_as_it_was_typed(between):
     with pytest.raises(PermissionDenied) as caught:
         between.copy()
     assert caught.value.place == "memory/b:"
+
+
+def test_what_concerns_a_whole_bucket_is_told_once_with_its_address_as_it_was_typed(between):
+    for name in "abc":
+        put(between.src.store, name)
+    between.dst = replace(between.dst, base_path="bucket")
+
+    def before(op, path):
+        if op == "write":
+            error = PermissionDenied("the bucket cannot be made", op=op, path=path)
+            error.of_bucket = True
+            raise error
+
+    between.dst.store.before = before
+    arguments = (Options(), between.around(), between.events.append)
+    for call in (between.sync, lambda: api.copy_file(between.src, "a", between.dst, "a", *arguments)):
+        with pytest.raises(PermissionDenied) as caught:
+            call()
+        assert (caught.value.place, caught.value.path) == ("memory/b:", "")
+    assert between.told(Failed) == []
