@@ -791,6 +791,9 @@ def test_a_side_of_an_opened_address_moves_its_key_and_root_along(tmp_path):
     assert (below.key, below.local_root, below.base_path) == (f"{real}/d/e", f"{real}/d/e", opened.path + "/e")
     top = sides.side(opened, "")
     assert (top.key, top.local_root) == ("/", "/")
+    elsewhere = dataclasses.replace(opened, key=f"host{opened.key}", local_root=None)
+    far = sides.side(elsewhere, opened.path + "/e")
+    assert (far.key, far.local_root) == (f"host{opened.key}/e", None)
     opened.store.close()
 
 

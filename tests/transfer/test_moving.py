@@ -733,3 +733,28 @@ def test_a_directory_whose_rename_is_refused_is_named_as_it_was_typed(tmp_path):
         move(account.bench(tmp_path))
     assert (caught.value.place, caught.value.path) == ("work:a", "")
     assert held(account.store) == {"a/f": b"x"}
+
+
+@pytest.mark.parametrize("refused", ["", "b/g"])
+def test_a_service_that_copies_many_in_one_step_is_asked_once(tmp_path, refused):
+    account = Account()
+    caps = account.store.features.caps | Cap.COPY_MANY
+    account.store._features = replace(account.store.features, caps=caps)
+    for name in "fgh":
+        put(account.store, f"a/{name}", name.encode())
+    account.store.calls.clear()
+
+    def before(op, path):
+        if (op, path) == ("write", refused):
+            raise PermissionDenied("not for you", op=op, path=path)
+
+    account.store.before = before
+    bench = account.bench(tmp_path)
+    summary = bench.copy()
+    copied = [name for name in "fgh" if f"b/{name}" != refused]
+    assert [(event.path, event.server_side) for event in bench.told(Copied)] == [(name, True) for name in copied]
+    assert dict(summary.errors) == ({"permission_denied": 1} if refused else {})
+    assert (account.store.calls["write_many"], account.store.calls["copy"]) == (1, 0)
+    assert held(account.store) == {f"a/{name}": name.encode() for name in "fgh"} | {
+        f"b/{n}": n.encode() for n in copied
+    }

@@ -589,3 +589,11 @@ def test_events_of_a_plan_with_a_move_only_destination(tmp_path, file):
 def test_the_sides_of_a_plan_are_named_by_their_real_places(across):
     assert place(across.src, "7").address == across.src.local_root
     assert place(replace(across.src, local_root=None), "7").address == across.src.address
+
+
+def test_a_plan_is_not_written_over_a_directory(across, tmp_path):
+    make(here(across.src), {"f": b"1"})
+    (tmp_path / "plans").mkdir()
+    with pytest.raises(StoreError, match="s a directory"):
+        plan(across, str(tmp_path / "plans"))
+    assert os.listdir(tmp_path / "plans") == []

@@ -43,3 +43,8 @@ def test_only_what_is_pending_below_or_above_a_place_is_brought_there(tmp_path):
     assert not (tmp_path / "elsewhere/d").exists()
     caches.bring_local(state, str(tmp_path), tree)
     assert (tmp_path / "elsewhere/d/file").read_text() == "elsewhere"
+
+
+def test_the_directory_of_a_local_cache_is_told_from_whose_it_is():
+    identities = ["local", "local/home/me", "localhost/x", "s3:aws/bucket", None]
+    assert [caches.local_root(identity) for identity in identities] == ["", "home/me", None, None, None]

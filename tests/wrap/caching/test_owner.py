@@ -177,6 +177,15 @@ def test_fsck_sets_clean_content_aside_and_it_is_fetched_again(store, memory, ho
     assert len(aside) == (0 if how is os.unlink else 1)
 
 
+def test_fsck_is_done_by_the_owner_for_whoever_asks(store, owner, cache_directory, memory):
+    put(memory, "file", b"content")
+    assert get(store, "file") == b"content"
+    damage(store, "file", flip)
+    [said] = asked(cache_directory, do="fsck")
+    assert [(found["path"], "fetched again" in found["done"]) for found in said["found"]] == [("file", True)]
+    assert asked(cache_directory, do="fsck") == [{"found": []}]
+
+
 def test_fsck_tells_pending_content_that_is_damaged_and_keeps_it(store, memory):
     in_files(store)
     put(store, "file", b"content")
