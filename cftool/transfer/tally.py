@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cftool.core.errors import Interrupted, LoginRequired, PermissionDenied, StoreError
+from cftool.core.errors import Interrupted, LoginRequired, NotADirectory, PermissionDenied, StoreError
 from cftool.transfer.events import (
     Copied,
     Deleted,
@@ -162,7 +162,9 @@ def of_all(error: Exception, dst: "Side") -> StoreError | None:
 
 
 def side_of(error: Exception) -> str:
-    """At which side of a copy something was not permitted, as it continues the message; of other errors nothing."""
+    """At which side of a copy something stood in the way, as it continues the message; of other errors nothing."""
+    if isinstance(error, NotADirectory) and error.op in {"write", "mkdir"}:
+        return ": a file stands above it at the destination"
     if not isinstance(error, PermissionDenied) or isinstance(error, LoginRequired):
         return ""
     side = _SIDES.get(error.op or "")

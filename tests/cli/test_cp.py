@@ -221,3 +221,9 @@ def test_a_bucket_that_cannot_be_among_others_fails_alone(run, work, fake_s3):
     tree(work / "top", NO__a="1", good__b="2")
     ran = run("cp", "-r", "top", "lab:", "--json", code=1)
     assert ([one["path"] for one in ran.of("error")], ran.summary["copied"]) == (["NO/a"], 1)
+
+
+def test_a_file_in_the_way_of_a_directory_is_said_to_be(run, work):
+    tree(work / "dir", sub="in the way")
+    told = "cftool: sub/2: is not a directory: a file stands above it at the destination"
+    assert run("cp", "-r", "a", "dir", code=1).err.splitlines()[0] == told
