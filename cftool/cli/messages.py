@@ -109,7 +109,7 @@ def _place(error: StoreError, where: str | None) -> str:
         # Seen from the address, a path below it says more; the address's own path would say the same twice.
         typed = (where.partition(":")[2] or where).strip("/")
         same = path.strip("/").endswith(typed) or typed.endswith(path.strip("/"))
-        place = where if same or names(message, path) else f"{where}: {_typed(where, path)}"
+        place = where if same or names(message, path) else f"{before(where)}{_typed(where, path)}"
     elif names(message, path):
         place = error.store or ""
     else:

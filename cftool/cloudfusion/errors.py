@@ -90,7 +90,7 @@ def translated(error: errors.CftoolError, path: str | None = None) -> Exception:
     """What `error` is to a caller who said `path`."""
     where = path
     if where is None and isinstance(error, errors.StoreError) and error.path is not None:
-        where = "/" + error.path
+        where = "/" + error.path.removeprefix("/")  # a place on this machine is absolute
     text = str(error) if where is None else f"{where}: {error}"
     if isinstance(error, errors.NotFound):
         return NoSuchFilesytemObjectError(where or text)

@@ -50,9 +50,15 @@ def failure(
         words = _WORDS.get(code, text or f"libcurl error {code}")
     if proxy and (code in _BEFORE_SENDING or not began):  # who forgot the variable looks for the fault at the service
         words += f", by way of the proxy {printable(proxy.rpartition('://')[2].rpartition('@')[2])}"
-    error = ConnectionFailed(f"{place}: {words}" + (f" ({text})" if code in {35, 97} and text else ""))
+    error = ConnectionFailed(f"{place}: {words}" + (f" ({tls_words(text)})" if code in {35, 97} and text else ""))
     error.sent = code not in _BEFORE_SENDING and began
     return error
+
+
+def tls_words(text: str) -> str:
+    """What a TLS library says, but for the one that many meet: a server without TLS."""
+    plain = "version number" in text.lower().replace("_", " ")
+    return "no TLS is spoken there; does the address begin with http://?" if plain else text
 
 
 def _proxy_refusal(status: int, place: str) -> StoreError:

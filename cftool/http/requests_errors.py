@@ -21,6 +21,7 @@ from cftool.core.errors import (
     Unsupported,
 )
 from cftool.core.paths import printable
+from cftool.http.curl_errors import tls_words
 
 NETWORK = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
@@ -35,7 +36,8 @@ def failure(error: Exception, place: str, *, trust: str) -> StoreError:
         if "certificate" in str(error).lower():
             return TLSFailed(f"the TLS certificate of {place} was not accepted: {text}; trusted is {trust}")
         early = "handshake" in text.lower() or "version number" in text.lower().replace("_", " ")
-        return broken(f"{place}: the TLS {'handshake' if early else 'connection'} failed ({text})", sent=not early)
+        failed = f"the TLS {'handshake' if early else 'connection'} failed ({tls_words(text)})"
+        return broken(f"{place}: {failed}", sent=not early)
     if refusal := _tunnel_refusal(chain, place):
         return refusal
     if _is(chain, requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidSchema):

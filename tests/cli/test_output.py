@@ -202,3 +202,8 @@ def test_an_error_says_where_what_and_what_to_do(error, expected):
 )
 def test_an_error_is_placed_by_the_address_that_was_typed(error, expected):
     assert explain(error, "work:a/b") == expected
+
+
+def test_the_root_of_a_remote_has_one_colon():
+    error = errors.PermissionDenied("permission denied", path="/state/archive", store="work")
+    assert explain(error, "work:") == "work: /state/archive: permission denied"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cftool.core import paths
 from cftool.core.types import Entry, Kind
 from cftool.disk import sqlite
-from cftool.disk.errors import translated
+from cftool.disk.errors import store_error
 from cftool.wrap.archiving import rows, showing
 from cftool.wrap.archiving.manifest import Manifest, Record
 from cftool.wrap.archiving.names import MAX_LAMPORT, PackName
@@ -282,8 +282,12 @@ class Index:
             if directory is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="cftool-archive-")
                 directory = self._folder.name
-            with translated("open", directory):
+            try:
                 os.makedirs(directory, mode=0o700, exist_ok=True)
+            except OSError as error:
+                found = store_error(error, op="open", path=directory)
+                found.message += "; the archive's index is kept there, XDG_STATE_HOME names another place"
+                raise found from error
             self._path = os.path.join(directory, "index.sqlite")
             db = sqlite.open(self._path, timeout=60.0)
             try:

@@ -179,3 +179,11 @@ def test_an_index_of_another_version_is_built_anew(index, cache_directory):
     with sqlite3.connect(os.path.join(cache_directory, "index.sqlite")) as db:
         db.execute("PRAGMA user_version = 1")
     assert index.packs() == []
+
+
+def test_a_place_for_the_index_that_cannot_be_made_is_told_with_what_helps(tmp_path):
+    (tmp_path / "file").touch()
+    index = Index(str(tmp_path / "file" / "archive"))
+    with pytest.raises(StoreError) as caught:
+        index.packs()
+    assert "XDG_STATE_HOME names another place" in caught.value.message
