@@ -218,6 +218,8 @@ class CheckStore(Wrapper):
 
     def _adjust(self, op: str, path: str, error: StoreError) -> None:
         error.at(op=op, path=path, store=self.name)
+        # For the traceback of a program: the message says what, and not where.
+        error.__notes__ = [f"{error.op} of {paths.printable(error.path or '')!r} in the store {error.store}"]
 
     def _batch(
         self,

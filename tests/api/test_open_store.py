@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,12 @@ def test_what_makes_no_sense_is_refused(user):
         pytest.raises(InvalidName),
     ):
         store.stat("a\0b")
+
+
+def test_a_traceback_says_where(user):
+    with open_store("work:bucket/dir", env=user.environment()) as store, pytest.raises(NotFound) as caught:
+        read_bytes(store, "none")
+    assert "".join(traceback.format_exception_only(caught.value)).endswith("\nread of 'none' in the store work\n")
 
 
 @pytest.mark.parametrize("cached", [False, True])
