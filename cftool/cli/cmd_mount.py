@@ -154,8 +154,8 @@ def _first_look(cached: "Cached", address: str) -> list[str]:
             next(iter(cached.store.scan(cached.path)), None)
         except (LoginRequired, NotADirectory) as error:
             found.append(error)
-        except CftoolError:
-            pass  # not there yet, away, or not to be listed
+        except Exception:  # noqa: S110 - not there yet, away, not to be listed; or the mount ended before the answer
+            pass
 
     thread = threading.Thread(target=look, name="cftool-look", daemon=True)
     thread.start()
