@@ -384,6 +384,26 @@ def test_each_of_several_closes_hears_of_its_own_error(vfs, monkeypatch):
     assert vfs.flush_together([bad]) == [None]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_who_closes_hears_once_and_of_what_is_durable_alone(vfs, monkeypatch, count):
+    told = []
+
+    def hears(number):
+        return lambda: told.append((number, vfs.store.journal._db.in_transaction))
+
+    handles = [begun(vfs, str(number), b"x") for number in range(count)]
+    callbacks = [hears(number) for number in range(count)]
+    assert vfs.flush_together(handles, callbacks) == [None] * count
+    assert sorted(told) == [(number, False) for number in range(count)]
+    assert vfs.flush_together(handles, callbacks) == [None] * count  # nothing to do any more
+    vfs.write(handles[-1], b"y", 0)
+    monkeypatch.setattr(vfs.handle(handles[-1]).file.draft, "enter", lambda when: vfs.node(1_000_000))
+    errors = vfs.flush_together(handles, callbacks)
+    assert [getattr(error, "errno", None) for error in errors] == [None] * (count - 1) + [errno.ESTALE]
+    assert len(told) == count
+    monkeypatch.undo()
+
+
 def test_file_that_somebody_is_at_is_not_closed_with_others(vfs):
     handle = begun(vfs, "f", b"x")
     file = vfs.handle(handle).file
