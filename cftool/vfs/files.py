@@ -83,21 +83,32 @@ class Files:
         node = self._tree.node(number)
         if node.is_dir:
             raise error_of(errno.EISDIR)
-        writing = flags & os.O_ACCMODE != os.O_RDONLY
-        if writing or flags & os.O_TRUNC:
+        truncates = bool(flags & os.O_TRUNC)
+        changes = truncates or flags & os.O_ACCMODE != os.O_RDONLY
+        if changes:
             self._tree.changeable(number)
         with self._lock:
             file = node.open
             if file is not None:
                 file.users += 1
+                file.changers += changes
         if file is None:
-            file = self._opened(node, truncate=bool(flags & os.O_TRUNC))
-        elif flags & os.O_TRUNC:
-            file.truncate(0, path=node.place)
+            file = self._opened(node, truncate=truncates)
+            with self._lock:
+                file.changers += changes
+        elif truncates:
+            try:
+                file.truncate(0, path=node.place)
+            except BaseException:
+                with self._lock:
+                    file.users -= 1
+                    file.changers -= 1
+                raise
             node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
         with self._lock:
             file.users -= 1
-            return self._handle(node, file, flags, made=bool(flags & os.O_TRUNC))
+            file.changers -= changes
+            return self._handle(node, file, flags, made=truncates)
 
     def _opened(self, node: Node, *, truncate: bool) -> OpenFile:
         """Open the content; two who do so at once share one."""
@@ -148,7 +159,8 @@ class Files:
         """Under the lock."""
         file.users += 1
         number = next(self._tree.handle_numbers)
-        self.handles[number] = FileHandle(node, file, flags, made)
+        handle = self.handles[number] = FileHandle(node, file, flags, made)
+        file.changers += handle.changes
         return number
 
     def handle(self, number: int) -> FileHandle:
@@ -320,17 +332,21 @@ class Files:
         return parent.small < _SMALL_ONES and self._store.is_wide()
 
     def release(self, number: int) -> None:
-        """The last reference to a handle is gone."""
+        """The last reference to a handle is gone, of which the kernel tells late.
+
+        What another handle is changing by then is committed when that is closed: it may just have emptied the file.
+        """
         handle = self.handles.pop(number, None)
         if handle is None:
             return
         node, file = handle.node, handle.file
         try:
-            if handle.changes and (file.dirty or self._settings.remote):
+            if handle.changes and file.changers == 1 and (file.dirty or self._settings.remote):
                 self._commit(node, file)
         finally:
             with self._lock:
                 file.users -= 1
+                file.changers -= handle.changes
                 last = file.users == 0
                 if last:
                     node.size = file.size

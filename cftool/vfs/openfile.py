@@ -35,6 +35,7 @@ class OpenFile:
         self.draft = draft
         self._size = size
         self.users = 0
+        self.changers = 0  # handles whose closing commits, and openings under way that will be such
         self.version: str | None = None  # of what was committed last
         self._dirty = draft is not None  # something was changed since the last commit
         self.backing: int | None = None  # the kernel's number for the file that it reads by itself

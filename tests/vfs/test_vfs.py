@@ -404,6 +404,20 @@ def test_who_closes_hears_once_and_of_what_is_durable_alone(vfs, monkeypatch, co
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize("flags", [os.O_WRONLY | os.O_TRUNC, os.O_RDONLY | os.O_TRUNC])
+def test_what_is_opened_anew_before_the_kernel_tells_of_the_last_end_is_not_published_empty(opened, flags):
+    vfs = opened()
+    handle = begun(vfs, "f", b"whole")
+    vfs.flush(handle)
+    again = vfs.open(vfs.child(vfs.node(ROOT), "f").id, flags)
+    vfs.release(handle)
+    assert get(vfs.store, "f") == b"whole"
+    if flags & os.O_WRONLY:
+        vfs.write(again, b"new", 0)
+    vfs.release(again)
+    assert get(vfs.store, "f") == (b"new" if flags & os.O_WRONLY else b"")
+
+
 def test_file_that_somebody_is_at_is_not_closed_with_others(vfs):
     handle = begun(vfs, "f", b"x")
     file = vfs.handle(handle).file
