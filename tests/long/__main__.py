@@ -24,6 +24,7 @@ RESULTS = ROOT / "tests/RESULTS.md"
 HARNESSES = {
     "round trips": "tests/acceptance/test_roundtrip.py",
     "kills of sync": "tests/acceptance/test_kills.py",
+    "histories of two trees and their syncs": "tests/transfer/test_sync_model.py",
     "interrupted large files": "tests/acceptance/test_resume.py",
     "refusals": "tests/acceptance/test_refusals.py",
     "exit codes": "tests/acceptance/test_exit_codes.py",
