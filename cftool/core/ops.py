@@ -184,6 +184,11 @@ def _rmdir_if_there(store: Store, path: str) -> None:
         store.rmdir(path)
 
 
+def as_file(download: Download) -> BinaryIO:
+    """A download as a file that is read in order; closing it closes the download."""
+    return io.BufferedReader(_Reader(download), _BUFFER)
+
+
 class StoreSource:
     """A file of a store as the Source of a write elsewhere; each `open` is a new download of the same version."""
 
@@ -196,7 +201,7 @@ class StoreSource:
 
     def open(self) -> BinaryIO:
         """A reader over a new download."""
-        return io.BufferedReader(_Reader(self._download()), _BUFFER)
+        return as_file(self._download())
 
     def load(self) -> bytes:
         """The whole content of that version."""

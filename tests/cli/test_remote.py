@@ -37,7 +37,7 @@ def test_a_listing_of_a_directory_is_one_request(run, bucket, moto_server):
     from cftool.cli.session import Session
 
     def command(session):
-        Listing(session, Style()).show(f"lab:{bucket}/data", heading=False, first=True)
+        Listing(session, Style()).show(f"lab:{bucket}/data", among=False)
         assert dict(session.requests) == {"ListObjectsV2": 1}
 
     assert Session.run(Common(), command) == 0

@@ -5,8 +5,9 @@ Keeps no entries between calls.
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
+from cftool.core import ops
 from cftool.core.errors import AlreadyExists, IsADirectory, ProtocolError, StoreError, Unsupported
 from cftool.core.provider import Context
 from cftool.core.store import Optionals
@@ -237,7 +238,7 @@ class _Content:
 
     def open(self) -> BinaryIO:
         """The content as a stream."""
-        return cast("BinaryIO", self._downloader.read(self._entry.path, 0, None, self._entry.version))
+        return ops.as_file(self._downloader.read(self._entry.path, 0, None, self._entry.version))
 
     def load(self) -> bytes:
         """The content, verified by its hash."""
