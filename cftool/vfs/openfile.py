@@ -177,13 +177,26 @@ class OpenFile:
     def truncate(self, size: int, *, path: str) -> None:
         """Cut or extend with zeros."""
         with self.lock:
-            if self.draft is None and size == 0 and not self.removed and self.backing is None:
-                self._replace(self._store.edit(path, truncate=True, create=True))
+            if size == 0 and not self.removed:
+                self._begin_anew(path)
             draft = self._drafted(path)
             draft.truncate(size)
             self._size = size
             self._dirty = True
             self.explicit_time = False
+
+    def _begin_anew(self, path: str) -> None:
+        """What was committed stays whole until the next commit: the kernel may keep a file open past its close."""
+        draft = self.draft
+        if draft is None:
+            if self.backing is None:
+                self._replace(self._store.edit(path, truncate=True, create=True))
+        elif draft.is_committed_file and not self._dirty:
+            if self.backing is None:
+                self.draft = self._store.edit(path, truncate=True, create=True)
+                draft.discard()
+            else:  # the kernel goes on with this very file
+                draft.keep_copy()
 
     def allocate(self, offset: int, length: int, *, keep_size: bool, path: str) -> None:
         """Reserve space, as fallocate."""

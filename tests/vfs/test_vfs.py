@@ -404,14 +404,25 @@ def test_who_closes_hears_once_and_of_what_is_durable_alone(vfs, monkeypatch, co
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize("lent", [False, True])
+@pytest.mark.parametrize("size", [5, 100_000])
 @pytest.mark.parametrize("flags", [os.O_WRONLY | os.O_TRUNC, os.O_RDONLY | os.O_TRUNC])
-def test_what_is_opened_anew_before_the_kernel_tells_of_the_last_end_is_not_published_empty(opened, flags):
+def test_what_is_opened_anew_before_the_kernel_tells_of_the_last_end_is_not_published_empty(opened, flags, size, lent):
+    """A file of its own must not be cut before the next commit either; `lent`: the kernel writes to it by itself."""
     vfs = opened()
-    handle = begun(vfs, "f", b"whole")
+    whole = b"whole" * (size // 5)
+    handle = begun(vfs, "f", b"" if lent else whole)
+    file = vfs.handle(handle).file
+    if lent:
+        assert file.given(lambda _fd: 7, writing=True, anew=True, path="f") == 7
+        os.pwrite(file.fd, whole, 0)
     vfs.flush(handle)
     again = vfs.open(vfs.child(vfs.node(ROOT), "f").id, flags)
+    assert vfs.handle(again).file is file
+    assert vfs.getattr(vfs.handle(again).node.id).size == 0
+    assert get(vfs.store, "f") == whole
     vfs.release(handle)
-    assert get(vfs.store, "f") == b"whole"
+    assert get(vfs.store, "f") == whole
     if flags & os.O_WRONLY:
         vfs.write(again, b"new", 0)
     vfs.release(again)

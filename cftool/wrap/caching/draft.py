@@ -276,6 +276,17 @@ class Draft:
             if self.path == path:
                 self._base = store.base_now(path, self._base)
 
+    @property
+    def is_committed_file(self) -> bool:
+        """Whether what the journal has of it is the very file that is written to."""
+        return self._row is not None and self._published
+
+    def keep_copy(self) -> None:
+        """Before what is committed is written over: a copy of it is pending from here on, durable as after `commit`."""
+        row = self._row
+        if row is not None and row.modified_ns is not None and self.path is not None:
+            self._copy(row.modified_ns)
+
     def _copy(self, modified_ns: int) -> None:
         store = self._store
         store.make_room(self.size)
