@@ -275,7 +275,7 @@ def typed_value(value: object, kind: str) -> str | int | float | bool:
     if kind in {"int", "size"} and isinstance(value, int):
         return _not_negative(value) if kind == "size" else value
     if kind == "duration" and isinstance(value, int | float):
-        return _not_negative(float(value))
+        return float(_not_negative(value))  # a large int is no float
     if kind == "size" and isinstance(value, str):
         return parse_size(value)
     if kind == "duration" and isinstance(value, str):
