@@ -108,7 +108,6 @@ SET_ATIME_NOW, SET_MTIME_NOW = 128, 256
 _SECOND = 1_000_000_000
 _NEGATIVE = 1  # seconds that a missing name counts
 _ENTRY_ANSWER = struct.Struct(OUT_HEADER.format + ENTRY.format[1:] + ATTR.format[1:])
-_CREATED_ANSWER = struct.Struct(_ENTRY_ANSWER.format + OPEN_OUT.format[1:])
 NO_ENTRY = ENTRY.pack(0, 0, _NEGATIVE, 0, 0, 0) + bytes(ATTR.size)
 
 
@@ -127,29 +126,16 @@ def pack_entry(attr: Attr, ttl: int) -> bytes:
     return ENTRY.pack(attr.id, 0, ttl, ttl, 0, 0) + pack_attr(attr)
 
 
-def entry_answer(unique: int, attr: Attr, ttl: int) -> bytes:
-    """A whole answer with it."""
+def entry_answer(unique: int, attr: Attr, ttl: int, more: bytes = b"") -> bytes:
+    """A whole answer with it, and with `more` after it."""
     return _ENTRY_ANSWER.pack(
-        _ENTRY_ANSWER.size, 0, unique,
+        _ENTRY_ANSWER.size + len(more), 0, unique,
         attr.id, 0, ttl, ttl, 0, 0,
         attr.id, attr.size, -(-attr.size // 512),
         attr.atime_ns // _SECOND, attr.mtime_ns // _SECOND, attr.ctime_ns // _SECOND,
         attr.atime_ns % _SECOND, attr.mtime_ns % _SECOND, attr.ctime_ns % _SECOND,
         attr.mode, attr.links, attr.uid, attr.gid, attr.rdev, 4096, 0,
-    )  # fmt: skip
-
-
-def created_answer(unique: int, attr: Attr, ttl: int, opened: Opened) -> bytes:
-    """The same with `struct fuse_open_out`."""
-    return _CREATED_ANSWER.pack(
-        _CREATED_ANSWER.size, 0, unique,
-        attr.id, 0, ttl, ttl, 0, 0,
-        attr.id, attr.size, -(-attr.size // 512),
-        attr.atime_ns // _SECOND, attr.mtime_ns // _SECOND, attr.ctime_ns // _SECOND,
-        attr.atime_ns % _SECOND, attr.mtime_ns % _SECOND, attr.ctime_ns % _SECOND,
-        attr.mode, attr.links, attr.uid, attr.gid, attr.rdev, 4096, 0,
-        *opened,
-    )  # fmt: skip
+    ) + more  # fmt: skip
 
 
 def pack_attr_out(attr: Attr, ttl: int) -> bytes:

@@ -149,7 +149,7 @@ class Quick:
         if not self._nobody_commits():
             return False
         attr, opened = self._server.created(request)
-        self._server.write(fuse.created_answer(request.unique, attr, self._server.ttl, opened))
+        self._server.write(fuse.entry_answer(request.unique, attr, self._server.ttl, fuse.OPEN_OUT.pack(*opened)))
         return True
 
     def _flush(self, request: Request) -> bool:
