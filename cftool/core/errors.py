@@ -236,3 +236,11 @@ class Interrupted(StoreError):
 
 class TLSFailed(StoreError):
     """The server's certificate was not accepted; trying again cannot help. The message names the CA bundle used."""
+
+
+def of_no_bucket(error: StoreError) -> StoreError:
+    """`error`, which is why a bucket could not be made."""
+    error.of_bucket, error.path = True, None  # whoever wrote knows where
+    if isinstance(error, PermissionDenied):
+        error.message = f"the bucket is not there and cannot be made: {error.message}"
+    return error

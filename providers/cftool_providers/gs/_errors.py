@@ -216,14 +216,6 @@ def of_word(
     return kind(text, op=op, path=path, retry_after=retry_after)
 
 
-def of_no_bucket(error: StoreError) -> StoreError:
-    """`error`, which is why a bucket could not be made."""
-    error.of_bucket, error.path = True, None  # whoever wrote knows where
-    if isinstance(error, PermissionDenied):
-        error.message = f"the bucket is not there and cannot be made: {error.message}"
-    return error
-
-
 def bucket_missing(response: Response) -> bool:
     """Whether a write was refused because its bucket is not there: of a new object nothing else can be missing."""
     if response.status != 404:

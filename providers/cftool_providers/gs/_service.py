@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 
-from cftool.core.errors import AlreadyExists, ConfigError, NotFound, StoreError
+from cftool.core.errors import AlreadyExists, ConfigError, NotFound, StoreError, of_no_bucket
 from cftool.core.provider import Context
 from cftool.http.open import open_client
 from cftool.http.types import Completion, Request, Response, Stream
@@ -112,7 +112,7 @@ class Service:
             try:
                 self.create_bucket(bucket)
             except StoreError as error:
-                raise _errors.of_no_bucket(error) from None
+                raise of_no_bucket(error) from None
             self._made.add(bucket)
             return True
 

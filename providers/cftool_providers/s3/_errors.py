@@ -235,14 +235,6 @@ def of_code(
     return error
 
 
-def of_no_bucket(error: StoreError) -> StoreError:
-    """`error`, which is why a bucket could not be made."""
-    error.of_bucket, error.path = True, None  # whoever wrote knows where
-    if isinstance(error, PermissionDenied):
-        error.message = f"the bucket is not there and cannot be made: {error.message}"
-    return error
-
-
 def _by_status(status: int) -> type[StoreError]:
     if status in _STATUSES:
         return _STATUSES[status][0]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 
-from cftool.core.errors import NotFound, PermissionDenied, StoreError
+from cftool.core.errors import NotFound, PermissionDenied, StoreError, of_no_bucket
 from cftool.core.provider import Context
 from cftool.http.open import open_client
 from cftool.http.sigv4 import SigV4
@@ -303,7 +303,7 @@ class Service:
             try:
                 self.create_bucket(bucket)
             except StoreError as error:
-                raise _errors.of_no_bucket(error) from None
+                raise of_no_bucket(error) from None
             self._made.add(bucket)
             return True
 
