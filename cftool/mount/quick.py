@@ -173,7 +173,7 @@ class Quick:
         (number,) = _HANDLE.unpack_from(request.buffer)
         handle = self._vfs.handles.get(number)
         if handle is not None:
-            if handle.file.dirty or not handle.file.is_local or not self._nobody_commits():
+            if not (self._vfs.ends_at_once(handle) and self._nobody_commits()):
                 return False
             self._vfs.release(number)
         self._server.write(_DONE.pack(_HEAD, 0, request.unique))

@@ -92,11 +92,10 @@ class Files:
             if file is not None:
                 file.users += 1
                 file.changers += changes
+        made = file is None
         if file is None:
-            file = self._opened(node, truncate=truncates)
-            with self._lock:
-                file.changers += changes
-        elif truncates:
+            file, made = self._opened(node, truncate=truncates, changes=changes)
+        if truncates and not made:
             try:
                 file.truncate(0, path=node.place)
             except BaseException:
@@ -110,8 +109,8 @@ class Files:
             file.changers -= changes
             return self._handle(node, file, flags, made=truncates)
 
-    def _opened(self, node: Node, *, truncate: bool) -> OpenFile:
-        """Open the content; two who do so at once share one."""
+    def _opened(self, node: Node, *, truncate: bool, changes: bool) -> tuple[OpenFile, bool]:
+        """Open the content, and whether it is ours: two who do so at once share what the first of them made."""
         if self._tree.reports is not None and (content := self._tree.reports.content(node)) is not None:
             file = self._made_here(content)
         elif truncate:
@@ -127,13 +126,15 @@ class Files:
                 node.open = file
                 node.size = file.size
                 file.users += 1
+                file.changers += changes
                 if truncate:
                     node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
-                return file
+                return file, True
             other = node.open
             other.users += 1
+            other.changers += changes
         file.close()
-        return other
+        return other, False
 
     def _made_here(self, content: bytes) -> OpenFile:
         draft = self._store.orphan(None)
@@ -227,10 +228,11 @@ class Files:
             finally:
                 self.release(number)
             return
-        file.truncate(size, path=node.place)
-        node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
-        if not any(handle.node is node and handle.changes for handle in list(self.handles.values())):
-            self._commit(node, file)  # by path: nobody's close will do it
+        with file.lock:
+            file.truncate(size, path=node.place)
+            node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
+            if not file.changers:
+                self._commit(node, file)  # by path: nobody's close will do it
 
     def _largest(self) -> int:
         limit = self._store.features.size_limit
@@ -334,25 +336,40 @@ class Files:
     def release(self, number: int) -> None:
         """The last reference to a handle is gone, of which the kernel tells late.
 
-        What another handle is changing by then is committed when that is closed: it may just have emptied the file.
+        What another handle is changing by then is committed when that is closed: it may just have emptied the file. An
+        opening counts before it empties, for which it needs the file's lock: not between our look and our commit.
         """
         handle = self.handles.pop(number, None)
         if handle is None:
             return
         node, file = handle.node, handle.file
+        last = False
         try:
-            if handle.changes and file.changers == 1 and (file.dirty or self._settings.remote):
-                self._commit(node, file)
+            with file.lock:
+                try:
+                    if handle.changes and file.changers == 1 and (file.dirty or self._settings.remote):
+                        self._commit(node, file)
+                finally:
+                    last = self._left(node, file, handle)
         finally:
-            with self._lock:
-                file.users -= 1
-                file.changers -= handle.changes
-                last = file.users == 0
-                if last:
-                    node.size = file.size
-                    node.open = None
-                    self._tree.let_go(node)
             if last:
                 file.close()
                 if self._settings.forget and not node.gone:
                     self._store.clear(node.place)
+
+    def _left(self, node: Node, file: OpenFile, handle: FileHandle) -> bool:
+        """One has it open less; whether that was the last."""
+        with self._lock:
+            file.users -= 1
+            file.changers -= handle.changes
+            if file.users:
+                return False
+            node.size = file.size
+            node.open = None
+            self._tree.let_go(node)
+            return True
+
+    def ends_at_once(self, handle: FileHandle) -> bool:
+        """Whether `release` has nothing to wait for, as far as one can know."""
+        file = handle.file
+        return file.is_local and file.is_free and not file.dirty and not (handle.changes and self._settings.remote)

@@ -83,6 +83,7 @@ class Vfs:
         self.may_write_unseen = files.may_write_unseen
         self.fsync = files.fsync
         self.release = files.release
+        self.ends_at_once = files.ends_at_once
 
         self.setattr = status.setattr
         self.unprivileged = status.unprivileged

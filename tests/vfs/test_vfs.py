@@ -429,6 +429,89 @@ def test_what_is_opened_anew_before_the_kernel_tells_of_the_last_end_is_not_publ
     assert get(vfs.store, "f") == (b"new" if flags & os.O_WRONLY else b"")
 
 
+def test_nothing_is_emptied_between_the_look_of_a_last_end_and_its_commit(opened, monkeypatch):
+    """RELEASE and the next OPEN are answered by two threads: the second one gets as far as it can in between."""
+    vfs = opened()
+    handle = begun(vfs, "f", b"whole")
+    vfs.flush(handle)
+    vfs.write(handle, b"WHOLE", 0)  # what the kernel writes after the close, of pages that are mapped
+    node, file = vfs.handle(handle).node, vfs.handle(handle).file
+    far = threading.Event()
+    again = []
+
+    def reopen():
+        if not file.lock.acquire(blocking=False):
+            far.set()  # it would wait: whoever looks has the lock
+        else:
+            file.lock.release()
+        again.append(vfs.open(node.id, os.O_WRONLY | os.O_TRUNC))
+        far.set()
+
+    opener = threading.Thread(target=reopen)
+    commit = file.commit
+
+    def after_the_look(*args):
+        opener.start()
+        assert far.wait(60)
+        return commit(*args)
+
+    monkeypatch.setattr(file, "commit", after_the_look)
+    vfs.release(handle)
+    monkeypatch.undo()
+    opener.join(60)
+    assert get(vfs.store, "f") == b"WHOLE"
+    vfs.write(again[0], b"new", 0)
+    vfs.release(again[0])
+    assert get(vfs.store, "f") == b"new"
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY])
+def test_opening_empties_also_what_somebody_else_opened_meanwhile(opened, monkeypatch, flags):
+    vfs = opened()
+    vfs.release(begun(vfs, "f", b"whole"))
+    node = vfs.child(vfs.node(ROOT), "f")
+    edit = vfs.store.edit
+    others = []
+
+    def after_another(*args, **how):
+        monkeypatch.undo()
+        others.append(vfs.open(node.id, flags))
+        return edit(*args, **how)
+
+    monkeypatch.setattr(vfs.store, "edit", after_another)
+    handle = vfs.open(node.id, os.O_WRONLY | os.O_TRUNC)
+    assert vfs.getattr(node.id).size == 0
+    vfs.write(handle, b"new", 0)
+    vfs.release(handle)
+    vfs.release(others[0])
+    assert get(vfs.store, "f") == b"new"
+
+
+def test_cut_by_path_is_left_to_who_is_about_to_change_the_file(opened, monkeypatch):
+    """An opening that empties the file is under way: its close publishes, not the cut before it."""
+    vfs = opened()
+    vfs.release(begun(vfs, "f", b"whole"))
+    node = vfs.child(vfs.node(ROOT), "f")
+    reader = vfs.open(node.id, os.O_RDONLY)
+    file = vfs.handle(reader).file
+    begin = file._begin_anew
+    seen = []
+
+    def meanwhile(path):
+        monkeypatch.undo()
+        begin(path)
+        vfs.setattr(node.id, size=3)
+        seen.append(get(vfs.store, "f"))
+
+    monkeypatch.setattr(file, "_begin_anew", meanwhile)
+    handle = vfs.open(node.id, os.O_WRONLY | os.O_TRUNC)
+    assert seen == [b"whole"]
+    vfs.write(handle, b"new", 0)
+    for number in (handle, reader):
+        vfs.release(number)
+    assert get(vfs.store, "f") == b"new"
+
+
 def test_file_that_somebody_is_at_is_not_closed_with_others(vfs):
     handle = begun(vfs, "f", b"x")
     file = vfs.handle(handle).file
