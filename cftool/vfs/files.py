@@ -326,10 +326,11 @@ class Files:
     def may_write_unseen(self, handle: FileHandle) -> bool:
         """Whether the kernel may do what follows an opening without telling.
 
-        Not where a directory gets one small file after the other: for them a file is more work than a write.
+        Not where a directory gets one small file after the other: for them a file is more work than a write. Nor where
+        it may be mapped: of an msync nothing would be heard, and a mapping lives on when all that is heard of is over.
         """
         parent = handle.node.parent
-        if parent is None or not handle.made or not handle.writable or handle.file.users > 1:
+        if parent is None or not handle.only_writes_anew:
             return False
         return parent.small < _SMALL_ONES and self._store.is_wide()
 

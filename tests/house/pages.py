@@ -132,11 +132,11 @@ For `mount`(8) and /etc/fstab there is the helper `mount.cftool`, once it is whe
 above. As a service of systemd: `Type=notify`, `ExecStart=cftool mount --foreground work:data /mnt/data`, and a
 `TimeoutStopSec` that is longer than `--drain`.
 
-Mounted by root, on Linux 6.9 and newer, the kernel reads whole cached files by itself, and writes new ones. What it
-writes is not seen before the file is closed or synced, and so not stopped at `--hard-cache-size-limit`: it is let do so
-only while a quarter of that limit, and 1 GiB at least, is free, below the limit and on the disk. Who has begun then may
-write past the limit until the file is closed, or the disk is full; others wait, or get ENOSPC, as ever.
-`--no-passthrough` has all of it pass through the mount."""
+Mounted by root, on Linux 6.9 and newer, the kernel reads whole cached files by itself, and writes new ones (of programs
+that do not read them as well). What it writes is not seen before the file is closed or synced, and so not stopped at
+`--hard-cache-size-limit`: it is let do so only while a quarter of that limit, and 1 GiB at least, is free, below the
+limit and on the disk. Who has begun then may write past the limit until the file is closed, or the disk is full; others
+wait, or get ENOSPC, as ever. `--no-passthrough` has all of it pass through the mount."""
 DESCRIPTIONS = {
     "ls": "Without an address the configured remotes are listed. Paths of `-R` are relative to the address.",
     "cp": (

@@ -1,5 +1,7 @@
 """Files that the kernel reads by itself: seen by stopping the process of the mount; what happens when they change."""
 
+import ctypes
+import mmap
 import os
 import select
 import signal
@@ -198,6 +200,41 @@ def test_new_file_is_there_after_a_crash_as_it_was_synced_and_not_where_it_was_n
     assert (mount.place / "synced").read_bytes() == b"small and synced"
     assert (mount.place / "large").read_bytes() == b"l" * 100_000
     assert not (mount.place / "never").exists()
+
+
+@pytest.mark.parametrize("size", [5_000, 100_000])
+def test_what_a_mapped_new_file_was_synced_with_is_there_after_a_crash(mount, size):
+    """The kernel tells of no msync of a file that it writes by itself."""
+    fd = os.open(mount.place / "new", os.O_RDWR | os.O_CREAT)
+    os.ftruncate(fd, size)
+    with mmap.mmap(fd, size) as memory:
+        memory[:] = b"m" * size
+        memory.flush()
+        mount.kill()
+    with pytest.raises(OSError, match=r"not connected|abort"):
+        os.close(fd)
+    mount.mount()
+    assert (mount.place / "new").read_bytes() == b"m" * size
+
+
+@pytest.mark.parametrize("size", [5_000, 100_000])
+def test_mapping_may_be_written_to_after_its_file_is_closed(mount, tmp_path, size):
+    """As linkers do. Not by Python's own mapping, which keeps a descriptor."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = (*[ctypes.c_void_p, ctypes.c_size_t], *[ctypes.c_int] * 3, ctypes.c_long)
+    libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+    fd = os.open(mount.place / "new", os.O_RDWR | os.O_CREAT)
+    os.ftruncate(fd, size)
+    memory = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, fd, 0)
+    assert memory not in {None, ctypes.c_void_p(-1).value}, os.strerror(ctypes.get_errno())
+    os.close(fd)
+    (mount.place / "other").write_bytes(b"o" * 300_000)  # by then the mount has heard of the end, if it hears of it
+    ctypes.memset(memory, ord("m"), size)
+    assert libc.munmap(memory, size) == 0
+    assert (mount.place / "new").read_bytes() == b"m" * size
+    mount.umount()
+    assert (tmp_path / "remote" / "new").read_bytes() == b"m" * size
 
 
 def test_reader_beside_a_writer_sees_what_is_written(mount):

@@ -545,6 +545,8 @@ def test_directory_of_small_files_is_noticed(vfs):
     assert vfs.may_write_unseen(made) == vfs.store.is_wide()
     assert not vfs.may_write_unseen(vfs.handle(vfs.open(made.node.id, os.O_WRONLY)))
     assert not vfs.may_write_unseen(made)  # two have it open
+    _, mappable = vfs.create(ROOT, "mapped", 0o644, os.O_RDWR)
+    assert not vfs.may_write_unseen(vfs.handle(mappable))
 
 
 class Away(FaultyStore):
