@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from cftool.core import paths
-from cftool.core.errors import StoreError
+from cftool.core.errors import NotADirectory, StoreError
 from cftool.core.types import Cap
 from cftool.disk import temps
 from cftool.disk.root import Root
@@ -51,12 +51,17 @@ def after_run(dst: Side, note: Callable[[str], None], *, file: str | None = None
 def cleanup(
     side: Side, options: Options, around: Surroundings, emit: Emit, *, older_than: float | None = None
 ) -> Summary:
-    """Remove leftovers at and below the side's root; each is told as Deleted. `older_than` in seconds."""
+    """Remove leftovers at and below the side's root; each is told as Deleted. `older_than` in seconds.
+
+    Raises NotFound where nothing is left of a root that is not there: the address may be a slip.
+    """
     tally = Tally(emit, now=around.now, dry_run=options.dry_run)
+    found = side.local_root is not None
     if side.local_root is not None:
         _local(side.local_root, tally, around)
     if Cap.LEFTOVERS in side.store.features.caps:
         for leftover in side.store.leftovers("", older_than=older_than):
+            found = True
             if around.cancelled():
                 tally.stopped = "interrupted"
                 break
@@ -67,6 +72,9 @@ def cleanup(
                 tally.failed(leftover.path, error)
             else:
                 tally.deleted(leftover.path, is_dir=False, size=leftover.size)
+    if not found:
+        with contextlib.suppress(NotADirectory):  # a file, whose upload may have been killed
+            next(iter(side.store.scan("")), None)  # as `ls` asks, which so says the same
     return tally.summary()
 
 
