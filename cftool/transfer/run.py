@@ -142,7 +142,8 @@ class Run:
             scans = self._scans()
             missing = self._begin(scans)
             self._records.open(self._stack)
-            self._make_root(missing=missing)
+            # Of a source that could not be listed nothing will come.
+            self._make_root(missing=missing and all(scan.failed is None for scan in scans[:1]))
             plan = self._plan(scans)
             self._stack.callback(plan.close)
             steps = self._steps(scans, missing=missing)
