@@ -114,6 +114,8 @@ class Remover:
                 if self._cancelled():
                     self._tally.stopped = "interrupted"
                     return
+                if self._tally.locked_out:
+                    return
                 waiting[entry.path] = (key, entry)
                 yield entry
 
@@ -124,6 +126,8 @@ class Remover:
             return  # what was under way may be gone or not
         except StoreError as error:
             self._tally.failed(shown(error.path) if error.path else "", error)
+            if self._tally.locked_out:
+                return  # nor can it be found out what became of the others
         for _key, entry in waiting.values():
             self._tally.failed(
                 shown(entry.path),

@@ -349,6 +349,8 @@ class Run:
         except StoreError as error:
             self.tally.failed("", error)
             self._given_up = True
+            if self.tally.locked_out:
+                return  # nor can it be found out what became of the others
         for action in begun.values():
             path = action.src.path
             self.tally.failed(path, ProtocolError("whether it was copied was never told", op="write", path=path))
@@ -428,7 +430,7 @@ class Run:
         return bool(self.tally.stopped)
 
     def _stop(self) -> bool:
-        return self._given_up or self._stop_now()
+        return self._given_up or self.tally.locked_out or self._stop_now()
 
     def _settled(self, outcome: Outcome, *, reads: bool) -> None:
         action = outcome.action
@@ -471,7 +473,7 @@ class Run:
         if isinstance(error, TemporaryError):
             self._hopeless += 1
         if isinstance(error, _FATAL) or self._hopeless >= _HOPELESS:
-            if not self._given_up:
+            if not self._stop():
                 self.tally.note("nothing more is started: every further file would fail alike")
             self._given_up = True
 

@@ -54,6 +54,7 @@ class Tally:
         self.failures = 0
         self.differences = 0
         self.stopped = ""
+        self.locked_out = False  # a side does not accept the login any more: whatever else is asked of it fails alike
         self.withheld = 0
         self.why = ""
         self._copied = self._deleted = self._moved = self._made = 0
@@ -95,6 +96,7 @@ class Tally:
     def failed(self, path: str, error: Exception, *, copying: bool = False) -> None:
         """An entry failed for good. One that was given up because the run is to end did not: the run was stopped.
 
+        A login that is not accepted concerns no entry but the whole remote, and is told once.
         `copying`: `path` is at both sides, and the message is to tell which of them is meant.
         """
         if isinstance(error, Interrupted):
@@ -104,6 +106,9 @@ class Tally:
         message = error.message if isinstance(error, StoreError) else str(error) or type(error).__name__
         if copying:
             message += side_of(error)
+        if isinstance(error, LoginRequired):
+            self.locked_out, path = True, ""
+            error.place = error.place or (f"{error.store}:" if error.store else None)
         if not path:  # what several parts of a run meet at the root is one error
             if (kind, message) in self._whole:
                 return

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from cftool.core.errors import CftoolError, Interrupted, NotFound, PreconditionFailed, StoreError
+from cftool.core.errors import CftoolError, Interrupted, LoginRequired, NotFound, PreconditionFailed, StoreError
 from cftool.core.store import Store
 from cftool.core.types import Download, Entry, Kind
 from cftool.transfer.compare import HASH, REQUEST, SIZE, SIZE_ONLY, best_hash, hash_of
@@ -136,7 +136,7 @@ class Check:
                 item = self._step(a, b)
                 if item is not None:
                     yield item
-                if self._cancelled():
+                if self._cancelled() or self._tally.locked_out:
                     return
         except Stopped:
             return
@@ -204,7 +204,9 @@ class Check:
             self._tally.differs(path, "*", "size" if by == SIZE else "content")
 
     def _error(self, pair: Pair, error: Exception) -> None:
-        if not isinstance(error, Interrupted):
+        if self._tally.locked_out:
+            return  # this one was given up, or met the same
+        if not isinstance(error, Interrupted | LoginRequired):
             self._tally.differs(pair[0].path, "!", str(error))
         self._tally.failed(pair[0].path, error)
 
@@ -212,7 +214,7 @@ class Check:
         """Whether the contents are the same, and by what; in a thread."""
         assert not callable(pair)
         a, b = pair
-        if self._tally.stopped or self._around.cancelled():  # many may wait for their turn
+        if self._tally.stopped or self._tally.locked_out or self._around.cancelled():  # many may wait for their turn
             raise Interrupted("the run is to end", op="read", path=a.path)
         sides = (self._a, self._b)
         cheap = [not side.store.features.remote for side in sides]

@@ -4,6 +4,7 @@ import pytest
 
 from cftool.testing.http_fake import FakeResponse
 from tests.adversarial.services import KINDS, WIRED, served, without_waiting
+from tests.cli.conftest import tree
 
 
 @pytest.fixture(params=KINDS)
@@ -41,3 +42,50 @@ def test_nor_does_one_that_is_there_and_may_not_be_listed(run, here, tmp_path, w
         )
         run(*words, service.place, "new", code=4)
     assert list(here.iterdir()) == []
+
+
+def refused(request):
+    """An answer to credentials that were good a moment ago."""
+    if b"grant_type" in request.body:
+        return FakeResponse(400, (("content-type", "application/json"),), b'{"error":"invalid_grant"}')
+    body = b"<Error><Code>InvalidAccessKeyId</Code><Message>it was taken back</Message></Error>"
+    return FakeResponse(401, (("content-type", "application/xml"),), body)
+
+
+REVOKED = {
+    "cp -r a {}": {"s3": 12, "gs": 12, "gs-xml": 12, "gdrive": 12, "webdav": 6, "nextcloud": 6, "sugarsync": 8},
+    "cp -r {} b": {
+        "s3": 8,
+        "gs": 8,
+        "gs-xml": 8,
+        "dropbox": 8,
+        "gdrive": 8,
+        "webdav": 8,
+        "nextcloud": 8,
+        "sugarsync": 8,
+    },
+    "mv -r {} b": {"gs-xml": 10, "webdav": 10, "sugarsync": 10},
+    "rm -r {}": {"gs-xml": 4, "sugarsync": 4},
+    "sync --force-delete --allow-empty-source none {}": {"gs-xml": 4, "webdav": 4, "sugarsync": 4},
+    "check --download a {}": {"s3": 6, "webdav": 4},
+}  # by the request after which the login is not accepted any more
+
+
+@pytest.mark.parametrize(
+    ("words", "service", "after"),
+    [(words, kind, after) for words, kinds in REVOKED.items() for kind, after in kinds.items()],
+    indirect=["service"],
+)
+def test_a_login_that_is_revoked_on_the_way_is_told_once_and_ends_the_run(run, here, service, words, after):
+    """Whatever is under way meets it, forty files at once at some services."""
+    (here / "none").mkdir()
+    tree(here / "a", **{f"f{number}": "content" for number in range(24)})
+    if not words.startswith("cp -r a"):
+        run("cp", "-r", "a", service.place)
+    before = len(service.requests)
+    service.change = lambda request, answer: refused(request) if len(service.requests) > before + after else answer
+    ran = run(*words.format(service.place).split(), "--json", code=4)
+    assert [(event["path"], event["kind"]) for event in ran.of("error")] == [("", "login_required")]
+    assert ran.summary["errors_by"] == {"login_required": 1}
+    [line] = ran.err.splitlines()
+    assert line.startswith(f"cftool: {service.remote}:")

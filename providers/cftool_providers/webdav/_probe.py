@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from cftool.core.errors import StoreError
+from cftool.core.errors import LoginRequired, StoreError
 from cftool.core.types import Entry
 from cftool.http.types import Header
 from cftool_providers.webdav import _multistatus
@@ -52,10 +52,14 @@ def patch_time_body(style: str, seconds: int) -> bytes:
 def probe(api: Api, first: str, second: str, third: str) -> Profile:
     """Find out what is not known of the server, with files at and below paths that nobody uses. Raises StoreError."""
     profile = api.profile
+    made: tuple[tuple[str, bool], ...] = ((first, False), (second, False), (third, True))
     try:
         profile = _Probe(api, first, second, third).run(profile)
+    except LoginRequired:
+        made = ()  # nor would they be removed
+        raise
     finally:
-        for path, directory in ((first, False), (second, False), (third, True)):
+        for path, directory in made:
             try:
                 response = api.client.send(api.request("DELETE", path, directory=directory))
             except StoreError as error:
