@@ -94,6 +94,13 @@ class Store(Protocol):
         """All below `path`, directories included, in `features.walk_order`. Raises as `scan`."""
         ...
 
+    def tree(self, path: str) -> Iterator[Entry]:
+        """What is at `path`, and of a directory then all below it as `walk`. Raises NotFound on the first step.
+
+        Where a file and a directory have one name: the file, then the directory and what is below it.
+        """
+        ...
+
     def copy(self, src: str, dst: str) -> Entry:
         """Copy one file server-side, times and hashes kept."""
         ...
@@ -174,6 +181,10 @@ class Optionals:
     def walk(self, path: str) -> Iterator[Entry]:
         """Not supported."""
         raise self._unsupported("walk", path)
+
+    def tree(self, path: str) -> Iterator[Entry]:
+        """Not supported."""
+        raise self._unsupported("tree", path)
 
     def copy(self, src: str, dst: str) -> Entry:
         """Not supported."""

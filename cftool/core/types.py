@@ -102,6 +102,7 @@ class Cap(enum.Flag):
     LEFTOVERS = enum.auto()  # leftovers() and remove_leftover()
     LINK = enum.auto()  # link()
     COPY_MANY = enum.auto()  # write_many() of `ops.StoreSource`s of this very store: as copy(), and all in one step
+    TREE = enum.auto()  # tree(): one listing where stat() and walk() would be two
     RESUME = enum.auto()  # an interrupted upload or download of one file goes on in a later process
 
 

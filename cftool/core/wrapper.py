@@ -103,6 +103,10 @@ class Wrapper:
         """Forwarded."""
         return self.inner.walk(path)
 
+    def tree(self, path: str) -> Iterator[Entry]:
+        """Forwarded."""
+        return self.inner.tree(path)
+
     def copy(self, src: str, dst: str) -> Entry:
         """Forwarded."""
         return self.inner.copy(src, dst)

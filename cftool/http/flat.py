@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from cftool.core.errors import ListingError
+from cftool.core.errors import ListingError, NotFound
 from cftool.core.types import Entry, Kind
 from cftool.http.types import Request, Response
 
@@ -94,12 +94,15 @@ class Pages(Protocol[K]):
         ...
 
 
-def serial(pages: Pages[K], bucket: str, prefix: str, delimiter: str) -> Iterator[Page[K]]:
-    """One page after the other, to the proven end."""
+def serial(
+    pages: Pages[K], bucket: str, prefix: str, delimiter: str, *, begun: Page[K] | None = None
+) -> Iterator[Page[K]]:
+    """One page after the other, to the proven end. `begun`: the first is here already."""
     asked = Expected(bucket, prefix, delimiter, PAGE)
     progress = Progress(bucket)
     while True:
-        page = pages.fetch(asked, progress.token)
+        page = pages.fetch(asked, progress.token) if begun is None else begun
+        begun = None
         more = progress.take(page)
         yield page
         if not more:
@@ -113,11 +116,12 @@ def keys(
     *,
     clock: Callable[[], float] = time.monotonic,
     at_least: int | None = None,
+    begun: Page[K] | None = None,
 ) -> Iterator[list[K]]:
     """All keys below the prefix, in order, by pages; in parallel where that pays, after `at_least` pages one by one."""
     alone = SERIAL_PAGES if at_least is None else at_least
     began, waited = clock(), 0.0
-    for count, page in enumerate(serial(pages, bucket, prefix, ""), 1):
+    for count, page in enumerate(serial(pages, bucket, prefix, "", begun=begun), 1):
         waited += clock() - began
         yield page.keys
         slow = waited >= SERIAL_SECONDS and waited / count >= SLOW_PAGE
@@ -213,6 +217,41 @@ class Tree(Generic[K]):
         head, slash_, _ = key.rpartition("/")
         # Only where the key is right below the innermost directory may the next one skip this method.
         self._top = head + slash_ if head + slash_ == (stack[-1] if stack else prefix) else "\0"
+
+
+def named(
+    pages: Pages[K],
+    bucket: str,
+    key: str,
+    entry: Callable[[str, K], Entry],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Entry]:
+    """The object of this key, then the directory of this name with all below it, both from one listing.
+
+    Of all keys that begin so, the key itself is the first. Others may lie between it and what is below its slash
+    (`key-1`, `key.txt`): where the first page ends among them, the directory is listed by itself.
+    """
+    path, prefix, at = f"{bucket}/{key}", f"{key}/", len(key)
+    first = pages.fetch(Expected(bucket, key, "", PAGE), None)
+    is_file = bool(first.keys) and first.keys[0].key == key
+    if is_file:
+        yield entry(path, first.keys[0])
+    if first.token is None or (first.keys and first.keys[-1].key[at : at + 1] >= "/"):
+        listing = keys(pages, bucket, key, clock=clock, begun=first)
+    else:
+        listing = keys(pages, bucket, prefix, clock=clock)
+    tree = Tree(bucket, prefix, entry)
+    for page in listing:
+        rows = [row for row in page if row.key.startswith(prefix)]
+        if rows and not tree.seen:
+            marked = rows[0].key == prefix and rows[0].size == 0
+            yield Entry(path, Kind.DIRECTORY, None, None, rows[0].stored_ns if marked else None)
+        yield from tree.entries(rows)
+        if page and page[-1].key[at : at + 1] > "/":
+            break  # past what is below the slash
+    if not (is_file or tree.seen):
+        raise NotFound("no such object, nor a directory", path=path)
 
 
 def is_opaque(key: str) -> bool:

@@ -17,7 +17,7 @@ whole run: Locked, Refused (overlap), NotFound (SRC missing), ConfigError, Keybo
 
 from typing import TYPE_CHECKING
 
-from cftool.core.types import Entry, Kind
+from cftool.core.types import Cap, Entry, Kind
 from cftool.transfer.cleanup import cleanup
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.options import Options, Side, Surroundings
@@ -138,8 +138,12 @@ def remove_tree(at: Side, path: "str | Entry", options: Options, around: Surroun
     from cftool.transfer.removal import Remover
     from cftool.transfer.tally import Tally
 
-    entry = at.store.stat(path) if isinstance(path, str) else path
     tally = Tally(emit, now=around.now, dry_run=options.dry_run)
+    if isinstance(path, str) and path and options.select is None and Cap.TREE in at.store.features.caps:
+        remover = Remover(at.store, tally, dry_run=options.dry_run, cancelled=around.cancelled)
+        remover.remove_below(path, spool_dir=None, top=True)
+        return tally.summary()
+    entry = at.store.stat(path) if isinstance(path, str) else path
     if options.select is not None and not entry.is_dir and not options.select.file(entry.at(entry.name)):
         tally.skipped(entry.path, "excluded")
         return tally.summary()

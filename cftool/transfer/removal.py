@@ -4,6 +4,7 @@ Files go first, then directories, deepest first. A directory that is not empty b
 or somebody just wrote there) stays, and that is no failure. Called by `run` after the gate, and by `api.remove_tree`.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -228,16 +229,17 @@ class Remover:
         spool_dir: str | None,
         shown: Callable[[str], str] = lambda path: path,
         select: Select | None = None,
+        top: bool = False,
     ) -> None:
         """Delete all below the directory `path`, which stays; files while it is listed, directories at the end.
 
-        With `select` only the files that it takes, and no directory.
+        With `select` only the files that it takes, and no directory. `top`: what is at `path` goes as well, and it may
+        be a file (Cap.TREE). Raises NotFound.
         """
         implicit = Cap.IMPLICIT_DIRS in self._store.features.caps
         directories = Spool(spool_dir)
-        scan = Scan(
-            self._store, How(root=path, spool_dir=spool_dir, select=select), name="to delete", cancelled=self._cancelled
-        )
+        how = How(root=path, top=top, spool_dir=spool_dir, select=select)
+        scan = Scan(self._store, how, name="to delete", cancelled=self._cancelled)
 
         def files() -> Iterator[Keyed]:
             try:
@@ -251,6 +253,9 @@ class Remover:
 
         scan.start()
         try:
+            if top:
+                with contextlib.suppress(Stopped):  # which is met again
+                    scan.first()
             self.remove(files(), shown=shown)
             for problem in scan.problems:
                 self._tally.failed(shown(problem.path), problem.error)

@@ -78,11 +78,14 @@ class Chunk:
 class How:
     """How to list a side, all below `root`. `in_memory`: entries that are sorted without a file.
 
+    `top`: `root` itself as well, as Store.tree has it (Cap.TREE).
+
     `mark`: files that the filter leaves out come as marks (`is_mark`) instead of not at all, because what the source
     has, selected or not, protects its namesake at the destination. `hide`: what lies in a trash is left out.
     """
 
     root: str = ""
+    top: bool = False
     key_of: KeyOf = exact_key
     select: Select | None = None
     mark: bool = False
@@ -235,7 +238,7 @@ class Listing:
 
     def _walk(self, *, isolate: bool) -> Iterator[list[Keyed]]:
         """The store's own walk. Where one directory of a local tree cannot be read, go on behind it by `scan`."""
-        walk = self._store.walk(self._how.root)
+        walk = self._store.tree(self._how.root) if self._how.top else self._store.walk(self._how.root)
         last: bytes | None = None
         while True:
             try:

@@ -58,6 +58,11 @@ class CheckStore(Wrapper):
         with self._around("walk", path, Cap.WALK):
             return self._listing(self.inner.walk(path), "walk", path)
 
+    def tree(self, path: str) -> Iterator[Entry]:
+        """Checked at the call, not at the first step."""
+        with self._around("tree", path, Cap.TREE):
+            return self._listing(self.inner.tree(path), "tree", path)
+
     def _listing(self, entries: Iterator[_Listed], op: str, path: str) -> Iterator[_Listed]:
         try:
             yield from entries

@@ -7,6 +7,7 @@ The directory need not exist: then its root is not found, and the first write ma
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 
 from cftool.core import paths
 from cftool.core.errors import IsADirectory, ListingError, StoreError, Unnamed
@@ -103,6 +104,13 @@ class PrefixStore(StatefulWrapper):
         """Mapped; a directory with the empty name directly below the root is left out, what it holds is not."""
         with self._errors():
             return self._entries(self.inner.walk(self._in(path)), skip_unnamed=True)
+
+    def tree(self, path: str) -> Iterator[Entry]:
+        """Mapped; of the root only the directory, whatever else has its name."""
+        if not path:
+            return chain((self.stat(path),), self.walk(path))
+        with self._errors():
+            return self._entries(self.inner.tree(self._in(path)), skip_unnamed=True)
 
     def _entries(self, entries: Iterator[Entry], *, skip_unnamed: bool) -> Iterator[Entry]:
         # A million entries pass here: no call for each, and the tuple is made directly.

@@ -89,3 +89,62 @@ def test_a_login_that_is_revoked_on_the_way_is_told_once_and_ends_the_run(run, h
     assert ran.summary["errors_by"] == {"login_required": 1}
     [line] = ran.err.splitlines()
     assert line.startswith(f"cftool: {service.remote}:")
+
+
+@pytest.mark.parametrize("kind", ["s3", "gs", "gs-xml"])
+class TestRemovingAtObjectStores:
+    """What is asked before something is removed would be asked again by its listing."""
+
+    @pytest.fixture
+    def bucket(self, here, tmp_path, kind):
+        with served(kind, tmp_path) as service:
+            yield service
+
+    def left(self, bucket, *keys):
+        bucket.fake.make("bucket", keys, data=b"")
+        bucket.requests.clear()
+        return f"{bucket.remote}:bucket/x"
+
+    def keys(self, bucket):
+        return sorted(bucket.fake.buckets["bucket"])
+
+    def test_a_tree_costs_its_listing_and_its_deletions(self, run, bucket, kind):
+        address = self.left(bucket, *(f"x/{number // 100}/{number:04}" for number in range(2000)))
+        ran = run("rm", "-r", address, "--json")
+        assert (ran.summary["deleted"], self.keys(bucket)) == (2000, ["d/"])
+        lists = 2
+        assert len(bucket.requests) == lists + {"s3": 2, "gs": 20, "gs-xml": 2000}[kind]
+
+    def test_a_file_and_what_is_not_there_cost_no_more_than_without_r(self, run, bucket):
+        address = self.left(bucket, "x", "x-1", "x.txt", "y")
+        run("rm", "-r", address)
+        assert (self.keys(bucket), len(bucket.requests)) == (["d/", "x-1", "x.txt", "y"], 2)
+        bucket.requests.clear()
+        missing = run("rm", "-r", address, code=3)
+        assert len(bucket.requests) == 1
+        assert missing.err.splitlines()[0] == run("rm", address, code=3).err.splitlines()[0]
+        assert run("rm", "-rf", address).err == run("rm", "-f", address).err
+
+    def test_a_file_and_a_directory_of_one_name_go_both_and_without_r_the_file_alone(self, run, bucket):
+        address = self.left(bucket, "x", "x/", "x/1", "x/2/3", "x0/4")
+        dry = run("rm", "-r", "--dry-run", address, code=10)
+        assert dry.lines == ["delete x", "delete x/1", "delete x/2/3", "delete x/"]
+        run("rm", address)
+        assert self.keys(bucket) == ["d/", "x/", "x/1", "x/2/3", "x0/4"]
+        self.left(bucket, "x")
+        assert run("rm", "-r", address, "--json").summary["deleted"] == 4
+        assert self.keys(bucket) == ["d/", "x0/4"]
+
+    def test_a_slash_at_the_end_means_the_directory(self, run, bucket):
+        address = self.left(bucket, "x")
+        run("rm", "-r", f"{address}/", code=1)
+        assert self.keys(bucket) == ["d/", "x"]
+        self.left(bucket, "x/1")
+        run("rm", "-r", f"{address}/", code=None)
+
+    def test_a_listing_that_is_refused_is_told_at_the_address(self, run, bucket):
+        address = self.left(bucket, "x/1")
+        bucket.change = lambda _request, _answer: FakeResponse(403)
+        ran = run("rm", "-rf", address, code=4)
+        assert ran.err.startswith(f"cftool: {address}: ")
+        assert self.keys(bucket) == ["d/", "x/1"]

@@ -15,6 +15,7 @@ from cftool.core.errors import (
     LoginRequired,
     NotFound,
     PermissionDenied,
+    QuotaExceeded,
     StoreError,
 )
 from cftool.core.types import Cap, Entry, Kind, NameRules
@@ -274,13 +275,13 @@ def test_files_that_were_under_way_when_a_run_gave_up_are_told_too(up):
     make(here(up.src), {"a": b"1", "b": b"2"})
     both = threading.Barrier(2, timeout=60)
 
-    def expired(op, path):
+    def full(op, path):
         if op == "write":
             both.wait()
-            raise LoginRequired("the login has expired")
+            raise QuotaExceeded("the account is full")
 
-    up.dst.store.before = expired
-    assert up.sync(transfers=2).errors == {"login_required": 2}
+    up.dst.store.before = full
+    assert up.sync(transfers=2).errors == {"quota_exceeded": 2}
     assert len([note for note in up.told(Note) if "nothing more is started" in note.message]) == 1
 
 

@@ -45,6 +45,7 @@ class OptionalCases(Base):
         item, read = WriteItem("new", BytesSource(b"x")), ReadItem(entry, MemoryTarget())
         calls: list[tuple[Cap, Callable[[], object]]] = [
             (Cap.WALK, lambda: next(iter(store.walk("")))),
+            (Cap.TREE, lambda: next(iter(store.tree("file")))),
             (Cap.COPY, lambda: store.copy("file", "new")),
             (Cap.MOVE, lambda: store.move("file", "new")),
             (Cap.SET_MODIFIED, lambda: store.set_modified("file", _WHEN)),

@@ -132,6 +132,20 @@ class TreeCases(Base):
         assert {e.path: e.kind for e in store.walk("a")} == self.tree(store, "a")
         assert {e.path for e in store.walk("b/c")} == {"b/c/1"}
 
+    def test_tree_is_stat_and_then_walk(self, store: Store) -> None:
+        self.need(store, Cap.TREE)
+        self._sample(store)
+        for path in ("", "a", "b", "b/c", "b/c-1"):
+            top, *below = store.tree(path)
+            assert (top.path, top.kind, top.stored_ns) == (
+                (asked := store.stat(path)).path,
+                asked.kind,
+                asked.stored_ns,
+            )
+            assert below == (list(store.walk(path)) if top.is_dir else [])
+        with pytest.raises(NotFound):
+            next(iter(store.tree("nothing")))
+
     def test_walk_is_in_the_order_promised(self, store: Store) -> None:
         self.need(store, Cap.WALK)
         if store.features.walk_order is not WalkOrder.BYTES:

@@ -466,6 +466,10 @@ class ArchivingStore(StatefulWrapper):
         del expires
         raise self._unsupported("link", path)
 
+    def tree(self, path: str) -> Iterator[Entry]:
+        """Not supported: a directory of the index costs no request."""
+        raise self._unsupported("tree", path)
+
     def delete_dir(self, path: str) -> None:
         """Not supported: `delete_many` is one pack as well."""
         raise self._unsupported("delete_dir", path)

@@ -25,7 +25,7 @@ from cftool.wrap.caching.settings import CacheSettings
 
 _PIECE = 1 << 20
 _PATIENCE = 3600.0  # seconds in which the owner uploads what is in the way
-_NOT_OURS = Cap.READ_MANY | Cap.CHANGES | Cap.RESUME | Cap.COPY_MANY
+_NOT_OURS = Cap.READ_MANY | Cap.CHANGES | Cap.RESUME | Cap.COPY_MANY | Cap.TREE
 _TOLD = 1000  # paths of which the owner hears at once
 
 

@@ -300,6 +300,10 @@ class MetadataCachingStore(StatefulWrapper):
             change.put.append(entry)
         return entry
 
+    def tree(self, path: str) -> Iterator[Entry]:
+        """Asked, and nothing of it is kept: who asks so removes what there is."""
+        return self.inner.tree(path)
+
     def delete_dir(self, path: str) -> None:
         """All that was known below is forgotten; the directory is kept as a negative entry."""
         with self._changing(path, extent=Extent.TREE, removes=True) as change:

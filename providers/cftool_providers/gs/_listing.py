@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from cftool.core.errors import ConfigError, ListingError, NotADirectory, NotFound
 from cftool.core.types import Entry, Kind
-from cftool.http.flat import Expected, Page, Tree, is_opaque, keys, serial, split_path
+from cftool.http.flat import Expected, Page, Tree, is_opaque, keys, named, serial, split_path
 from cftool.http.types import Request, Response
 from cftool_providers.gs._api import Key
 from cftool_providers.gs._service import Service
@@ -89,6 +89,10 @@ class Lister:
             yield from tree.entries(page)
         if not tree.seen and prefix:
             raise self._nothing(path)
+
+    def tree(self, path: str) -> Iterator[Entry]:
+        """What is at `path`, and all below it."""
+        return named(self, *split_path(path), _file)
 
     # ---- flat.Pages
 

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 
 from cftool.core.errors import (
     AlreadyExists,
@@ -51,7 +52,7 @@ from cftool_providers.gs._upload import Uploader
 
 _CAPS = (
     Cap.WALK | Cap.COPY | Cap.MOVE | Cap.SET_MODIFIED | Cap.WRITE_MANY | Cap.READ_MANY | Cap.DELETE_MANY
-    | Cap.EMPTY_DIRS | Cap.IMPLICIT_DIRS | Cap.RANGES | Cap.LEFTOVERS
+    | Cap.EMPTY_DIRS | Cap.IMPLICIT_DIRS | Cap.RANGES | Cap.LEFTOVERS | Cap.TREE
 )  # fmt: skip
 # Three to 63 characters of a bucket (222 with dots), a slash, 1,024 bytes of key.
 _PATH_BYTES = 222 + 1 + 1024
@@ -224,6 +225,12 @@ class GsStore(Optionals):
     def walk(self, path: str) -> Iterator[Entry]:
         """Flat pages, in parallel where they are many and slow to come."""
         return self._lister.walk(path)
+
+    def tree(self, path: str) -> Iterator[Entry]:
+        """One listing of all keys that begin with this one; of the root, or a bucket, what `stat` and `walk` say."""
+        if split_path(path)[1]:
+            return self._lister.tree(path)
+        return chain((self.stat(path),), self.walk(path))
 
     def copy(self, src: str, dst: str) -> Entry:
         """A rewrite, or a copy."""

@@ -79,9 +79,13 @@ class Lister:
             yield bucket
             yield from self._walk(bucket.path)
 
-    def _walk(self, path: str) -> Iterator[Entry]:
+    def tree(self, path: str) -> Iterator[Entry]:
+        """What is at `path`, and all below it."""
         bucket, key = split_path(path)
-        prefix = key + "/" if key else ""
+        return flat.named(self, bucket, key, self._entry_of(bucket), clock=self._service.clock)
+
+    def _entry_of(self, bucket: str) -> Callable[[str, Key], Entry]:
+        """How an object of the bucket becomes an entry; called for each of millions."""
         md5, new = self._service.etag_is_md5(bucket), tuple.__new__
 
         def entry(path: str, row: Key) -> Entry:
@@ -89,7 +93,12 @@ class Lister:
             hashes = {"md5": etag} if md5 and etag is not None and is_md5(etag) else NO_HASHES
             return new(Entry, (path, Kind.FILE, size, None, stored, etag, None, hashes))
 
-        tree = Tree(bucket, prefix, entry)
+        return entry
+
+    def _walk(self, path: str) -> Iterator[Entry]:
+        bucket, key = split_path(path)
+        prefix = key + "/" if key else ""
+        tree = Tree(bucket, prefix, self._entry_of(bucket))
         for page in keys(self, bucket, prefix, clock=self._service.clock):
             yield from tree.entries(page)
         if not tree.seen and prefix:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 
 from cftool.core.errors import (
     AlreadyExists,
@@ -53,7 +54,7 @@ log = logging.getLogger("cftool.s3")
 
 _CAPS = (
     Cap.WALK | Cap.COPY | Cap.MOVE | Cap.SET_MODIFIED | Cap.WRITE_MANY | Cap.READ_MANY | Cap.DELETE_MANY
-    | Cap.EMPTY_DIRS | Cap.IMPLICIT_DIRS | Cap.RANGES | Cap.LEFTOVERS | Cap.LINK
+    | Cap.EMPTY_DIRS | Cap.IMPLICIT_DIRS | Cap.RANGES | Cap.LEFTOVERS | Cap.LINK | Cap.TREE
 )  # fmt: skip
 # Three to 63 characters of a bucket, a slash, 1,024 bytes of key.
 _PATH_BYTES = 63 + 1 + 1024
@@ -259,6 +260,12 @@ class S3Store(Optionals):
     def walk(self, path: str) -> Iterator[Entry]:
         """Flat pages of ListObjectsV2, in parallel where they are many and slow to come."""
         return self._lister.walk(path)
+
+    def tree(self, path: str) -> Iterator[Entry]:
+        """One listing of all keys that begin with this one; of the root, or a bucket, what `stat` and `walk` say."""
+        if split_path(path)[1]:
+            return self._lister.tree(path)
+        return chain((self.stat(path),), self.walk(path))
 
     def copy(self, src: str, dst: str) -> Entry:
         """CopyObject, or UploadPartCopy above 5 GiB."""

@@ -183,6 +183,55 @@ class TestRoot:
         assert lab.fake.ops["ListBuckets"] <= 3
 
 
+class TestTree:
+    """What has a name, file or directory, out of one listing."""
+
+    @pytest.mark.parametrize("page", [1, 2, 3, 1000])
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            ["d"], ["d/a"], ["d/"], ["d", "d/a", "d/b/c"], ["d/", "d/a"], ["d", "d/"],
+            ["c", "d", "d!", "d-1", "d-2", "d.txt", "d/a", "d/b/c", "d0", "d0/x", "dé", "e"],
+            ["d-1/x", "d-1/y", "d-1/z", "d/a", "d/b", "dd"], ["d-1", "d-2", "d/a/", "d/a/b", "d0"],
+            ["d/a", "d/é", "d\U0001f600"],
+        ],
+        ids=" ".join,
+    )  # fmt: skip
+    def test_it_is_what_stat_and_walk_say_and_nothing_beside_it(self, new_lab, keys, page):
+        lab = new_lab(Habits(page=page))
+        lab.fake.make("bucket", keys, data=b"")
+        store = lab.open()
+        expected = [("bucket/d", "file")] if "d" in keys else []
+        if any(key.startswith("d/") for key in keys):
+            expected += [("bucket/d", "directory"), *((e.path, e.kind.value) for e in store.walk("bucket/d"))]
+        found = list(store.tree("bucket/d"))
+        assert [(e.path, e.kind.value) for e in found] == expected
+        marked = [e.stored_ns is not None for e in found if e.path == "bucket/d" and e.is_dir]
+        assert marked == ["d/" in keys] * len(marked)
+
+    @pytest.mark.parametrize("keys", [[], ["d-1", "d.x", "d0", "dd/x", "c"]], ids=["no keys", "names beside it"])
+    def test_where_there_is_nothing_one_request_says_so(self, lab, keys):
+        lab.fake.make("bucket", keys)
+        with pytest.raises(NotFound, match="nor a directory"):
+            list(lab.open().tree("bucket/d"))
+        assert sum(lab.requests.values()) == 1
+
+    def test_a_bucket_that_is_not_there_is_not_found(self, lab):
+        for path in ("nowhere", "nowhere/d"):
+            with pytest.raises(NotFound, match="no such bucket"):
+                list(lab.open().tree(path))
+
+    def test_of_5000_it_is_five_requests(self, lab):
+        lab.fake.make("bucket", [f"d/{i // 100:03}/f{i:05}" for i in range(5000)])
+        assert len(list(lab.open().tree("bucket/d"))) == 5051
+        assert sum(lab.requests.values()) == 5
+
+    def test_many_names_beside_it_cost_one_page(self, lab):
+        lab.fake.make("bucket", [f"d-{i:05}" for i in range(5000)] + ["d/a"])
+        assert [e.path for e in lab.open().tree("bucket/d")] == ["bucket/d", "bucket/d/a"]
+        assert sum(lab.requests.values()) == 2
+
+
 class TestPages:
     def test_a_no_op_listing_of_5000_in_50_directories_is_five_requests(self, lab):
         lab.fake.make("bucket", (f"d{i // 100:03}/f{i:05}" for i in range(5000)))
