@@ -8,7 +8,7 @@ from cftool.cli import formats
 from cftool.cli.options import DryRun, Text
 from cftool.cli.run import execute
 from cftool.cli.session import Session
-from cftool.core.errors import StoreError
+from cftool.core.errors import told_at
 
 
 def cleanup(
@@ -25,9 +25,7 @@ def cleanup(
     from cftool.transfer import api
 
     def step(around: api.Surroundings, emit: api.Emit) -> api.Summary:
-        try:
+        with told_at(where):
             return api.cleanup(api.side(opened), api.Options(dry_run=flags.dry_run), around, emit, older_than=age)
-        except StoreError as error:
-            raise error.at_place(where) from None
 
     return execute(session, [step], dry_run=flags.dry_run, verb="deleted")

@@ -4,6 +4,7 @@ DST with a trailing slash, or several SRC: into that directory. DST an existing 
 Otherwise DST is the exact result, so that `cp -r a r:b` makes `b` hold what `a` holds, as often as it is run.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument
@@ -16,7 +17,7 @@ from cftool.cli.session import Session
 from cftool.cli.transfer_flags import Transfer, options, prepare
 from cftool.core import paths
 from cftool.core.dataclass import dataclass
-from cftool.core.errors import CftoolError, ConfigError, NotADirectory, NotFound, StoreError
+from cftool.core.errors import CftoolError, ConfigError, NotADirectory, NotFound, told_at
 from cftool.core.types import Entry, Kind
 from cftool.transfer.options import Links
 
@@ -110,12 +111,9 @@ def _refuse_one_name(found: list[_Source]) -> None:
 
 
 def _look(opened: "Opened") -> Entry | None:
-    try:
+    with suppress(NotFound), told_at(opened.address.text):
         return opened.store.stat(opened.path)
-    except NotFound:
-        return None
-    except StoreError as error:
-        raise error.at_place(opened.address.text) from None
+    return None
 
 
 def _name(opened: "Opened") -> str:

@@ -8,7 +8,7 @@ from cftool.cli.options import DryRun, Recursive
 from cftool.cli.run import Step, execute
 from cftool.cli.selection import Selection, select
 from cftool.cli.session import Session
-from cftool.core.errors import CftoolError, ConfigError, NotADirectory, NotFound, Refused, StoreError
+from cftool.core.errors import CftoolError, ConfigError, NotADirectory, NotFound, Refused, told_at
 from cftool.core.types import Cap
 from cftool.transfer.options import Options
 
@@ -69,13 +69,12 @@ def _whole(opened: "Opened", folder: str, name: str, how: Options, *, force: boo
     from cftool.transfer import api
 
     def step(around: api.Surroundings, emit: api.Emit) -> api.Summary:
-        try:
-            return api.remove_tree(api.side(opened, folder), name, how, around, emit)
-        except NotFound as error:
-            if force:
-                return api.Summary()
-            raise error.at_place(opened.address.text) from None
-        except StoreError as error:
-            raise error.at_place(opened.address.text) from None
+        with told_at(opened.address.text):
+            try:
+                return api.remove_tree(api.side(opened, folder), name, how, around, emit)
+            except NotFound:
+                if not force:
+                    raise
+        return api.Summary()
 
     return step

@@ -10,7 +10,7 @@ from cftool.cli.options import DryRun, Text
 from cftool.cli.run import execute
 from cftool.cli.session import Session
 from cftool.cli.transfer_flags import trash_of
-from cftool.core.errors import StoreError
+from cftool.core.errors import told_at
 
 if TYPE_CHECKING:
     from cftool.stack import Opened
@@ -69,8 +69,6 @@ def empty(session: Session, flags: DryRun, which: Which, where: Annotated[str, A
 def _there(session: Session, where: str) -> "Opened":
     """The place, which is there: of one that is misspelt nobody should believe that its trash is empty."""
     opened = session.open(where)
-    try:
+    with told_at(where):
         opened.store.stat(opened.path)
-    except StoreError as error:
-        raise error.at_place(where) from None
     return opened

@@ -12,7 +12,7 @@ from cftool.cli import exits, formats, hashes, stdio
 from cftool.cli.hashes import Sum
 from cftool.core import paths
 from cftool.core.dataclass import dataclass
-from cftool.core.errors import CftoolError, ConfigError, IsADirectory, NotFound, StoreError, TooLarge
+from cftool.core.errors import CftoolError, ConfigError, IsADirectory, NotFound, TooLarge, told_at
 
 if TYPE_CHECKING:
     from cftool.cli.cmd_hash import Flags
@@ -97,10 +97,8 @@ class Check:
             yield from stdio.chunks()
             return
         opened = self._session.open(sumfile)
-        try:
+        with told_at(sumfile):
             content = opened.store.read(opened.path)
-        except StoreError as error:
-            raise error.at_place(sumfile) from None
         with content:
             yield from content
 

@@ -11,11 +11,11 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from cftool.cli import exits
-from cftool.core.errors import CftoolError, ConfigError, IsADirectory, NotFound, SourceChanged, StoreError
+from cftool.core.errors import CftoolError, ConfigError, IsADirectory, NotFound, SourceChanged, StoreError, told_at
 from cftool.core.sources import BytesSource
 
 if TYPE_CHECKING:
@@ -130,13 +130,9 @@ def receive(session: "Session", dst: str) -> int:
     opened = session.open(dst)
     if opened.address.trailing_slash or not opened.path:
         raise IsADirectory("standard input needs the name of a file").at_place(dst)
-    try:
+    with suppress(NotFound), told_at(dst):
         if opened.store.stat(opened.path).is_dir:
             raise IsADirectory("is a directory; name a file", path=opened.path, store=opened.store.name)
-    except NotFound:
-        pass
-    except StoreError as error:
-        raise error.at_place(dst) from None
     started = time.monotonic()
     try:
         entry = opened.store.write(opened.path, _source(), modified_ns=time.time_ns())

@@ -25,6 +25,8 @@ context (`op`, `path`, `store`) where it is missing, with `StoreError.at`.
 
 import errno as _errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar, Self
 
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # where a word of a class's name begins
@@ -236,6 +238,15 @@ class Interrupted(StoreError):
 
 class TLSFailed(StoreError):
     """The server's certificate was not accepted; trying again cannot help. The message names the CA bundle used."""
+
+
+@contextmanager
+def told_at(address: str) -> Iterator[None]:
+    """What fails in the block is told with the address as it was typed."""
+    try:
+        yield
+    except StoreError as error:
+        raise error.at_place(address) from None
 
 
 def of_no_bucket(error: StoreError) -> StoreError:

@@ -186,7 +186,7 @@ def _rmdir_if_there(store: Store, path: str) -> None:
 
 def as_file(download: Download) -> BinaryIO:
     """A download as a file that is read in order; closing it closes the download."""
-    return io.BufferedReader(_Reader(download), _BUFFER)
+    return io.BufferedReader(DownloadReader(download), _BUFFER)
 
 
 class StoreSource:
@@ -230,20 +230,24 @@ class StoreSource:
         return SourceChanged("changed while it was read", op="read", path=self.entry.path, store=self.store.name)
 
 
-class _Reader(io.RawIOBase):
-    """A Download as a raw file."""
+class DownloadReader(io.RawIOBase):
+    """A Download as a raw file; closing it closes the download."""
 
     def __init__(self, download: Download) -> None:
-        self._download = download
+        self.download = download
 
     def readable(self) -> bool:
+        """Always."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        data = self._download.read(len(buffer))
+        """The next bytes, as far as they are here."""
+        data = self.download.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def close(self) -> None:
-        self._download.close()
+        """Close the download."""
+        if not self.closed:
+            self.download.close()
         super().close()

@@ -1,10 +1,11 @@
 """Large files tell how far they have come: what executors put around sources and targets for that."""
 
-import io
 from collections.abc import Callable
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
+from cftool.core import ops
 from cftool.core.errors import Interrupted, PreconditionFailed, SourceChanged
+from cftool.core.ops import DownloadReader
 from cftool.core.provider import never
 from cftool.core.store import Store
 from cftool.core.types import Download, Entry, Partial, Target
@@ -67,40 +68,31 @@ class _TellingPartial:
         self._emit(Progress(self._path, end - start))
 
 
-class _Reader(io.RawIOBase):
-    """A Download as a binary file."""
+class _Reader(DownloadReader):
+    """Tells how far it has come."""
 
     def __init__(self, download: Download, passed: Callable[[int], None]) -> None:
-        self._download = download
+        super().__init__(download)
         self._passed = passed  # hears how far it has come; may raise
         self._at = 0
 
-    def readable(self) -> bool:
-        return True
-
     def read(self, size: int = -1, /) -> bytes:
         self._passed(self._at)
-        data = self._download.read(size)
+        data = self.download.read(size)
         self._at += len(data)
         self._passed(self._at)
         return data
 
-    def readinto(self, buffer: object, /) -> int:
-        view = memoryview(cast("bytearray", buffer)).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._download.close()
-        super().close()
+    def readinto(self, buffer: Any, /) -> int:
+        self._passed(self._at)
+        count = super().readinto(buffer)
+        self._at += count
+        self._passed(self._at)
+        return count
 
 
-class StoreSource:
-    """A file of one store as the Source for another: read anew for every attempt, always the listed version."""
-
-    local_path: str | None = None
+class StoreSource(ops.StoreSource):
+    """A listed file of one store as the Source for another. That it has gone is NotFound here: the run looks why."""
 
     def __init__(
         self,
@@ -109,35 +101,32 @@ class StoreSource:
         emit: Emit = lambda _event: None,
         cancelled: Callable[[], bool] = never,
     ) -> None:
+        super().__init__(store, entry)
         self._emit = emit
         self._cancelled = cancelled
         self._told = 0  # bytes that were told of: what is read again counts once
-        self._store = store
-        self._entry = entry
-        self.size = entry.size
 
     def open(self) -> BinaryIO:
         """A new reader; raises SourceChanged where the file is another version by now."""
+        return cast("BinaryIO", _Reader(self._download(), self._passed))
+
+    def _download(self) -> Download:
+        self._passed(0)
         try:
-            download = self._store.read(self._entry.path, if_version=self._entry.version)
+            download = self.store.read(self.entry.path, if_version=self.entry.version)
         except PreconditionFailed as error:
-            raise SourceChanged("changed while it was copied", op="read", path=self._entry.path) from error
+            raise SourceChanged("changed while it was copied", op="read", path=self.entry.path) from error
         if self.size is not None and download.entry.size not in {None, self.size}:
             download.close()
-            raise SourceChanged("changed since it was listed", op="read", path=self._entry.path)
-        return cast("BinaryIO", _Reader(download, self._passed))
+            raise SourceChanged("changed since it was listed", op="read", path=self.entry.path)
+        return download
 
     def _passed(self, at: int) -> None:
         if self._cancelled():
-            raise Interrupted("interrupted", op="read", path=self._entry.path)
+            raise Interrupted("interrupted", op="read", path=self.entry.path)
         if at > self._told and is_large(self.size):
-            self._emit(Progress(self._entry.path, at - self._told))
+            self._emit(Progress(self.entry.path, at - self._told))
             self._told = at
-
-    def load(self) -> bytes:
-        """All bytes, length and hashes checked by the download."""
-        with self.open() as reader:
-            return reader.read()
 
     def check(self) -> None:
         """The download's end has proven it: exactly this version, whole."""

@@ -20,6 +20,7 @@ from cftool.core.errors import (
     TemporaryError,
     TooLarge,
     Unsupported,
+    kind_of,
 )
 from cftool.core.types import Entry
 from cftool.core.wrapper import look
@@ -79,7 +80,7 @@ class Settling:
     def _failed(self, row: Pending, error: Exception) -> None:
         """Say it, count it, and decide when to try again."""
         store = self._store
-        kind = error.kind if isinstance(error, StoreError) else type(error).__name__
+        kind = kind_of(error)
         text = paths.printable(str(error))
         attempts = row.attempts + 1
         permanent = isinstance(error, _PERMANENT)

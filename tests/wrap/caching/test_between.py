@@ -574,6 +574,14 @@ def batching(batches, cache_directory):
     store.close()
 
 
+def test_an_error_of_no_class_of_ours_has_a_kind_in_words_too(batching, batches, monkeypatch):
+    put(batching, "a", b"a")
+    put(batching, "b", b"b")
+    refused = lambda items: [Result(item.path, error=BrokenPipeError("gone"), tag=item.tag) for item in items]
+    monkeypatch.setattr(batches, "write_many", refused)
+    assert [row.error_kind for row in batching.flush()] == ["broken_pipe_error"] * 2
+
+
 @pytest.mark.parametrize(
     ("error", "kind"), [(ConnectionFailed("down"), "connection_failed"), (None, "temporary_error")]
 )
