@@ -37,6 +37,7 @@ CAPABILITIES = {
     Cap.LEFTOVERS: "leftovers listed and removed",
     Cap.LINK: "public links",
     Cap.RESUME: "large files resumed by a later run",
+    Cap.TREE: "trees removed without a question before",
 }
 
 
