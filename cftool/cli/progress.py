@@ -7,6 +7,7 @@ Events come from the engine's threads and only add to counters; a thread of rich
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 from cftool.cli import formats
@@ -49,9 +50,9 @@ class Progress(Totals):
             self._ended = True
             live, self._live = self._live, None
         self._session.messages.via = None
-        self._session.on_leave = None
         if live is not None:
             live.stop()
+        self._session.on_leave = None
 
     def _start(self) -> None:
         from rich.console import Console
@@ -63,9 +64,9 @@ class Progress(Totals):
             if self._ended:
                 return
             self._live = live
+        self._session.on_leave = _show_cursor
         live.start()
         self._session.messages.via = lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
-        self._session.on_leave = lambda: console.show_cursor(show=True)
 
     # ---- drawing
 
@@ -90,6 +91,12 @@ class Progress(Totals):
         )
         texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
         return Group(texts[0], Padding(bar, 0), *texts[1:])  # a bare bar ends no line
+
+
+def _show_cursor() -> None:
+    """Past what the console has collected: it may be in the middle of a line."""
+    with suppress(OSError):
+        os.write(2, b"\x1b[?25h")
 
 
 def _row(path: str, done: int, size: int | None) -> str:

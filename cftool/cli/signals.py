@@ -58,17 +58,13 @@ class Interrupts:
         del number, frame
         self._count += 1
         if self._count > 1:
-            try:
-                self._leave()
-            except RuntimeError:  # the signal came in the middle of writing to the same stream: past it, then
-                if os.isatty(2):
-                    os.write(2, b"\x1b[?25h")
+            self._leave()
             os._exit(130)  # no cleanup on purpose: the second one means now. What is left over, the next run removes
         if not self._polling:
             raise KeyboardInterrupt
         text = "stopping: what is under way is given up (again to stop at once)"
         try:
             self._announce(text)
-        except RuntimeError:  # as above
+        except RuntimeError:  # the signal came in the middle of writing to the same stream: past it, then
             with suppress(OSError):
                 os.write(2, f"{text}\n".encode())

@@ -166,3 +166,27 @@ def test_rate_and_time_left_are_of_the_last_seconds(display, monkeypatch):
 
 def test_a_quick_run_never_imports_rich(display):
     assert display._live is None
+
+
+def test_who_leaves_at_once_shows_the_cursor_as_long_as_it_may_be_hidden(monkeypatch):
+    """From before the display hides it until after the display shows it again."""
+    from rich import live
+
+    session = Session(Common())
+    able = []
+
+    class Display:
+        def __init__(self, **how):
+            pass
+
+        def start(self):
+            able.append(session.on_leave is not None)
+
+        def stop(self):
+            able.append(session.on_leave is not None)
+
+    monkeypatch.setattr(live, "Live", Display)
+    with progress.Progress(session) as display:
+        display._start()
+    assert able == [True, True]
+    assert session.on_leave is None
