@@ -218,7 +218,8 @@ def open_cached(
     `caches`: the directory of this and other caches, where it is not that of the state. Raises Locked where another
     process has this cache open.
     """
-    from cftool.wrap.caching import CacheSettings, CachingStore
+    from cftool.wrap.caching import CachingStore
+    from cftool.wrap.caching.settings import settings_of
 
     provider, path, said, options = _cacheable(address, config, context, flags.archive)
     seconds = _first(flags.metadata_cache, said.metadata_cache, _MOUNT_METADATA)
@@ -228,14 +229,8 @@ def open_cached(
     directory = _cache_of(
         address, provider, context, said.cache_id if flags.cache_id is None else flags.cache_id, caches
     )
-    defaults = CacheSettings()
-    cache = CacheSettings(
-        delay=_first(flags.cache, said.cache, defaults.delay),
-        soft=int(_first(flags.cache_size, said.cache_size, float(defaults.soft))),
-        hard=int(_first(flags.hard_cache_size_limit, said.hard_cache_size_limit, float(defaults.hard))),
-        host=os.uname().nodename,
-    )
     try:
+        cache = settings_of(flags.over(said).checked(), host=os.uname().nodename)
         poll = getattr(below, "poll", None)
         return Cached(CachingStore(below, directory, cache), path, address, poll, read_only)
     except BaseException:

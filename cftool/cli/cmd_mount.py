@@ -51,7 +51,12 @@ class MountFlags:
         str | None, Option("--cache-size", metavar="SIZE", help="Above it clean files leave the cache (5G).")
     ] = None
     hard_cache_size_limit: Annotated[
-        str | None, Option("--hard-cache-size-limit", metavar="SIZE", help="Above it writers wait, then fail (10G).")
+        str | None,
+        Option(
+            "--hard-cache-size-limit",
+            metavar="SIZE",
+            help="Above it writers wait, then fail (10G, or twice --cache-size).",
+        ),
     ] = None
     metadata_cache: Annotated[
         str | None, Option("--metadata-cache", metavar="TIME", help="Changes of others show after it (60).")
@@ -215,7 +220,7 @@ def _stack_options(flags: MountFlags) -> "StackOptions":
         hard_cache_size_limit=size("--hard-cache-size-limit", flags.hard_cache_size_limit),
         cache_id=flags.cache_id,
         read_only=flags.read_only or None,
-    )
+    ).checked()
 
 
 def _open(session: Session, how: "StackOptions", address: str) -> "Cached":

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from cftool.config.address import valid_name
-from cftool.config.file import Reader
+from cftool.config.file import STACK_TYPES, Reader, stack_options, typed_value
 from cftool.core.errors import ConfigError, Locked
 from cftool.core.paths import printable
 from cftool.disk.errors import store_error
@@ -52,6 +52,7 @@ def create(
         for key, value in values.items():
             table[key] = _inline(value) if isinstance(value, Mapping) else value
         if stack:
+            stack_options({key: typed_value(value, STACK_TYPES[key]) for key, value in stack.items()})
             table["stack"] = dict(stack)
         remotes[name] = table
         _save(path, document)

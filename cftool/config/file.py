@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import field
+from dataclasses import astuple, field
 from typing import TypeVar
 
 from cftool.config import dirs
@@ -41,6 +41,20 @@ class StackOptions:
     cache_id: str | None = None
     read_only: bool | None = None
 
+    def over(self, other: "StackOptions") -> "StackOptions":
+        """What is said here, else there."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return StackOptions(*(theirs if own is None else own for own, theirs in pairs))
+
+    def checked(self) -> "StackOptions":
+        """Itself; ConfigError where two settings contradict each other."""
+        soft, hard = self.cache_size, self.hard_cache_size_limit
+        if soft is not None and hard is not None and hard < soft:
+            raise ConfigError(
+                "hard_cache_size_limit is below cache_size: writers would fail before anything makes room"
+            )
+        return self
+
 
 STACK_TYPES = {
     "metadata_cache": "duration",
@@ -51,6 +65,11 @@ STACK_TYPES = {
     "cache_id": "str",
     "read_only": "bool",
 }
+
+
+def stack_options(typed: Mapping[str, object]) -> StackOptions:
+    """The options, each of its type by now. Raises ConfigError where they contradict each other."""
+    return StackOptions(**typed).checked()  # type: ignore[arg-type]  # as STACK_TYPES says
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +237,11 @@ class Reader:
                 typed[key] = typed_value(value, STACK_TYPES[key])
             except ValueError as error:
                 raise self.fail(f"stack option {key!r} of the remote {name!r}: {error}", at) from None
-        return StackOptions(**typed)  # type: ignore[arg-type]  # the table above gives each its type
+        try:
+            return stack_options(typed)
+        except ConfigError as error:
+            at = lines.get(("remotes", name, "stack", "hard_cache_size_limit"), line)
+            raise self.fail(f"the remote {name!r}: {error}", at) from None
 
     def _lines(self) -> dict[tuple[str, ...], int]:
         """Where keys stand, as far as a look at line beginnings tells: only for messages."""

@@ -119,6 +119,8 @@ def test_the_stack_is_configured_with_the_remote(run, config):
     )
     assert "takes true or false, not 'ja'" in run("config", "create", "x", "s3", "archive=ja", code=2).err
     assert "did you mean 'archive'?" in run("config", "create", "x", "s3", "archiv=true", code=2).err
+    below = run("config", "create", "x", "s3", "hard_cache_size_limit=1G", "cache_size=2G", code=2).err
+    assert below.startswith("cftool: hard_cache_size_limit is below cache_size")
     assert run("config", "show", "work:").lines[0] == "[remotes.work]"
     run("config", "remove", "work:")
     assert config.read_text() == ""

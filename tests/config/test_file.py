@@ -86,6 +86,11 @@ def test_an_empty_file_is_an_empty_configuration(config):
         ('[remotes.x]\ntype = "s3"\n[remotes.x.stack]\narchive = "yes"\n', 4, "takes true or false"),
         ('[remotes.x]\ntype = "s3"\n[remotes.x.stack]\ncache_size = "many"\n', 4, "is no size"),
         ('[remotes.x]\ntype = "s3"\nstack = { cache = -1 }\n', 1, "out of range"),
+        (
+            '[remotes.x]\ntype = "s3"\n[remotes.x.stack]\ncache_size = "5 GB"\nhard_cache_size_limit = "4 GB"\n',
+            5,
+            "hard_cache_size_limit is below cache_size",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_file_and_line(config, tmp_path, text, line, message):

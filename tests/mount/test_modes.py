@@ -115,10 +115,20 @@ def test_without_a_cache_nothing_is_kept(env, tmp_path, remote):
         (("--cache-mode", "x"), "--cache-mode: 'x' is none of full, read, off"),
         (("--fsync", "x"), "--fsync: 'x' is none of journal, remote"),
         (("--cache-mode", "off", "--cache-size", "1G"), "--cache-size: nothing is kept with --cache-mode off"),
+        (("--cache-size", "2G", "--hard-cache-size-limit", "1G"), "hard_cache_size_limit is below cache_size"),
     ],
 )
 def test_what_is_no_mode_is_refused(env, tmp_path, remote, flags, said):
     with pytest.raises(AssertionError, match=said), mounted(str(remote), tmp_path / "mnt", env, *flags):
+        pass
+    assert not os.path.ismount(tmp_path / "mnt")
+
+
+def test_a_limit_that_contradicts_the_configuration_is_refused(env, tmp_path, remote):
+    config = tmp_path / "limits.toml"
+    config.write_text(f'[remotes.x]\ntype = "local"\nroot = "{remote}"\nstack.cache_size = "2 GB"\n')
+    flags = ("--config", str(config), "--hard-cache-size-limit", "1G")
+    with pytest.raises(AssertionError, match="below cache_size"), mounted("x:", tmp_path / "mnt", env, *flags):
         pass
     assert not os.path.ismount(tmp_path / "mnt")
 

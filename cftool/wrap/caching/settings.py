@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from cftool.config.file import StackOptions
 from cftool.wrap.caching.small import LARGEST
 
 
@@ -35,3 +36,14 @@ class CacheSettings:
     uploads: int = 0  # at once; 0: as many as the store below likes
     host: str = ""  # in the names of conflict files
     times: Times = field(default_factory=Times)
+
+
+def settings_of(said: StackOptions, *, host: str) -> CacheSettings:
+    """Of one limit alone the other is made: never is the hard one below the soft one."""
+    made = CacheSettings(host=host)
+    soft, hard = said.cache_size, said.hard_cache_size_limit
+    if soft is None:
+        soft = made.soft if hard is None else min(made.soft, hard // 2)
+    if hard is None:
+        hard = max(made.hard, 2 * soft)
+    return replace(made, delay=made.delay if said.cache is None else said.cache, soft=soft, hard=hard)

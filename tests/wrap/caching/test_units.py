@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cftool.config.file import StackOptions
 from cftool.core.errors import (
     ConnectionFailed,
     IntegrityError,
@@ -22,11 +23,13 @@ from cftool.wrap.caching.fetch import Fetching
 from cftool.wrap.caching.names import conflict_name
 from cftool.wrap.caching.rows import Pending, What, content_of, decode_hashes, encode_hashes
 from cftool.wrap.caching.schedule import Schedule
+from cftool.wrap.caching.settings import settings_of
 from cftool.wrap.caching.settling import _delay, error_of
 from cftool.wrap.caching.stats import Busy, Stats
 from cftool_providers.memory import MemoryStore
 from tests.wrap.caching.kit import Clock
 
+GB = 1_000_000_000
 NEW_YEAR = 1_767_225_600.0
 
 
@@ -200,3 +203,15 @@ def test_who_saves_what_was_fetched_has_it_in_the_journal_whoever_else_is_at_it(
     threads[0].join()
     fetching.close()
     assert done == [b"\x01", "the other"]
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "limits"),
+    [
+        (None, None, (5 * GB, 10 * GB)), (1 * GB, None, (1 * GB, 10 * GB)), (20 * GB, None, (20 * GB, 40 * GB)),
+        (None, 20 * GB, (5 * GB, 20 * GB)), (None, 2 * GB, (1 * GB, 2 * GB)), (0, 0, (0, 0)), (1, 1, (1, 1)),
+    ],
+)  # fmt: skip
+def test_of_one_limit_alone_the_other_is_never_the_wrong_side_of_it(soft, hard, limits):
+    made = settings_of(StackOptions(cache_size=soft, hard_cache_size_limit=hard, cache=5.0).checked(), host="h")
+    assert ((made.soft, made.hard), made.delay, made.host) == (limits, 5.0, "h")
