@@ -126,6 +126,9 @@ def run(argv: list[str]) -> int:
         with root().make_context("cftool", arguments) as context:
             code = context.command.invoke(context)
     except typer.Exit as error:
+        if sys.stdout is None:  # the help was written nowhere
+            messages.error("standard output is closed")
+            return exits.FAILED
         return _flushed(error.exit_code)
     except typer.TyperException as error:
         messages.error(_usage(error, arguments))

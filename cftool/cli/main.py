@@ -4,6 +4,7 @@ Nothing but built-in modules is imported here: cron calls cftool every minute, a
 three standard descriptors are made sure of first, so that no file of ours is ever opened as descriptor 0, 1 or 2.
 """
 
+import _signal  # type: ignore[import-not-found]  # the interpreter's own; `signal` costs its enumerations
 import atexit
 import gc
 import os
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
+    if argv is None:
+        _end_quietly()
     _secure_descriptors()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments in (["--version"], ["-V"], ["version"]):
@@ -62,9 +65,20 @@ def _version() -> int:
         os.write(1, f"cftool {__version__}\n".encode())
     except BrokenPipeError:
         return 141
-    except OSError:
+    except OSError as error:
+        why = " is closed" if sys.stdout is None else f": {error.strerror}"
+        try:
+            os.write(2, f"cftool: standard output{why}\n".encode())
+        except OSError:
+            pass  # nobody is left to tell
         return 1
     return 0
+
+
+def _end_quietly() -> None:
+    """Until a command has handlers of its own nothing is begun: Ctrl-C ends the process, without a traceback."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, lambda *_: os._exit(130))
 
 
 def _secure_descriptors() -> None:

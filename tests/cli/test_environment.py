@@ -47,7 +47,9 @@ def test_standard_input_may_be_closed(full):
 
 def test_standard_output_that_is_closed_is_an_error(full):
     assert cftool("ls", ".", preexec_fn=lambda: os.close(1), code=1).stderr == b"cftool: standard output is closed\n"
-    cftool("--version", preexec_fn=lambda: os.close(1), code=1)
+    for words in (("--version",), ("--help",), ("ls", "--help"), ("help",), ("config", "--help")):
+        done = cftool(*words, preexec_fn=lambda: os.close(1), code=1)
+        assert done.stderr == b"cftool: standard output is closed\n"
 
 
 def test_standard_error_may_be_closed(full):
@@ -66,7 +68,7 @@ def test_a_full_disk_is_an_error(full):
     with open("/dev/full", "wb") as device:
         assert b"No space left" in cftool("ls", ".", stdout=device, code=1).stderr
         assert b"No space left" in cftool("cat", "füll-日本/ä", stdout=device, code=1).stderr
-        cftool("--version", stdout=device, code=1)
+        assert b"No space left" in cftool("--version", stdout=device, code=1).stderr
         assert b"No space left" in cftool("ls", "--help", stdout=device, code=1).stderr
 
 

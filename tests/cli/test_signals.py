@@ -102,3 +102,21 @@ def test_outside_the_main_thread_signals_are_left_alone(run):
     thread.start()
     thread.join()
     assert codes == [0]
+
+
+@pytest.mark.parametrize("module", ["cftool.cli.app", "typer", "cftool.cli.cmd_ls"])
+def test_a_signal_before_a_command_has_begun_is_no_traceback(here, module):
+    """Start-up is most of what a small command does, and so where Ctrl-C meets it."""
+    script = f"""
+import os, signal, sys
+class Meeting:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Meeting())
+sys.argv = ["cftool", "ls"]
+from cftool.cli.main import main
+main()
+"""
+    process = start(script)
+    assert (process.communicate(timeout=60), process.returncode) == ((b"", b""), 130)
