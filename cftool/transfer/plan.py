@@ -51,6 +51,7 @@ class Hooks:
     forget: Callable[[bytes], None]  # a row that neither side has a file for
     accepted: frozenset[int]  # numbers of the sources whose rows vouch for it
     same: Callable[[bytes, Entry, Entry], None] | None = None  # of mv: the source's may go; never by its size alone
+    directory: Callable[[str], None] = lambda _path: None  # one that the source has
     keeps: Callable[[str], bool] = lambda _path: False  # what the destination has for itself: an old version
 
 
@@ -240,6 +241,7 @@ class Plan:
         elif src.kind is _FILE:
             self._source_file(key, src, dst, row)
         elif src.kind is _DIRECTORY:
+            self._hooks.directory(src.path)
             if dst is None:
                 self._empty = (key, src, self._replacement_of(key))
         else:

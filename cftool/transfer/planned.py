@@ -136,6 +136,7 @@ class Applying(Run):
         self, plan: PlanFile, src: Side, dst: Side, options: Options, around: Surroundings, emit: Emit
     ) -> None:
         super().__init__(src, dst, plan.options(options), around, emit, delete=True)
+        self._times = None  # the plan has none of them
         self._file = plan
         self._moves: list[Rename] = []
         self._replaced: Collection[str] = ()

@@ -38,6 +38,7 @@ from cftool.transfer.actions import Action, Doomed
 from cftool.transfer.beside import Beside
 from cftool.transfer.cleanup import Unfinished, after_run, forget_runs, killed_runs
 from cftool.transfer.compare import Comparer
+from cftool.transfer.directory_times import directory_times
 from cftool.transfer.events import Emit, Summary
 from cftool.transfer.execute import Dry, Executor, Outcome, choose
 from cftool.transfer.keep import KeepingRemover, keeper
@@ -106,6 +107,7 @@ class Run:
         self._mark: Unfinished | None = None
         self._spool_dir = self._made_spool_dir()
         self._renames = self._tracked()
+        self._times = directory_times(src, dst, options, self._spool_dir)
 
     def _made_spool_dir(self) -> str | None:
         """Not /tmp, which is memory on many machines."""
@@ -146,6 +148,9 @@ class Run:
             self._make_root(missing=missing and all(scan.failed is None for scan in scans[:1]))
             plan = self._plan(scans)
             self._stack.callback(plan.close)
+            if self._times is not None:
+                self._stack.callback(self._times.close)
+                self._times.note("")
             steps = self._steps(scans, missing=missing)
             self._copy(plan, steps)
             if self._whole is not None:
@@ -161,6 +166,8 @@ class Run:
                 accept=self._deletes, clean=self._clean() and not self.tally.withheld, files=plan.seen.source_files
             )
             self._sweep()
+            if self._times is not None and not self.tally.stopped:
+                self._times.set()
         return self.tally.summary()
 
     def _tell_missing(self) -> None:
@@ -241,6 +248,7 @@ class Run:
             make_directory=self._beside.make_directory,
             forget=self._records.forget,
             accepted=self._records.accepted,
+            directory=(lambda _path: None) if self._times is None else self._times.note,
             keeps=(lambda _path: False) if self.keep is None else self.keep.is_kept,
         )
 
