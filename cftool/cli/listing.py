@@ -105,7 +105,7 @@ class Listing:
                 self._check_hash(self._style.hash, store)
             yield from self._in_order(store)
             self._tell_unmet()
-        except (NotFound, NotADirectory):
+        except NotADirectory:  # NotFound: nor a file; a store knows the two apart
             # Asking first whether it is a file would cost every listing of a directory one request more.
             entry = self._file(opened)
             if entry is None:

@@ -148,3 +148,15 @@ class TestRemovingAtObjectStores:
         ran = run("rm", "-rf", address, code=4)
         assert ran.err.startswith(f"cftool: {address}: ")
         assert self.keys(bucket) == ["d/", "x/1"]
+
+
+@pytest.mark.parametrize("kind", ["s3", "gs", "gs-xml"])
+def test_a_listing_of_nothing_asks_no_more_than_whether_it_is_a_file(run, here, tmp_path, kind):
+    with served(kind, tmp_path) as service:
+        for command in ("ls", "du"):
+            service.requests.clear()
+            run(command, f"{service.place}/none", code=3)
+            assert len(service.requests) == 2
+        service.put("file", b"content")
+        service.change = lambda request, answer: answer if "prefix" in request.params else FakeResponse(403)
+        run("ls", f"{service.place}/file", code=4)  # that it may not be looked at does not mean that it is not there

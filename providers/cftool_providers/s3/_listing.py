@@ -156,8 +156,7 @@ class Lister:
     def _nothing(self, path: str) -> NotFound | NotADirectory:
         """Why there is nothing below: a file of that name, or nothing at all."""
         bucket, key = split_path(path)
-        response = self._service.send("HEAD", "HeadObject", bucket, key)
-        if response.status < 300:
+        if self._service.head(bucket, key).status == 200:
             return NotADirectory("is a file", path=path)
         return NotFound("no such directory: no object's key begins so", path=path)
 
