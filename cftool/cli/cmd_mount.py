@@ -135,6 +135,10 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
             raise
         report.send(error=explain(error, address), code=exits.of_error(error))
         return exits.of_error(error)
+    except KeyboardInterrupt:
+        if report is not None:
+            report.send(error="interrupted", code=exits.INTERRUPTED)  # told by who waits, once
+        raise
     for row in left[:_SHOWN]:
         session.messages.error(cache_words.left(owner.shown(row)))
     if left:

@@ -223,25 +223,30 @@ def _forget(state_dir: str, place: str) -> None:
 def detach() -> tuple[bool, "Report"]:
     """Fork: (True, …) in the process that will serve, (False, …) in the one that the user waits for."""
     reading, writing = os.pipe()
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         os.close(reading)
         os.setsid()
         return True, Report(writing)
     os.close(writing)
-    return False, Report(reading)
+    return False, Report(reading, child)
 
 
 class Report:
     """What the serving process tells the waiting one, once."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, child: int = 0) -> None:
         self._fd = fd
+        self._child = child
 
     def send(self, **words: Any) -> None:
         """From the serving process: `ready`, or `error` and `code`. It lets go of the terminal then."""
+        if self._fd < 0:
+            return  # nobody waits any more
         with contextlib.suppress(OSError):
             os.write(self._fd, json.dumps(words).encode())
         os.close(self._fd)
+        self._fd = -1
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(nothing, number)
@@ -249,9 +254,14 @@ class Report:
             os.close(nothing)
 
     def wait(self) -> dict[str, Any]:
-        """In the waiting process."""
-        with os.fdopen(self._fd, "rb") as pipe:
-            said = pipe.read()
+        """In the waiting process. Interrupted, it ends the serving one, which Ctrl-C does not reach, and its mount."""
+        try:
+            with os.fdopen(self._fd, "rb") as pipe:
+                said = pipe.read()
+        except KeyboardInterrupt:
+            os.kill(self._child, signal.SIGTERM)
+            os.waitpid(self._child, 0)
+            raise
         if not said:
             return {"error": "the process of the mount ended before it answered", "code": 1}
         found: dict[str, Any] = json.loads(said)

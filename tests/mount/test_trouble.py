@@ -2,6 +2,8 @@
 
 import errno
 import os
+import signal
+import socket
 import subprocess
 from contextlib import ExitStack, contextmanager
 
@@ -135,3 +137,20 @@ def test_full_disk_is_told_to_the_writer_and_loses_nothing_that_was_taken(tmp_pa
             assert (served / f"f{number:02d}").read_bytes() == trees.content(str(number), 1_000_000)
     finally:
         subprocess.run(["umount", "-l", str(state)], check=True)
+
+
+def test_ctrl_c_while_the_mount_is_made_leaves_none_behind(tmp_path):
+    """The process that makes it is in a session of its own, where no terminal reaches it."""
+    (tmp_path / "mnt").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        env = Cftool(tmp_path / "home").environment() | {"CFTOOL_AWAY_TYPE": "webdav", "CFTOOL_AWAY_URL": url}
+        command = [tool("cftool"), "mount", "away:", str(tmp_path / "mnt")]
+        process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        silent.settimeout(60)
+        connection, _ = silent.accept()  # the first look at the remote, which is never answered
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)  # ends when nobody has standard error any more
+        connection.close()
+    assert (process.returncode, said) == (130, b"cftool: interrupted\n")
+    assert not os.path.ismount(tmp_path / "mnt")
