@@ -6,6 +6,7 @@ import stat
 
 import pytest
 
+from cftool.transfer.directory_times import DirectoryTimes
 from tests.cli.conftest import tree
 
 OLD = 981_173_106_123_456_789
@@ -106,3 +107,16 @@ def test_apply_leaves_them_alone(run, here, source):
     run("apply", "plan")
     assert (here / "dst/a/f").read_text() == "1"
     assert sorted(times(here / "dst")) == sorted(DIRECTORIES[1:])
+
+
+def test_what_is_gone_at_either_side_has_no_time(here, source):
+    noted = DirectoryTimes(str(source), str(here / "dst"), None)
+    noted.note("a")
+    noted.note("nothing")
+    noted.set()  # there is no destination
+    (here / "dst").mkdir()
+    noted.set()
+    (here / "dst/a").mkdir()
+    noted.set()
+    noted.close()
+    assert (here / "dst/a").stat().st_mtime_ns == (source / "a").stat().st_mtime_ns

@@ -120,6 +120,7 @@ class Bare(Optionals):
     ("op", "call"),
     [
         ("walk", lambda s: s.walk("p")),
+        ("tree", lambda s: s.tree("p")),
         ("copy", lambda s: s.copy("p", "q")),
         ("move", lambda s: s.move("p", "q")),
         ("set_modified", lambda s: s.set_modified("p", 1)),

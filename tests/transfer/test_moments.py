@@ -401,6 +401,34 @@ def test_a_batch_of_deletions_that_breaks_off_for_the_end_is_no_failure(up):
     assert (summary.deleted, summary.errors, summary.stopped) == (0, {}, "interrupted")
 
 
+def test_a_login_that_ends_a_batch_of_deletions_is_told_and_the_rest_is_not_guessed_at(up):
+    for name in "abc":
+        put(up.dst.store, f"d/{name}")
+
+    def ends(entries):
+        list(entries)
+        raise LoginRequired("the login has expired", store="lab")
+        yield
+
+    up.dst.store.delete_many = ends
+    summary = api.remove_tree(up.dst, "d", Options(), up.around(), up.events.append)
+    assert (summary.deleted, summary.errors) == (0, {"login_required": 1})
+    assert [(event.path, event.error.place) for event in up.told(Failed)] == [("", "lab:")]
+
+
+def test_a_login_that_ends_a_batch_of_copies_is_told_and_the_rest_is_not_guessed_at(up):
+    make(here(up.src), {"a": b"1", "b": b"2"})
+
+    def ends(items):
+        list(items)
+        raise LoginRequired("the login has expired", store="lab")
+        yield
+
+    up.dst.store.write_many = ends
+    assert up.sync().errors == {"login_required": 1}
+    assert [event.path for event in up.told(Failed)] == [""]
+
+
 def test_a_directory_that_cannot_be_listed_is_named_and_stays(between):
     fit(between.dst, caps=between.dst.store.features.caps & ~Cap.WALK)
     for name in ("d/a/f", "d/b/f"):

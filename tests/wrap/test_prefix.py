@@ -383,3 +383,10 @@ def test_below_a_bucket_files_may_be_anywhere():
 
     assert not Buckets().features.names.top_files
     assert PrefixStore(Buckets(), "bucket").features.names.top_files
+
+
+def test_a_tree_is_mapped_and_that_of_the_root_is_the_directory(memory, view):
+    memory.write("a/b/d/f", BytesSource(b"1"))
+    memory.tree = lambda path: iter([memory.stat(path), *memory.walk(path)])
+    assert [entry.path for entry in view.tree("d")] == ["d", "d/f"]
+    assert [(entry.path, entry.is_dir) for entry in view.tree("")] == [("", True), ("d", True), ("d/f", False)]

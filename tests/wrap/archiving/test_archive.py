@@ -312,7 +312,12 @@ def test_the_root_stays(machine):
 
 def test_what_makes_no_sense_with_packs_is_refused(machine):
     store = machine("a")
-    for act in (lambda: store.changes(None), lambda: store.link("f"), lambda: store.delete_dir("d")):
+    for act in (
+        lambda: store.changes(None),
+        lambda: store.link("f"),
+        lambda: store.delete_dir("d"),
+        lambda: store.tree("d"),
+    ):
         with pytest.raises(Unsupported):
             act()
 

@@ -666,6 +666,13 @@ def test_a_directory_that_is_removed_whole_is_gone(setup):
     assert setup.calls == {"walk": 1, "stat": 1}
 
 
+def test_a_tree_is_asked_for_whatever_is_known(setup):
+    assert walked(setup)
+    setup.memory.delete("dir/a")
+    setup.memory.tree = lambda path: iter([setup.memory.stat(path), *setup.memory.walk(path)])
+    assert [entry.path for entry in setup.store.tree("dir")] == ["dir", "dir/b"]
+
+
 def test_a_file_in_the_place_of_a_directory_is_no_directory(setup):
     """Others made a directory of it and removed it; what was known below must not stand."""
     setup.memory.mkdir("x")
