@@ -208,6 +208,7 @@ class Cached:
     address: Address
     poll: Callable[[], frozenset[str]] | None = None  # what others changed: MetadataCachingStore.poll
     read_only: bool = False
+    metadata: float = _MOUNT_METADATA  # seconds that what is known of the remote counts
 
 
 def open_cached(
@@ -232,7 +233,7 @@ def open_cached(
     try:
         cache = settings_of(flags.over(said).checked(), host=os.uname().nodename)
         poll = getattr(below, "poll", None)
-        return Cached(CachingStore(below, directory, cache), path, address, poll, read_only)
+        return Cached(CachingStore(below, directory, cache), path, address, poll, read_only, seconds)
     except BaseException:
         below.close()
         raise

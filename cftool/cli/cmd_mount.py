@@ -117,7 +117,7 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
             root_path=cached.path,
             passthrough=not flags.no_passthrough,
             binding=session.env.get("CFTOOL_MOUNT_BINDING", "kernel"),
-            vfs=_vfs_settings(how, flags, read_only=cached.read_only),
+            vfs=_vfs_settings(cached, flags),
             reports=flags.stats_dir,
             poll=cached.poll,
         )
@@ -235,7 +235,7 @@ def _open(session: Session, how: "StackOptions", address: str) -> "Cached":
     return stack.open_cached(session.parse(address), config, context=session.context(), flags=how)
 
 
-def _vfs_settings(how: "StackOptions", flags: MountFlags, *, read_only: bool) -> "VfsSettings":
+def _vfs_settings(cached: "Cached", flags: MountFlags) -> "VfsSettings":
     import os
 
     from cftool.vfs import VfsSettings
@@ -247,8 +247,8 @@ def _vfs_settings(how: "StackOptions", flags: MountFlags, *, read_only: bool) ->
         dir_mode=0o777 & ~umask,
         uid=os.getuid(),
         gid=os.getgid(),
-        ttl=60.0 if how.metadata_cache is None else how.metadata_cache,
-        read_only=read_only,
+        ttl=cached.metadata,
+        read_only=cached.read_only,
         remote=flags.fsync == "remote" or flags.cache_mode != "full",
         through=flags.cache_mode != "full",
         forget=flags.cache_mode == "off",

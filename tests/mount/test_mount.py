@@ -233,6 +233,19 @@ def test_edits_of_others_show_after_the_metadata_time(env, tmp_path, rclone_serv
             os.listdir(mount.place)
 
 
+def test_the_metadata_time_of_the_configuration_counts_for_a_mount(env, tmp_path, rclone_server):
+    bucket = new_bucket(rclone_server, create=True)
+    client = boto3_client(rclone_server)
+    client.put_object(Bucket=bucket, Key="f", Body=b"one")
+    config = Path(env["XDG_CONFIG_HOME"]) / "cftool" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('[remotes.lab]\ntype = "s3"\n[remotes.lab.stack]\nmetadata_cache = 0\n')
+    with mounted(f"lab:{bucket}", tmp_path / "mnt", env) as mount:
+        assert os.listdir(mount.place) == ["f"]
+        client.put_object(Bucket=bucket, Key="g", Body=b"two")
+        assert sorted(os.listdir(mount.place)) == ["f", "g"]
+
+
 def test_what_another_run_changes_shows_long_before_the_metadata_time(env, tmp_path, rclone_server):
     bucket = new_bucket(rclone_server, create=True)
     client = boto3_client(rclone_server)
