@@ -109,8 +109,9 @@ def serve(
         with contextlib.suppress(OSError):
             device.unmount(place, lazy=True)
         loop.join(_CHECK)
+        in_use = loop.is_alive()
         binding.close()
-        vfs.close()
+        vfs.close(in_use=in_use)
         left = store.flush(timeout=settings.drain)
         owner.close()
         store.close()

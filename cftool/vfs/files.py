@@ -2,12 +2,14 @@
 
 import contextlib
 import errno
+import logging
 import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cftool.core.errors import CftoolError
+from cftool.core.paths import printable
 from cftool.vfs.listing import Listing
 from cftool.vfs.nodes import Attr, Node, attr_of, error_of
 from cftool.vfs.openfile import OpenFile
@@ -15,6 +17,7 @@ from cftool.vfs.tree import Tree
 from cftool.wrap.caching import files as data_files
 from cftool.wrap.caching.small import LARGEST
 
+_log = logging.getLogger("cftool.vfs")
 _SMALL_ONES = 4  # small files after which the next is taken to be one
 
 
@@ -357,6 +360,18 @@ class Files:
                 file.close()
                 if self._settings.forget and not node.gone:
                     self._store.clear(node.place)
+
+    def put_aside(self) -> None:
+        """Before the end, while programs have files open: what they did not finish is not to pass for finished.
+
+        The file keeps what was last closed or synced.
+        """
+        for file, node in {handle.file: handle.node for handle in list(self.handles.values())}.items():
+            name = file.put_aside()
+            if name is not None:
+                _log.warning(
+                    "%s was not closed: what was written is kept as %s", printable(node.place), printable(name)
+                )
 
     def _left(self, node: Node, file: OpenFile, handle: FileHandle) -> bool:
         """One has it open less; whether that was the last."""

@@ -303,6 +303,17 @@ class OpenFile:
         """What it holds is what the remote has: nothing is to be published."""
         self._dirty = False
 
+    def put_aside(self) -> str | None:
+        """What nobody closed nor synced gets a name of its own, which it returns; None: there is nothing such."""
+        with self.lock:
+            draft = self.draft
+            if draft is None or self.removed or not self.dirty or draft.was_committed:
+                return None
+            if draft.size:
+                return draft.put_aside()
+            draft.removed()  # emptied, and no more: that is nothing to keep
+            return None
+
     def unlinked(self) -> None:
         """Its name is gone: nothing of it will be published."""
         with self.lock:

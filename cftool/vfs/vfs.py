@@ -39,7 +39,7 @@ class Vfs:
         )  # fmt: skip
         self.listing = Listing(tree)
         names = Names(tree, self.listing)
-        files = Files(tree, self.listing)
+        self._files = files = Files(tree, self.listing)
         status = Status(tree, files)
         self._attributes = tree.attributes
 
@@ -91,8 +91,10 @@ class Vfs:
         self.readlink = status.readlink
         self.statfs = status.statfs
 
-    def close(self) -> None:
-        """Commit what is open, and let go of it."""
+    def close(self, *, in_use: bool = False) -> None:
+        """Commit what is open, and let go of it. `in_use`: programs have files open, which are in the middle of it."""
+        if in_use:
+            self._files.put_aside()
         for number in list(self.handles):
             self.release(number)
         self._attributes.close()

@@ -429,6 +429,33 @@ def test_what_is_opened_anew_before_the_kernel_tells_of_the_last_end_is_not_publ
     assert get(vfs.store, "f") == (b"new" if flags & os.O_WRONLY else b"")
 
 
+@pytest.mark.parametrize("size", [5, 100_000])
+def test_what_programs_did_not_finish_is_put_aside_when_the_mount_ends(opened, memory, size):
+    """Taken away in use: the whole old files stay, what was synced counts, and what was written is kept."""
+    vfs = opened()
+    half = b"half!" * (size // 5)
+    for name in ("replaced", "emptied", "synced", "edited"):
+        make(vfs, name, b"whole old content")
+    assert vfs.store.flush() == []
+    root = vfs.node(ROOT)
+    begun(vfs, "new.bin", half)
+    replaced = vfs.open(vfs.child(root, "replaced").id, os.O_WRONLY | os.O_TRUNC)
+    vfs.write(replaced, half, 0)
+    vfs.open(vfs.child(root, "emptied").id, os.O_WRONLY | os.O_TRUNC)
+    edited = vfs.open(vfs.child(root, "edited").id, os.O_RDWR)
+    vfs.write(edited, b"WHOLE", 0)
+    synced = vfs.open(vfs.child(root, "synced").id, os.O_WRONLY | os.O_TRUNC)
+    vfs.write(synced, half, 0)
+    vfs.fsync(synced)
+    vfs.close(in_use=True)
+    assert vfs.store.flush() == []
+    when = "(unfinished here 2023-11-14 22-13-20)"
+    assert {entry.path: get(memory, entry.path) for entry in memory.scan("")} == {
+        "replaced": b"whole old content", "emptied": b"whole old content", "edited": b"whole old content",
+        "synced": half, f"new {when}.bin": half, f"replaced {when}": half, f"edited {when}": b"WHOLE old content",
+    }  # fmt: skip
+
+
 def test_nothing_is_emptied_between_the_look_of_a_last_end_and_its_commit(opened, monkeypatch):
     """RELEASE and the next OPEN are answered by two threads: the second one gets as far as it can in between."""
     vfs = opened()

@@ -2,7 +2,7 @@
 
 `commit` makes all that was written so far durable and pending; it may be called again (fsync, then close). As long as
 the draft is open its content is not uploaded, but for the copy that `upload` makes of it. A draft that was never
-committed leaves nothing: a file that was never closed nor synced is not published half-written.
+committed leaves nothing, or is put aside: a file that was never closed nor synced is not published half-written.
 
 Small content is collected in memory and goes into the journal itself. What grows above the limit, or is asked for its
 descriptor, gets a file. The kernel may be given that file (`lend`), and then writes without telling; what is small all
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from cftool.core import paths
 from cftool.disk import copying
 from cftool.wrap.caching import files as data_files
+from cftool.wrap.caching.names import conflict_name
 from cftool.wrap.caching.rows import Base, Content, Pending, State, on_pages, small_content
 
 if TYPE_CHECKING:
@@ -275,6 +276,24 @@ class Draft:
         with store.lock:
             if self.path == path:
                 self._base = store.base_now(path, self._base)
+
+    @property
+    def was_committed(self) -> bool:
+        """Whether the journal has content of it."""
+        return self._row is not None
+
+    def put_aside(self) -> str | None:
+        """Before the first commit: what is here gets a name beside its own, which it returns; None: it has none."""
+        store = self._store
+        with store.lock:
+            if self.path is None:
+                return None
+            taken = {row.path for row in store.overlay.rows.values()}
+            self.path = conflict_name(
+                self.path, store.settings.host, store.times.wall(), taken, word="unfinished"
+            )  # fmt: skip
+            self._base = store.nothing_there()
+            return self.path
 
     @property
     def is_committed_file(self) -> bool:

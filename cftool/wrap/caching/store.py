@@ -64,7 +64,7 @@ class CachingStore(Naming):
             raise Unsupported("its size is not known: it cannot be edited in place", op="write", path=path)
         with self.lock:
             number = self.new_id()
-            base = base or Base("", self._settlements)
+            base = base or self.nothing_there()
             if handle is None:
                 draft = Draft(self, path, number, None if self.settings.inline else self.files.create(number), base)
                 self._drafts.add(draft)
@@ -87,6 +87,10 @@ class CachingStore(Naming):
             self.files.discard(number, fd)
             raise
         return Draft(self, path, number, fd, base)
+
+    def nothing_there(self) -> Base:
+        """Under the lock: what is based on a name that nothing has."""
+        return Base("", self._settlements)
 
     def orphan(self, handle: Handle | None) -> Draft:
         """A draft without a name, for writes to a file that was removed while it is open."""
