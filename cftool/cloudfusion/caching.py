@@ -7,19 +7,23 @@ Each takes over the store that it wraps. What the caching stores accept is safe 
 goes up `cache_expiration_time` seconds after the last write to it, at `sync`, or when the cache is next opened.
 """
 
+import logging
+import math
 import os
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, cast
 
 from cftool.cached import Running, with_metadata
 from cftool.cloudfusion.errors import told
 from cftool.cloudfusion.sources import Event, OnceSource, Readable, interruptible
-from cftool.cloudfusion.store import Store
+from cftool.cloudfusion.store import Closed, Store
 from cftool.cloudfusion.transparent import ExceptionStats, TransparentStore
 from cftool.config.file import StackOptions
 from cftool.core.store import Store as Core
 
+_log = logging.getLogger("cftool.cloudfusion")
 _MB = 1_000_000
+_ARCHIVE_MB = 4  # what the documents say, and what was never obeyed
 
 
 class MetadataCachingStore(Store):
@@ -32,7 +36,8 @@ class MetadataCachingStore(Store):
         if isinstance(store, MultiprocessingCachingStore):
             raise TypeError("MetadataCachingStore goes below a caching store: wrap the store that the cache is over")
         place = _wrapped(store)._place  # noqa: SLF001 - one family
-        super().__init__(replace(place, context=replace(place.context, metadata_cache=float(cache_expiration_time))))
+        seconds = _number("cache_expiration_time", cache_expiration_time)
+        super().__init__(replace(place, context=replace(place.context, metadata_cache=seconds)))
         self._wrapped = store
 
 
@@ -57,23 +62,25 @@ class MultiprocessingCachingStore(Store):
         cache_id: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        self._begin(store, cache_expiration_time, cache_size_in_mb, self._HARD, cache_id, cache_dir)
+        self._begin(store, cache_expiration_time, cache_size_in_mb, None, cache_id, cache_dir)
 
     def _begin(
         self,
         store: Store,
         expiration: float,
         soft: float,
-        hard: float,
+        hard: float | None,
         cache_id: str | None,
         cache_dir: str | None,
     ) -> None:
         place = _wrapped(store)._place  # noqa: SLF001 - one family
+        soft = _number("cache_size_in_mb", soft)
+        most = max(soft, self._HARD) if hard is None else _number("hard_cache_size_limit_in_mb", hard)
         flags = StackOptions(
             archive=self._ARCHIVE or None,
-            cache=float(expiration),
-            cache_size=int(soft * _MB),
-            hard_cache_size_limit=int(max(soft, hard) * _MB),
+            cache=_number("cache_expiration_time", expiration),
+            cache_size=int(min(soft, most) * _MB),
+            hard_cache_size_limit=int(most * _MB),
             cache_id=cache_id,
         )
         self._flags = with_metadata(flags, place.context, place.address, place.config)
@@ -110,9 +117,14 @@ class MultiprocessingCachingStore(Store):
 
     def close(self) -> None:
         """Stop uploading and release the cache; what is not uploaded stays in it for whoever opens it next."""
-        with told():
-            self._running.close()
-        super().close()
+        if self._closed:
+            return
+        running, self._running = self._running, cast("Running", Closed(self.get_name()))
+        try:
+            with told():
+                running.close()
+        finally:
+            super().close()
 
     def get_cache_expiration_time(self) -> float:
         """Seconds from the last write of a file to its upload."""
@@ -195,7 +207,8 @@ class _Transparent(MultiprocessingCachingStore, TransparentStore):
 class TransparentMultiprocessingCachingStore(_Transparent):
     """MultiprocessingCachingStore that tells what is not uploaded, sizes, rates and errors.
 
-    `hard_cache_size_limit_in_mb`: above it stores wait for uploads, and fail after a minute.
+    `hard_cache_size_limit_in_mb`: above it stores wait for uploads, and fail after a minute; `cache_size_in_mb` counts
+    up to there. By default it is 10,000, or `cache_size_in_mb` where that is more.
     """
 
     def __init__(
@@ -203,7 +216,7 @@ class TransparentMultiprocessingCachingStore(_Transparent):
         store: Store,
         cache_expiration_time: float = 60,
         cache_size_in_mb: float = 2000,
-        hard_cache_size_limit_in_mb: float = 10_000,
+        hard_cache_size_limit_in_mb: float | None = None,
         cache_id: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
@@ -214,7 +227,7 @@ class ChunkMultiprocessingCachingStore(MultiprocessingCachingStore):
     """MultiprocessingCachingStore over archives: small files go up many to an object, and are read from there.
 
     Any machine that opens the same place so sees them as files. `max_archive_size_in_mb` is accepted for the sake of
-    old programs; an archive has 8 MB at most.
+    old programs, and the log says that it means nothing; an archive has 8 MB at most.
     """
 
     _HARD = 3_000
@@ -226,10 +239,10 @@ class ChunkMultiprocessingCachingStore(MultiprocessingCachingStore):
         cache_expiration_time: float = 60,
         cache_size_in_mb: float = 2000,
         cache_id: str | None = None,
-        max_archive_size_in_mb: float = 4,
+        max_archive_size_in_mb: float = _ARCHIVE_MB,
         cache_dir: str | None = None,
     ) -> None:
-        del max_archive_size_in_mb
+        _not_obeyed(max_archive_size_in_mb)
         self._begin(store, cache_expiration_time, cache_size_in_mb, self._HARD, cache_id, cache_dir)
 
 
@@ -241,13 +254,26 @@ class TransparentChunkMultiprocessingCachingStore(_Transparent, ChunkMultiproces
         store: Store,
         cache_expiration_time: float = 60,
         cache_size_in_mb: float = 2000,
-        hard_cache_size_limit_in_mb: float = 3_000,
+        hard_cache_size_limit_in_mb: float | None = None,
         cache_id: str | None = None,
-        max_archive_size_in_mb: float = 4,
+        max_archive_size_in_mb: float = _ARCHIVE_MB,
         cache_dir: str | None = None,
     ) -> None:
-        del max_archive_size_in_mb
+        _not_obeyed(max_archive_size_in_mb)
         self._begin(store, cache_expiration_time, cache_size_in_mb, hard_cache_size_limit_in_mb, cache_id, cache_dir)
+
+
+def _number(name: str, value: float) -> float:
+    """A size or a time. Raises ValueError for what is none."""
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name} is out of range: {value}")
+    return number
+
+
+def _not_obeyed(size: float) -> None:
+    if size != _ARCHIVE_MB:
+        _log.warning("max_archive_size_in_mb has no meaning any more: an archive has 8 MB at most")
 
 
 def _wrapped(store: Store) -> Store:

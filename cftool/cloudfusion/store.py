@@ -8,11 +8,11 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypedDict
+from typing import Any, NoReturn, Self, TypedDict, cast
 
 from cftool import stack
 from cftool.cloudfusion import trees
-from cftool.cloudfusion.errors import InvalidPathValueError, NoSuchFilesytemObjectError, told
+from cftool.cloudfusion.errors import InvalidPathValueError, NoSuchFilesytemObjectError, StoreAccessError, told
 from cftool.cloudfusion.sources import Event, Readable, interruptible, of_fileobject
 from cftool.config import dirs
 from cftool.config.address import Address
@@ -84,6 +84,7 @@ class Store(BulkGetMetadata):
     def __init__(self, place: Place) -> None:
         self._place = place
         self._wrapped: Store | None = None
+        self._closed = False
         with told():
             self._core = self._opened()
 
@@ -97,11 +98,17 @@ class Store(BulkGetMetadata):
         self.close()
 
     def close(self) -> None:
-        """Release connections and files. Idempotent."""
-        with told():
-            self._core.close()
-        if self._wrapped is not None:
-            self._wrapped.close()
+        """Release connections and files. Idempotent; any other call is a StoreAccessError then."""
+        if self._closed:
+            return
+        self._closed = True
+        core, self._core = self._core, cast("Core", Closed(self.get_name()))
+        try:
+            with told():
+                core.close()
+        finally:
+            if self._wrapped is not None:
+                self._wrapped.close()
 
     # ---- looking
 
@@ -165,6 +172,8 @@ class Store(BulkGetMetadata):
         """
         name = remote_file_name or os.path.basename(path_to_file)
         path = f"{dest_dir.rstrip('/')}/{name}"
+        with told(path_to_file), translated("read", path_to_file):
+            os.stat(path_to_file)
         with told(path), translated("read", path_to_file):
             return self._write(path, interruptible(LocalSource(path_to_file), interrupt_event))
 
@@ -276,6 +285,11 @@ class Store(BulkGetMetadata):
         del config
         return {"name": self.get_name(), "address": self._place.address.text}
 
+    def set_configuration(self, config: object) -> None:
+        """Nothing can be changed while a store is open: StoreAccessError, unless `config` is empty."""
+        if config:
+            raise StoreAccessError("nothing can be configured while the store is open: open it anew")
+
     def get_logging_handler(self) -> str:
         """The name of the logger."""
         return "cftool"
@@ -285,6 +299,16 @@ class Store(BulkGetMetadata):
         if not path.startswith("/"):
             raise InvalidPathValueError(path)
         return path[1:].removesuffix("/")
+
+
+class Closed:
+    """In place of what was closed: nothing is opened anew behind the caller's back."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise StoreAccessError(f"the store ({self._name}) is closed")
 
 
 def _metadata(entry: Entry) -> Metadata:

@@ -70,7 +70,7 @@ class _Named(Store):
             if option and text:
                 options[option] = text
             elif text and self._CONFIG.get(key) != text:
-                _log.info("%s: %s has no meaning any more", type(self).__name__, key)
+                _log.warning("%s: %s has no meaning any more", type(self).__name__, key)
         return options
 
     def _where(self, config: Mapping[str, object], options: dict[str, str]) -> Place:

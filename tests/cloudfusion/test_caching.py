@@ -347,6 +347,53 @@ def test_an_owner_that_never_begins_is_told(opened, user, monkeypatch):
     lock.release()
 
 
+@pytest.mark.parametrize("kind", [TransparentMultiprocessingCachingStore, TransparentChunkMultiprocessingCachingStore])
+def test_a_hard_limit_below_the_soft_one_counts(opened, kind):
+    client = opened(
+        "s3:bucket/dir", kind=kind, cache_size_in_mb=5, hard_cache_size_limit_in_mb=1, cache_id=kind.__name__
+    )
+    said = client.get_configuration()
+    assert (client.get_hard_limit(), said["cache_size"], said["hard_cache_size_limit"]) == (1.0, 1_000_000, 1_000_000)
+
+
+def test_a_soft_limit_above_the_usual_hard_one_counts(opened):
+    client = opened(cache_size_in_mb=20_000)
+    assert (client.get_hard_limit(), client.get_configuration()["cache_size"]) == (20_000, 20_000_000_000)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["cache_expiration_time", "cache_size_in_mb", "hard_cache_size_limit_in_mb"])
+def test_what_is_no_time_or_size_is_refused(opened, name, value):
+    with pytest.raises(ValueError, match=f"{name} is out of range"):
+        opened(**{name: value})
+
+
+def test_an_archive_size_of_old_programs_is_told_to_mean_nothing(opened, caplog):
+    kind = TransparentChunkMultiprocessingCachingStore
+    opened("s3:bucket/dir", kind=kind, max_archive_size_in_mb=4)
+    assert [record.message for record in caplog.records if record.name == "cftool.cloudfusion"] == []
+    opened("s3:bucket/dir", kind=kind, max_archive_size_in_mb=100)
+    assert [record.message for record in caplog.records if record.name == "cftool.cloudfusion"] == [
+        "max_archive_size_in_mb has no meaning any more: an archive has 8 MB at most"
+    ]
+
+
+def test_a_closed_store_says_so_whatever_it_is_asked(opened):
+    """In particular no sync of what is pending ends well, and no content goes to where its descriptor leads now."""
+    client = opened()
+    put(client, "/file")
+    client.close()
+    for call in (
+        client.sync, client.get_dirty_files, client.get_cachesize, client.get_status_information,
+        lambda: client.get_file("/file"), lambda: client.exists("/file"), lambda: put(client, "/late"),
+        lambda: client.delete("/file"), lambda: client._wrapped.get_file("/file"),
+    ):  # fmt: skip
+        with pytest.raises(StoreAccessError, match="is closed"):
+            call()
+    client.close()
+    assert opened().get_dirty_files() == ["/file"]
+
+
 def test_the_signatures_of_the_documents_hold():
     common = ["store", "cache_expiration_time", "cache_size_in_mb"]
     hard = "hard_cache_size_limit_in_mb"

@@ -237,8 +237,8 @@ def test_store_file_keeps_its_name_or_takes_another(client, tmp_path):
         "/dir/other",
         "/local name",
     ]
-    with pytest.raises(StoreAccessError):
-        client.store_file(str(tmp_path / "none"))
+    with pytest.raises(NoSuchFilesytemObjectError, match=str(tmp_path / "none")):
+        client.store_file(str(tmp_path / "none"), "/dir")
 
 
 class Pipe(io.RawIOBase):
@@ -310,6 +310,9 @@ def test_space_and_account(client):
     assert client.get_logging_handler() == "cftool"
     assert client.get_configuration()["name"] == client.get_name()
     client.reconnect()
+    client.set_configuration({})
+    with pytest.raises(StoreAccessError, match="while the store is open"):
+        client.set_configuration({"cache": 1})
 
 
 def test_where_the_service_tells_no_space_the_files_count(env):

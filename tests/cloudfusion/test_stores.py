@@ -72,7 +72,7 @@ def test_the_keys_of_the_documents_and_the_providers_own_become_options(store, c
 
 
 def test_what_has_no_meaning_any_more_is_told_without_its_value(caplog):
-    with caplog.at_level(logging.INFO, "cftool.cloudfusion"):
+    with caplog.at_level(logging.WARNING, "cftool.cloudfusion"):
         DropboxStore._options(DropboxStore, {"user": "me", "password": "s3cret", "root": "dropbox"})
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
         "user has no meaning any more",

@@ -31,7 +31,8 @@ class DataFiles:
 
     def close(self) -> None:
         """Release the directory."""
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1  # the number may be another directory's soon
+        os.close(fd)
 
     def path(self, number: int) -> str:
         """Where the content of that id lies."""
