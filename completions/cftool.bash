@@ -255,8 +255,8 @@ _cftool_spec() {
             arguments=(address '')
             ;;
         mount)
-            flags=(--foreground --read-only --allow-other --cache-mode --fsync --stats-dir --cache --cache-size --hard-cache-size-limit --metadata-cache --cache-id --no-passthrough --drain --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
-            values=([--cache-mode]='full read off' [--fsync]='journal remote' [--cache]='' [--cache-size]='' [--hard-cache-size-limit]='' [--metadata-cache]='' [--cache-id]=remote [--drain]='' [--config]=file [--log-file]=file [--log-format]='text json')
+            flags=(--foreground --read-only --allow-other --noexec --uid --gid --umask --cache-mode --fsync --stats-dir --cache --cache-size --hard-cache-size-limit --metadata-cache --cache-id --no-passthrough --drain --config -q --quiet -v --verbose --json --log-file --log-format -h --help)
+            values=([--uid]='' [--gid]='' [--umask]='' [--cache-mode]='full read off' [--fsync]='journal remote' [--cache]='' [--cache-size]='' [--hard-cache-size-limit]='' [--metadata-cache]='' [--cache-id]=remote [--drain]='' [--config]=file [--log-file]=file [--log-format]='text json')
             arguments=(address file)
             ;;
         umount)

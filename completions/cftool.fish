@@ -84,7 +84,7 @@ function __cftool_values
         case 'restore'
             printf '%s\n' --at --trash --config --log-file --log-format
         case 'mount'
-            printf '%s\n' --cache-mode --fsync --cache --cache-size --hard-cache-size-limit --metadata-cache --cache-id --drain --config --log-file --log-format
+            printf '%s\n' --uid --gid --umask --cache-mode --fsync --cache --cache-size --hard-cache-size-limit --metadata-cache --cache-id --drain --config --log-file --log-format
         case 'umount'
             printf '%s\n' --timeout --config --log-file --log-format
         case 'cache status'
@@ -575,6 +575,10 @@ complete -c cftool -n '__cftool_is "restore" 0' -a '(__cftool_address)'
 complete -c cftool -n '__cftool_is "mount" any' -l foreground -d 'Stay; for service managers'
 complete -c cftool -n '__cftool_is "mount" any' -l read-only -d 'Refuse every change'
 complete -c cftool -n '__cftool_is "mount" any' -l allow-other -d 'Other users may use it too'
+complete -c cftool -n '__cftool_is "mount" any' -l noexec -d 'Programs on it cannot be started'
+complete -c cftool -n '__cftool_is "mount" any' -l uid -x -d 'Whose the files are that nobody was given (yours)'
+complete -c cftool -n '__cftool_is "mount" any' -l gid -x -d 'The same for the group'
+complete -c cftool -n '__cftool_is "mount" any' -l umask -x -d 'Permissions that they lack (those of the shell\'s umask)'
 complete -c cftool -n '__cftool_is "mount" any' -l cache-mode -x -a 'full read off' -d 'full: upload later; read: changes wait for the remote; off: and nothing is kept'
 complete -c cftool -n '__cftool_is "mount" any' -l fsync -x -a 'journal remote' -d 'Close and fsync wait for the journal, or for the remote'
 complete -c cftool -n '__cftool_is "mount" any' -l stats-dir -d 'Statistics, pending files and errors as files in .cftool/, which ls hides'

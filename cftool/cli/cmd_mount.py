@@ -1,5 +1,6 @@
 """`cftool mount`: the cache under FUSE, in a process of its own unless `--foreground`."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from cftool.core.errors import CftoolError, ConfigError, LoginRequired, NotADire
 from cftool.core.paths import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cftool.config.file import StackOptions
     from cftool.stack import Cached
     from cftool.vfs import VfsSettings
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 _MODES = ("full", "read", "off")
 _SHOWN = 100  # changes that are named at the end
 _SYNCS = ("journal", "remote")
+_LARGEST_ID = 2**32 - 1  # which the kernel takes for none
 _LOOK = 5.0  # seconds for the first answer of the remote; later ones have their time
 
 
@@ -29,6 +33,14 @@ class MountFlags:
     foreground: Annotated[bool, Option("--foreground", help="Stay; for service managers.")] = False
     read_only: Annotated[bool, Option("--read-only", help="Refuse every change.")] = False
     allow_other: Annotated[bool, Option("--allow-other", help="Other users may use it too.")] = False
+    noexec: Annotated[bool, Option("--noexec", help="Programs on it cannot be started.")] = False
+    uid: Annotated[
+        str | None, Option("--uid", metavar="USER", help="Whose the files are that nobody was given (yours).")
+    ] = None
+    gid: Annotated[str | None, Option("--gid", metavar="GROUP", help="The same for the group.")] = None
+    umask: Annotated[
+        str | None, Option("--umask", metavar="OCTAL", help="Permissions that they lack (those of the shell's umask).")
+    ] = None
     cache_mode: Annotated[
         str,
         Option(
@@ -78,6 +90,7 @@ def mount(
     from cftool.mount import daemon
 
     how = _stack_options(flags)  # what is wrong is told before anything is begun
+    _owner(flags)
     place = daemon.prepare(place)
     if flags.foreground:
         return _serve(session, flags, how, address, place, None)
@@ -116,6 +129,7 @@ def _serve(session: Session, flags: MountFlags, how: "StackOptions", address: st
             drain=sizes.parse_duration(flags.drain),
             root_path=cached.path,
             passthrough=not flags.no_passthrough,
+            executable=not flags.noexec,
             binding=session.env.get("CFTOOL_MOUNT_BINDING", "kernel"),
             vfs=_vfs_settings(cached, flags),
             reports=flags.stats_dir,
@@ -235,18 +249,43 @@ def _open(session: Session, how: "StackOptions", address: str) -> "Cached":
     return stack.open_cached(session.parse(address), config, context=session.context(), flags=how)
 
 
-def _vfs_settings(cached: "Cached", flags: MountFlags) -> "VfsSettings":
+def _owner(flags: MountFlags) -> tuple[int, int, int]:
+    """User, group and umask of what nobody was given. Raises ConfigError."""
+    import grp
     import os
+    import pwd
 
-    from cftool.vfs import VfsSettings
+    def number(name: str, text: str | None, own: int, known: "Callable[[str], int]") -> int:
+        if text is None:
+            return own
+        try:
+            found = int(text) if text.isdecimal() else known(text)
+        except (KeyError, ValueError):
+            found = _LARGEST_ID
+        if found >= _LARGEST_ID:
+            raise ConfigError(f"{name}: {printable(text)!r} is not known here; write a name or a number")
+        return found
 
     umask = os.umask(0)
     os.umask(umask)
+    if flags.umask is not None:
+        if re.fullmatch("0*[0-7]{1,3}", flags.umask) is None:
+            raise ConfigError(f"--umask: {printable(flags.umask)!r} is no mask; write it as 022")
+        umask = int(flags.umask, 8)
+    uid = number("--uid", flags.uid, os.getuid(), lambda name: pwd.getpwnam(name).pw_uid)
+    gid = number("--gid", flags.gid, os.getgid(), lambda name: grp.getgrnam(name).gr_gid)
+    return uid, gid, umask
+
+
+def _vfs_settings(cached: "Cached", flags: MountFlags) -> "VfsSettings":
+    from cftool.vfs import VfsSettings
+
+    uid, gid, umask = _owner(flags)
     return VfsSettings(
         file_mode=0o666 & ~umask,
         dir_mode=0o777 & ~umask,
-        uid=os.getuid(),
-        gid=os.getgid(),
+        uid=uid,
+        gid=gid,
         ttl=cached.metadata,
         read_only=cached.read_only,
         remote=flags.fsync == "remote" or flags.cache_mode != "full",

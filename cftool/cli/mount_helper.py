@@ -2,8 +2,9 @@
 
     work:data  /mnt/data  cftool  noauto,ro,allow_other,config=/etc/cftool.toml  0 0
 
-Options that are flags of `cftool mount` are handed on (with `_` or `-`), those of mount(8) and of systemd are passed
-over, anything else is refused. It is to be found in /sbin: `ln -s "$(command -v mount.cftool)" /sbin/`.
+Options that are flags of `cftool mount` are handed on (with `_` or `-`), those of mount(8) and of systemd that ask for
+what is so anyway, or for what a remote does not have, are passed over, anything else is refused. It is to be found in
+/sbin: `ln -s "$(command -v mount.cftool)" /sbin/`.
 """
 
 import os
@@ -15,14 +16,14 @@ from cftool.cli import exits
 # What mount(8), systemd and users write beside the options of a file system, and the kernel or nobody acts upon.
 _NOT_OURS = frozenset({
     "rw", "auto", "noauto", "user", "nouser", "users", "owner", "group", "defaults", "_netdev", "nofail", "exec",
-    "noexec", "suid", "nosuid", "dev", "nodev", "atime", "noatime", "relatime", "norelatime", "diratime", "nodiratime",
+    "suid", "nosuid", "dev", "nodev", "atime", "noatime", "relatime", "norelatime", "diratime", "nodiratime",
     "strictatime", "lazytime", "sync", "async", "dirsync",
 })  # fmt: skip
 _LONG = {"ro": "read-only"}
-_SWITCHES = frozenset({"read-only", "allow-other", "stats-dir", "no-passthrough"})
+_SWITCHES = frozenset({"read-only", "allow-other", "stats-dir", "no-passthrough", "noexec"})
 _VALUES = frozenset({
     "cache", "cache-size", "hard-cache-size-limit", "metadata-cache", "cache-id", "cache-mode", "fsync", "drain",
-    "config", "log-file", "log-format",
+    "config", "log-file", "log-format", "uid", "gid", "umask",
 })  # fmt: skip
 
 

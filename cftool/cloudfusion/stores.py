@@ -32,11 +32,15 @@ _SECRETS = ("private_access_key", "aws_secret_access_key", "gs_secret_access_key
 
 
 class _Named(Store):
-    """A store that a dictionary describes. `_KEYS`: of the documents, to the option of the provider, "" for none."""
+    """A store that a dictionary describes. `_KEYS`: of the documents, to the option of the provider, "" for none.
+
+    `_OWN`: which of those without are for the class itself.
+    """
 
     _PROVIDER: ClassVar[str]
     _CONFIG: ClassVar[Mapping[str, str]]  # what get_config gives
     _KEYS: ClassVar[Mapping[str, str]]
+    _OWN: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: Mapping[str, object]) -> None:
         with told():
@@ -69,7 +73,7 @@ class _Named(Store):
             text = str(value).lower() if isinstance(value, bool) else str(value if value is not None else "")
             if option and text:
                 options[option] = text
-            elif text and self._CONFIG.get(key) != text:
+            elif text and key not in self._OWN and self._CONFIG.get(key) != text:
                 _log.warning("%s: %s has no meaning any more", type(self).__name__, key)
         return options
 
@@ -86,6 +90,8 @@ class _Named(Store):
 
 class _Bucket(_Named):
     """A store in a bucket, which is made where it is missing; access is confined to it."""
+
+    _OWN = frozenset({"bucket_name"})
 
     def _where(self, config: Mapping[str, object], options: dict[str, str]) -> Place:
         bucket = str(config.get("bucket_name") or "").strip("/")
@@ -180,6 +186,8 @@ class SugarsyncStore(_Named):
     _PROVIDER = "sugarsync"
     _CONFIG: ClassVar = {"user": "", "password": "", "app_id": "", "access_key_id": "", "private_access_key": ""}
     _KEYS: ClassVar = {"cache_id": "", **dict.fromkeys(("user", "password", "host", "server_url", "root"), "")}
+
+    _OWN = frozenset({"user", "password"})
 
     def _where(self, config: Mapping[str, object], options: dict[str, str]) -> Place:
         place = self._place_of("", options)

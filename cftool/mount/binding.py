@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where and how to mount. `name`: what /proc/mounts shows. `passthrough`: the kernel may read cached files."""
+    """Where and how to mount. `name`: what /proc/mounts shows. `passthrough`: the kernel may read cached files.
+
+    `executable`: programs on it can be started.
+    """
 
     directory: str
     name: str
     allow_other: bool = False
     read_only: bool = False
     passthrough: bool = True
+    executable: bool = True
 
 
 class Binding(Protocol):
@@ -52,7 +56,7 @@ class KernelBinding:
         permissions = place.allow_other or os.geteuid() != 0
         self._fd = device.mount(
             place.directory, place.name, allow_other=place.allow_other, read_only=place.read_only,
-            permissions=permissions,
+            permissions=permissions, executable=place.executable,
         )  # fmt: skip
         self._server = Server(vfs, self._fd, ttl=max(1, int(vfs.settings.ttl)), may_pass=place.passthrough)
         self.ready = self._server.ready

@@ -41,7 +41,9 @@ _GARBAGE = 20_000  # objects until garbage is looked for: names and rows are non
 
 @dataclass(frozen=True, slots=True)
 class MountSettings:
-    """`drain`: seconds for uploads at the end. `name`: what /proc/mounts shows.
+    """`drain`: seconds for uploads at the end, half of it for programs to close their files where they are in the way.
+
+    `name`: what /proc/mounts shows. `executable`: whether programs on it can be started.
 
     `passthrough`: whether the kernel may read cached files by itself. `binding`: see there. `reports`: `.cftool/`.
     `poll`: gives what others have changed at the remote.
@@ -52,6 +54,7 @@ class MountSettings:
     drain: float = 60.0
     root_path: str = ""
     passthrough: bool = True
+    executable: bool = True
     binding: str = "kernel"
     reports: bool = False
     poll: Callable[[], frozenset[str]] | None = None
@@ -87,12 +90,13 @@ def serve(
     )
     where = Place(
         place, settings.name, allow_other=settings.allow_other, read_only=settings.vfs.read_only,
-        passthrough=settings.passthrough,
+        passthrough=settings.passthrough, executable=settings.executable,
     )  # fmt: skip
     binding = bound(settings.binding, vfs, where)
     loop = threading.Thread(target=binding.run, name="cftool-mount", daemon=True)
     owner = Owner(store)
     over = threading.Event()
+    in_use = False
     try:
         loop.start()
         _answers(place, binding, loop)
@@ -102,17 +106,17 @@ def serve(
             threading.Thread(target=_watch, args=(vfs, settings.poll, over), name="cftool-watch", daemon=True).start()
         _notify("READY=1")
         ready()
-        _wait(loop, place)
+        in_use = _wait(loop, place)
     finally:
+        deadline = time.monotonic() + settings.drain
         over.set()
         _notify("STOPPING=1")
         with contextlib.suppress(OSError):
             device.unmount(place, lazy=True)
-        loop.join(_CHECK)
-        in_use = loop.is_alive()
+        loop.join(min(_CHECK, settings.drain / 2) if in_use else _CHECK)
         binding.close()
-        vfs.close(in_use=in_use)
-        left = store.flush(timeout=settings.drain)
+        vfs.close(in_use=in_use and loop.is_alive())
+        left = store.flush(timeout=max(0.0, deadline - time.monotonic()))
         owner.close()
         store.close()
         _forget(state_dir, place)  # last: `ended` goes by it
@@ -140,9 +144,10 @@ def _answers(place: str, binding: Binding, loop: threading.Thread) -> None:
     os.stat(place)
 
 
-def _wait(loop: threading.Thread, place: str) -> None:
-    """Until the mount is taken away, or a signal asks for it."""
+def _wait(loop: threading.Thread, place: str) -> bool:
+    """Until the mount is taken away, or a signal asks for it; whether somebody is using it then."""
     stop = threading.Event()
+    in_use = False
 
     def asked(number: int, frame: object) -> None:
         del frame
@@ -160,9 +165,11 @@ def _wait(loop: threading.Thread, place: str) -> None:
                 if error.errno != errno.EBUSY:
                     raise
                 _log.warning("%s is in use; it is taken away as soon as nobody uses it", printable(place))
+                in_use = True
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+    return in_use
 
 
 def _notify(state: str) -> None:

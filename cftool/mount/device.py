@@ -15,14 +15,20 @@ import subprocess
 from cftool.core.errors import ConfigError, PermissionDenied, StoreError
 from cftool.core.paths import printable
 
-_MS_NOSUID, _MS_NODEV, _MS_RDONLY = 2, 4, 1
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _MNT_DETACH = 2
 TYPE = "fuse.cftool"
 _FORBIDDEN = ("ermission denied", "not permitted", "only allowed", "no write access")  # in fusermount3's words
 
 
 def mount(
-    place: str, name: str, *, allow_other: bool = False, read_only: bool = False, permissions: bool = True
+    place: str,
+    name: str,
+    *,
+    allow_other: bool = False,
+    read_only: bool = False,
+    permissions: bool = True,
+    executable: bool = True,
 ) -> int:
     """Mount at the directory `place`; the descriptor of the connection. `name` is what /proc/mounts shows.
 
@@ -33,17 +39,20 @@ def mount(
         options.append("allow_other")
     shown = "".join(char if char.isalnum() or char in ":/._-+@" else "_" for char in name) or "cftool"
     if os.geteuid() == 0:
-        return _as_root(place, shown, options, read_only=read_only)
-    return _through_helper(place, shown, options, read_only=read_only)
+        flags = (_MS_RDONLY if read_only else 0) | (0 if executable else _MS_NOEXEC)
+        return _as_root(place, shown, options, flags)
+    options += ["ro"] if read_only else []
+    options += [] if executable else ["noexec"]
+    return _through_helper(place, shown, options)
 
 
-def _as_root(place: str, name: str, options: list[str], *, read_only: bool) -> int:
+def _as_root(place: str, name: str, options: list[str], flags: int) -> int:
     try:
         fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError(f"/dev/fuse cannot be opened: {error.strerror}; is the fuse module loaded?") from None
     text = ",".join([f"fd={fd}", "rootmode=40000", f"user_id={os.getuid()}", f"group_id={os.getgid()}", *options])
-    flags = _MS_NOSUID | _MS_NODEV | (_MS_RDONLY if read_only else 0)
+    flags |= _MS_NOSUID | _MS_NODEV
     libc = ctypes.CDLL(None, use_errno=True)
     done = libc.mount(name.encode(), os.fsencode(place), TYPE.encode(), ctypes.c_ulong(flags), text.encode())
     if done != 0:
@@ -53,12 +62,12 @@ def _as_root(place: str, name: str, options: list[str], *, read_only: bool) -> i
     return fd
 
 
-def _through_helper(place: str, name: str, options: list[str], *, read_only: bool) -> int:
+def _through_helper(place: str, name: str, options: list[str]) -> int:
     helper = shutil.which("fusermount3") or shutil.which("fusermount")
     if helper is None:
         raise ConfigError("fusermount3 is needed to mount as an ordinary user: install the package fuse3")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    text = ",".join([*options, f"fsname={name}", "subtype=cftool", *(["ro"] if read_only else [])])
+    text = ",".join([*options, f"fsname={name}", "subtype=cftool"])
     with ours:
         with theirs:
             # S603: a fixed program with options that are made here.

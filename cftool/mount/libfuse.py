@@ -51,6 +51,8 @@ class LibfuseBinding:
         options: dict[str, Any] = {"allow_other": True} if place.allow_other else {}
         if place.read_only:
             options["ro"] = True
+        if not place.executable:
+            options["noexec"] = True
         mfusepy.FUSE(
             Operations(self._vfs, self.ready), place.directory, foreground=True, fsname=place.name, subtype="cftool",
             default_permissions=True, hard_remove=True, use_ino=True, auto_cache=True,

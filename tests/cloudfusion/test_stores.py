@@ -81,6 +81,12 @@ def test_what_has_no_meaning_any_more_is_told_without_its_value(caplog):
     assert "s3cret" not in caplog.text
 
 
+def test_what_the_class_itself_goes_by_has_a_meaning(caplog):
+    AmazonStore._options(AmazonStore, {"bucket_name": "photos"})
+    SugarsyncStore._options(SugarsyncStore, {"user": "me", "password": "s3cret"})
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("store", NAMED)
 def test_a_key_that_nobody_knows_is_an_error(store):
     with pytest.raises(StoreAccessError, match="buket_name"):

@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "mount": (
         "--foreground", "--read-only", "--allow-other", "--cache-mode", "--fsync", "--stats-dir", "--cache",
         "--metadata-cache", "--cache-size", "--hard-cache-size-limit", "--cache-id", "--drain", "--no-passthrough",
+        "--noexec", "--uid", "--gid", "--umask",
     ),
     "umount": ("--timeout", "--lazy"),
     "cache status": (),

@@ -129,8 +129,12 @@ is read and written all the same. A login that is not accepted is told when the 
 For `mount`(8) and /etc/fstab there is the helper `mount.cftool`, once it is where `mount` looks for it:
 `ln -s "$(command -v mount.cftool)" /sbin/`. Then a line such as
 `work:data /mnt/data cftool noauto,_netdev,allow_other,config=/etc/cftool.toml 0 0` mounts; its options are the flags
-above. As a service of systemd: `Type=notify`, `ExecStart=cftool mount --foreground work:data /mnt/data`, and a
-`TimeoutStopSec` that is longer than `--drain`.
+above, and _ro_ for `--read-only`. With `--uid`, `--gid` and `--umask` the files are of the user for whom the mount
+is, and `--allow-other` lets him in. As a service of systemd: `Type=notify`,
+`ExecStart=cftool mount --foreground work:data /mnt/data`, and a `TimeoutStopSec` that is longer than `--drain`.
+
+Where the mount is in use when it is told to end, half of `--drain` is for programs to close their files. What one has
+neither closed nor synced by then is kept beside the file, which stays as it was, as _NAME (unfinished HOST DATE).EXT_.
 
 Mounted by root, on Linux 6.9 and newer, the kernel reads whole cached files by itself, and writes new ones (of programs
 that do not read them as well). What it writes is not seen before the file is closed or synced, and so not stopped at

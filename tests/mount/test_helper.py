@@ -1,6 +1,7 @@
 """`mount.cftool`, which mount(8) calls: its words become those of `cftool mount`."""
 
 import os
+import pwd
 import subprocess
 
 import pytest
@@ -23,6 +24,10 @@ from tests.servers import tool
         (
             ["r:p", "/mnt", "-t", "cftool", "-o", 'config="/a,b",cache-mode=off'],
             ["mount", "--quiet", "--config", "/a,b", "--cache-mode", "off", "--", "r:p", "/mnt"],
+        ),
+        (
+            ["r:p", "/mnt", "-o", "rw,noexec,nosuid,nodev,user=me,uid=me,gid=1000,umask=022"],
+            ["mount", "--quiet", "--noexec", "--uid", "me", "--gid", "1000", "--umask", "022", "--", "r:p", "/mnt"],
         ),
         (["r:p", "/mnt", "-r"], ["mount", "--quiet", "--read-only", "--", "r:p", "/mnt"]),
         (["-sn", "r:p", "/mnt"], ["mount", "--quiet", "--", "r:p", "/mnt"]),
@@ -65,3 +70,41 @@ def test_it_mounts(tmp_path):
     assert (refused.returncode, refused.stderr) == (
         2, b"mount.cftool: the option 'nonsense' is not known; options are the flags of cftool mount\n",
     )  # fmt: skip
+
+
+@pytest.mark.real
+@pytest.mark.skipif(missing_fuse() is not None, reason=str(missing_fuse()))
+def test_lines_of_fstab_are_mounted_as_they_say(tmp_path):
+    for name in ("remote/d", "mnt"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "remote" / "f").write_text("#!/bin/sh\n")
+    env = Cftool(tmp_path / "home").environment()
+    mount = Mount(str(tmp_path / "remote"), tmp_path / "mnt", env)
+    options = "rw,_netdev,noexec,nosuid,nodev,noatime,allow_other,uid=nobody,gid=1234,umask=027,cache=1h"
+    words = [tool("mount.cftool"), mount.address, str(mount.place), "-o", options]
+    try:
+        done = subprocess.run(words, env=env, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        found = [(mount.place / name).stat() for name in ("", "d", "f")]
+        nobody = pwd.getpwnam("nobody").pw_uid
+        assert [(one.st_uid, one.st_gid, oct(one.st_mode & 0o777)) for one in found] == [
+            (nobody, 1234, "0o750"), (nobody, 1234, "0o750"), (nobody, 1234, "0o640"),
+        ]  # fmt: skip
+        (mount.place / "f").chmod(0o777)
+        with pytest.raises(PermissionError):
+            subprocess.run([mount.place / "f"], check=False)
+        mount.umount()
+    finally:
+        mount.gone()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--uid", "nobody at all", "is not known here"), ("--gid", "4294967295", "is not known here"),
+        ("--umask", "888", "is no mask"), ("--umask", "-1", "is no mask"),
+    ],
+)  # fmt: skip
+def test_owners_and_masks_that_are_none_are_refused(tmp_path, flag, value, said):
+    done = Cftool(tmp_path).run("mount", f"{flag}={value}", tmp_path, tmp_path / "mnt", code=2)
+    assert f"{flag}: '{value}' {said}" in done.err

@@ -81,6 +81,21 @@ def test_a_service_tells_when_it_is_ready_and_uploads_before_it_ends(place, remo
     assert (remote / "f").read_bytes() == b"f"
 
 
+def test_what_is_not_finished_when_a_service_has_to_end_is_put_aside(place, remote):
+    (remote / "f").write_bytes(b"whole and old")
+    with Service(place, "--drain", "2s") as service:
+        assert service.heard() == b"READY=1"
+        file = os.open(place.place / "f", os.O_WRONLY | os.O_TRUNC)
+        os.write(file, b"half")
+        code, said = service.stopped()
+        with pytest.raises(OSError, match=r"not connected|abort"):
+            os.close(file)
+    assert (code, os.path.ismount(place.place)) == (0, False), said
+    [aside] = [path for path in remote.iterdir() if path.name != "f"]
+    assert ((remote / "f").read_bytes(), aside.read_bytes()) == (b"whole and old", b"half")
+    assert f"f was not closed: what was written is kept as {aside.name}" in said.decode()
+
+
 def test_what_a_service_cannot_upload_in_time_it_names(place, remote):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(remote)], check=True)
     try:
