@@ -86,9 +86,25 @@ def test_files_whose_bytes_are_in_a_pack_that_is_gone_are_named(packed, packs):
     pack = with_files(packs)
     packed("mv", "packed:a/two", "packed:a/moved")
     pack.unlink()
-    packed("ls", "-R", "packed:")  # nothing of the pack is known any more
+    told = packed("ls", "-R", "packed:", code=1)  # nothing of the pack is known any more
+    assert f"the pack {pack.name} was removed by somebody: 2 files are gone" in told.err
+    packed("ls", "-R", "packed:")
     lines = packed("cache", "fsck", "packed:", code=6).lines
-    assert lines == [f"a/moved: .cftool-archive/{pack.name}, which holds its content, is gone or damaged"]
+    assert lines == [
+        f".cftool-archive/{pack.name}: was removed by somebody, and 2 files of it with it",
+        f"a/moved: .cftool-archive/{pack.name}, which holds its content, is gone or damaged",
+    ]
+    assert packed("cache", "fsck", "packed:", code=6).lines == lines[1:]
+
+
+def test_a_sync_does_not_believe_an_archive_that_somebody_took_a_pack_from(packed, packs, here):
+    pack = with_files(packs)
+    packed("sync", "packed:", here / "copy")
+    kept = everything(here / "copy")
+    pack.unlink()
+    told = packed("sync", "packed:", here / "copy", code=1)
+    assert "was removed by somebody" in told.err
+    assert everything(here / "copy") == kept
 
 
 def test_what_is_not_the_archives_is_named_and_no_problem(packed, packs):

@@ -62,6 +62,9 @@ class Checking:
             if name not in listing.packs and not self._index.replaced(name) and self._packs.is_gone(name):
                 lost = sum(not record.is_dir for record in self._index.carried([name]))
                 self._tell(names.place(name), f"is gone, and {lost} files of it with it")
+        for pack in self._index.lost(told=True):
+            back = f", and {pack.back} that were replaced or removed have come back" if pack.back else ""
+            self._tell(names.place(pack.name), f"was removed by somebody, and {pack.files} files of it with it{back}")
         with closing(Index(None)) as fresh:
             self._read_all(listing, fresh)
             for name, entry in listing.objects.items():

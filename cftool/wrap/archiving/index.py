@@ -23,7 +23,7 @@ from cftool.wrap.archiving.manifest import Manifest, Record
 from cftool.wrap.archiving.names import MAX_LAMPORT, PackName
 
 _PAGE = 1_000
-_FORMAT = 2
+_FORMAT = 3
 _TABLES = """
 CREATE TABLE IF NOT EXISTS packs (
     number INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, lamport INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -42,6 +42,7 @@ CREATE INDEX IF NOT EXISTS dead_by_pack ON dead (pack);
 CREATE TABLE IF NOT EXISTS links (pack INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS links_by_pack ON links (pack);
 CREATE INDEX IF NOT EXISTS links_by_name ON links (name);
+CREATE TABLE IF NOT EXISTS lost (name TEXT PRIMARY KEY, files INTEGER NOT NULL, back INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS strays (name TEXT PRIMARY KEY, seen_ns INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS shown (
     key BLOB PRIMARY KEY, path BLOB NOT NULL, parent BLOB NOT NULL, origin BLOB NOT NULL, record INTEGER) WITHOUT ROWID;
@@ -78,6 +79,14 @@ class Pack(NamedTuple):
     made_ns: int
     stored_ns: int
     ignored: int
+
+
+class Lost(NamedTuple):
+    """A pack that somebody removed: files that went with it, and replaced or removed ones that came back."""
+
+    name: str
+    files: int
+    back: int
 
 
 class Index:
@@ -150,6 +159,27 @@ class Index:
                     db.execute(f"DELETE FROM {table} WHERE pack = ?", row)  # noqa: S608 - constants
                 db.execute("DELETE FROM packs WHERE number = ?", row)
             showing.update(db, touched | showing.reconsidered(db))
+
+    def lose(self, names: Iterable[str]) -> list[Lost]:
+        """Forget packs that nothing replaces; those that took something with them, which `lost` tells of later."""
+        found = []
+        for name in names:  # one after the other: of two that have the same the second one loses it
+            with self._changing() as db:
+                [number] = db.execute("SELECT number FROM packs WHERE name = ?", (name,)).fetchone() or [-1]
+                files, back = showing.lost(db, number)
+                if files or back:
+                    found.append(Lost(name, files, back))
+                    db.execute("INSERT OR REPLACE INTO lost VALUES (?, ?, ?)", found[-1])
+            self.drop([name])
+        return found
+
+    def lost(self, *, told: bool = False) -> list[Lost]:
+        """What `lose` found since the last time that this was `told`."""
+        with self._changing() as db:
+            found = [Lost(*row) for row in db.execute("SELECT name, files, back FROM lost ORDER BY name")]
+            if told:
+                db.execute("DELETE FROM lost")
+            return found
 
     def replaced(self, name: str) -> bool:
         """Whether some pack says that it replaces this one."""
@@ -305,7 +335,7 @@ class Index:
         db.execute("BEGIN IMMEDIATE")  # another process may be at it
         if db.execute("PRAGMA user_version").fetchone()[0] != _FORMAT:
             # Of another version of cftool: built anew.
-            for table in ("packs", "records", "dead", "links", "strays", "shown"):
+            for table in ("packs", "records", "dead", "links", "lost", "strays", "shown"):
                 db.execute(f"DROP TABLE IF EXISTS {table}")
             for statement in _TABLES.split(";"):
                 db.execute(statement)

@@ -5,7 +5,7 @@ a listing that lacks files.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -16,7 +16,7 @@ from cftool.core.sources import BytesSource
 from cftool.core.store import Store
 from cftool.core.types import Cap, Entry
 from cftool.wrap.archiving import manifest, names, tar
-from cftool.wrap.archiving.index import Index
+from cftool.wrap.archiving.index import Index, Lost
 from cftool.wrap.archiving.manifest import Manifest, Record
 from cftool.wrap.archiving.settings import ArchiveSettings
 
@@ -80,8 +80,13 @@ class Packs:
             threads = max(1, min(_THREADS, self._inner.features.connections, len(fresh)))
             with ThreadPoolExecutor(threads, thread_name_prefix="cftool-archive") as pool:
                 list(pool.map(self._take, fresh))
-        if gone:  # at the end: what replaces them is known by now
-            self._index.drop(gone)
+        # At the end: what replaces them is known by now.
+        replaced = [name for name in gone if self._index.replaced(name)]
+        if replaced:
+            self._index.drop(replaced)
+        lost = self._index.lose([name for name in gone if name not in replaced]) if len(replaced) < len(gone) else []
+        if lost:
+            raise missing(lost)
 
     def is_gone(self, name: str) -> bool:
         """A listing may be behind; only a replaced pack may vanish without a second look."""
@@ -150,6 +155,19 @@ def damaged(name: str, error: StoreError) -> ListingError:
         "it in the store below",
         op="scan",
         path=names.place(name),
+    )
+
+
+def missing(lost: Sequence[Lost]) -> ListingError:
+    """For the user: what somebody removed. Once: from the next look on the archive is what its packs say."""
+    first, files, back = lost[0].name, sum(each.files for each in lost), sum(each.back for each in lost)
+    more = f" and {len(lost) - 1} more were" if len(lost) > 1 else " was"
+    words = [f"{files} files are gone" if files else "", f"{back} old ones have come back" if back else ""]
+    return ListingError(
+        f"the pack {paths.printable(first)}{more} removed by somebody: {', and '.join(filter(None, words))}; this is "
+        "told once, and by the next cache fsck",
+        op="scan",
+        path=names.place(first),
     )
 
 

@@ -186,6 +186,23 @@ def ends(db: sqlite3.Connection, packs: list[str]) -> list[tuple[str, int, bool]
     return [(each, when, bool(elsewhere)) for each, when, elsewhere in found]
 
 
+def lost(db: sqlite3.Connection, pack: int) -> tuple[int, int]:
+    """What goes with a pack: files that no other pack has, and records that no other pack says have ended."""
+    [files] = db.execute(
+        f"SELECT count(DISTINCT records.id) {_COUNTING} AND records.pack = ?1 AND NOT records.is_dir"  # noqa: S608
+        " AND NOT EXISTS (SELECT 1 FROM records AS copy WHERE copy.id = records.id AND copy.pack <> ?1)",
+        (pack,),
+    ).fetchone()
+    [back] = db.execute(
+        "SELECT count(DISTINCT dead.id) FROM dead WHERE dead.pack = ?1"
+        " AND EXISTS (SELECT 1 FROM records JOIN packs ON packs.number = records.pack"
+        " WHERE records.id = dead.id AND packs.ignored = 0 AND records.pack <> ?1)"
+        " AND NOT EXISTS (SELECT 1 FROM dead AS other WHERE other.id = dead.id AND other.pack <> ?1)",
+        (pack,),
+    ).fetchone()
+    return int(files), int(back)
+
+
 def _choose(db: sqlite3.Connection, packs: list[str]) -> None:
     db.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (name TEXT PRIMARY KEY)")
     db.execute("DELETE FROM chosen")

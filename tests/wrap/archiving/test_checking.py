@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cftool.core import ops
-from cftool.core.errors import NotFound
+from cftool.core.errors import ListingError, NotFound
 from cftool.core.sources import BytesSource
 from cftool.wrap.archiving import names
 from cftool_providers.memory import MemoryStore
@@ -119,6 +119,25 @@ def test_a_pack_that_is_gone_and_was_known(machine, below):
     below.delete(pack)
     assert problems(store) == {pack: "is gone, and 2 files of it with it"}
     assert problems(machine("two")) == {}
+
+
+def test_a_pack_that_a_look_has_missed_is_told_by_the_next_check(machine, below):
+    store = machine("one")
+    put(store, f=b"one", g=b"old")
+    [first] = [entry.path for entry in below.scan(names.DIRECTORY)]
+    put(store, g=b"new")
+    store.delete("f")
+    second, third = [entry.path for entry in below.scan(names.DIRECTORY) if entry.path != first]
+    below.delete(second)
+    below.delete(third)
+    with pytest.raises(ListingError, match="and 1 more were removed by somebody: 1 files are gone, and 2 old ones"):
+        list(store.walk(""))
+    assert {entry.path: ops.read_bytes(store, entry.path) for entry in store.walk("")} == {"f": b"one", "g": b"old"}
+    back = "files of it with it, and 1 that were replaced or removed have come back"
+    assert problems(store) == {
+        second: f"was removed by somebody, and 1 {back}", third: f"was removed by somebody, and 0 {back}",
+    }  # fmt: skip
+    assert problems(store) == {}
 
 
 def test_a_pack_without_its_end_and_files_that_need_it(machine, below):

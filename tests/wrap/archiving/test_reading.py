@@ -219,6 +219,8 @@ def test_a_listing_that_is_behind_makes_nothing_vanish(machine, space):
     assert ops.read_bytes(one, "f") == b"content"
     [pack] = packs(space)
     behind.delete(pack)
+    with pytest.raises(ListingError, match=r"was removed by somebody: 1 files are gone; this is told once"):
+        list(one.walk(""))
     assert list(one.walk("")) == []
 
 
