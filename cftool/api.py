@@ -12,6 +12,7 @@ member does and raises is on `core.store.Store`; `core.ops` has conveniences ove
 of it survives a fork.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn, Self, cast
@@ -142,6 +143,8 @@ def open_store(
 
     No request is sent yet. Raises ConfigError where the address or the configuration is not usable, StoreError.
     """
+    if metadata_cache is not None and not 0 <= metadata_cache < math.inf:
+        raise ConfigError(f"metadata_cache is out of range: {metadata_cache}")
     environment = os.environ if env is None else env
     place, known = stack.locate(_text(address), env=environment, config_file=config)
     context = OpenContext(

@@ -117,6 +117,12 @@ def test_sync_tells_what_stays(user, fake):
     assert stored(fake) == {"bad": b"1", "dir/bad": b"2"}
 
 
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused(user, seconds):
+    with pytest.raises(ConfigError, match="metadata_cache is out of range"):
+        open_store("work:bucket", env=user.environment(), metadata_cache=seconds)
+
+
 def test_what_makes_no_sense_is_refused(user):
     with pytest.raises(ConfigError, match="cached=True"):
         open_store("work:bucket", env=user.environment(), cache_id="x")
