@@ -183,6 +183,10 @@ class Listing:
                 if node.children is None:
                     _log.warning("%s: not shown, for no file can have this name", entry.path)
                 continue
+            if name == NAME and node.id == ROOT and self._tree.reports is not None:
+                if node.children is None:
+                    _log.warning("%s: not shown, the mount's statistics have this name", entry.path)
+                continue
             child = old.get(name)
             if child is None or child.is_dir != entry.is_dir or child.is_link != link:
                 child = self._tree.made(node, name, self._tree.type_and_mode(entry.is_dir, link=link))

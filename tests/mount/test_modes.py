@@ -133,6 +133,17 @@ def test_a_limit_that_contradicts_the_configuration_is_refused(env, tmp_path, re
     assert not os.path.ismount(tmp_path / "mnt")
 
 
+def test_statistics_have_their_name_whatever_the_remote_has(env, tmp_path, remote):
+    (remote / ".cftool").mkdir()
+    (remote / ".cftool" / "f").write_bytes(b"of somebody")
+    with mounted(str(remote), tmp_path / "mnt", env, "--stats-dir") as mount:
+        assert os.listdir(mount.place) == []
+        assert sorted(os.listdir(mount.place / ".cftool")) == ["errors", "pending", "stats", "status.json"]
+        mount.umount()
+        assert "the mount's statistics have this name" in mount.log.read_text()
+    assert (remote / ".cftool" / "f").read_bytes() == b"of somebody"
+
+
 def test_statistics_are_files(env, tmp_path, remote):
     with mounted(str(remote), tmp_path / "mnt", env, "--stats-dir", "--cache", "1h") as mount:
         (mount.place / "f").write_bytes(b"four")
