@@ -108,9 +108,10 @@ class Files:
                 raise
             node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
         with self._lock:
+            handle = self._handle(node, file, flags, made=truncates)
             file.users -= 1
-            file.changers -= changes
-            return self._handle(node, file, flags, made=truncates)
+            file.changers -= changes  # after it counts as a handle: who looks on the way must not take it for none
+            return handle
 
     def _opened(self, node: Node, *, truncate: bool, changes: bool) -> tuple[OpenFile, bool]:
         """Open the content, and whether it is ours: two who do so at once share what the first of them made."""

@@ -12,6 +12,7 @@ from cftool.core.errors import TemporaryError
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.vfs import Attributes, Vfs, VfsSettings
 from cftool.vfs.nodes import ROOT
+from cftool.vfs.openfile import OpenFile
 from cftool_providers.memory import MemoryStore
 from tests.wrap.caching.kit import Clock, cached, get, put
 
@@ -454,6 +455,27 @@ def test_what_programs_did_not_finish_is_put_aside_when_the_mount_ends(opened, m
         "replaced": b"whole old content", "emptied": b"whole old content", "edited": b"whole old content",
         "synced": half, f"new {when}.bin": half, f"replaced {when}": half, f"edited {when}": b"WHOLE old content",
     }  # fmt: skip
+
+
+def test_opening_counts_as_a_change_from_its_beginning_to_the_end_of_its_handle(vfs, monkeypatch):
+    """Else who is released meanwhile is the last to change the file, and commits it as it was just emptied."""
+    handle = begun(vfs, "f", b"whole")
+    vfs.flush(handle)
+    node, file = vfs.handle(handle).node, vfs.handle(handle).file
+    seen = []
+
+    def count(of, changers):
+        seen.append(changers)
+        of.counted = changers
+
+    file.counted = file.changers
+    monkeypatch.setattr(OpenFile, "changers", property(lambda of: of.counted, count), raising=False)
+    again = vfs.open(node.id, os.O_WRONLY | os.O_TRUNC)
+    assert min(seen) == seen[-1] == 2
+    vfs.release(handle)
+    vfs.release(again)
+    assert seen[-1] == 0
+    monkeypatch.undo()
 
 
 def test_nothing_is_emptied_between_the_look_of_a_last_end_and_its_commit(opened, monkeypatch):
