@@ -191,7 +191,7 @@ class OpenFile:
         if draft is None:
             if self.backing is None:
                 self._replace(self._store.edit(path, truncate=True, create=True))
-        elif draft.is_committed_file and not self._dirty:
+        elif draft.is_committed_file:
             if self.backing is None:
                 self.draft = self._store.edit(path, truncate=True, create=True)
                 draft.discard()

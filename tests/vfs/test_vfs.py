@@ -457,6 +457,21 @@ def test_what_programs_did_not_finish_is_put_aside_when_the_mount_ends(opened, m
     }  # fmt: skip
 
 
+def test_what_was_only_given_a_time_since_its_commit_is_not_cut_in_place(vfs):
+    whole = b"w" * 100_000
+    handle = begun(vfs, "f", whole)
+    vfs.flush(handle)
+    node = vfs.handle(handle).node.id
+    vfs.handle(handle).file.set_time(1)
+    again = vfs.open(node, os.O_WRONLY | os.O_TRUNC)
+    assert get(vfs.store, "f") == whole
+    vfs.release(handle)
+    assert get(vfs.store, "f") == whole
+    vfs.write(again, b"new", 0)
+    vfs.release(again)
+    assert get(vfs.store, "f") == b"new"
+
+
 def test_opening_counts_as_a_change_from_its_beginning_to_the_end_of_its_handle(vfs, monkeypatch):
     """Else who is released meanwhile is the last to change the file, and commits it as it was just emptied."""
     handle = begun(vfs, "f", b"whole")
