@@ -81,10 +81,10 @@ class Packs:
             with ThreadPoolExecutor(threads, thread_name_prefix="cftool-archive") as pool:
                 list(pool.map(self._take, fresh))
         # At the end: what replaces them is known by now.
-        replaced = [name for name in gone if self._index.replaced(name)]
+        replaced = {name for name in gone if self._index.replaced(name)}
         if replaced:
             self._index.drop(replaced)
-        lost = self._index.lose([name for name in gone if name not in replaced]) if len(replaced) < len(gone) else []
+        lost = self._index.lose(name for name in gone if name not in replaced)
         if lost:
             raise missing(lost)
 

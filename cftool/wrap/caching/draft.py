@@ -289,9 +289,7 @@ class Draft:
             if self.path is None:
                 return None
             taken = {row.path for row in store.overlay.rows.values()}
-            self.path = conflict_name(
-                self.path, store.settings.host, store.times.wall(), taken, word="unfinished"
-            )  # fmt: skip
+            self.path = conflict_name(self.path, store.settings.host, store.times.wall(), taken, word="unfinished")
             self._base = store.nothing_there()
             return self.path
 
