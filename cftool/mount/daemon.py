@@ -17,7 +17,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,9 +104,10 @@ def serve(
         _remember(state_dir, place, store.directory)
         if settings.poll is not None:
             threading.Thread(target=_watch, args=(vfs, settings.poll, over), name="cftool-watch", daemon=True).start()
-        _notify("READY=1")
-        ready()
-        in_use = _wait(loop, place)
+        with _asked_to_end() as stop:  # whoever hears that it is there may ask at once
+            _notify("READY=1")
+            ready()
+            in_use = _wait(loop, place, stop)
     finally:
         deadline = time.monotonic() + settings.drain
         over.set()
@@ -144,10 +145,10 @@ def _answers(place: str, binding: Binding, loop: threading.Thread) -> None:
     os.stat(place)
 
 
-def _wait(loop: threading.Thread, place: str) -> bool:
-    """Until the mount is taken away, or a signal asks for it; whether somebody is using it then."""
+@contextlib.contextmanager
+def _asked_to_end() -> Iterator[threading.Event]:
+    """Set by a signal that asks for the end."""
     stop = threading.Event()
-    in_use = False
 
     def asked(number: int, frame: object) -> None:
         del frame
@@ -156,20 +157,25 @@ def _wait(loop: threading.Thread, place: str) -> bool:
 
     old = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
-        while loop.is_alive() and not stop.is_set():
-            loop.join(0.5)
-        if stop.is_set():
-            try:
-                device.unmount(place)
-            except OSError as error:
-                if error.errno != errno.EBUSY:
-                    raise
-                _log.warning("%s is in use; it is taken away as soon as nobody uses it", printable(place))
-                in_use = True
+        yield stop
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-    return in_use
+
+
+def _wait(loop: threading.Thread, place: str, stop: threading.Event) -> bool:
+    """Until the mount is taken away, or that is asked for; whether somebody is using it then."""
+    while loop.is_alive() and not stop.is_set():
+        loop.join(0.5)
+    if stop.is_set():
+        try:
+            device.unmount(place)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            _log.warning("%s is in use; it is taken away as soon as nobody uses it", printable(place))
+            return True
+    return False
 
 
 def _notify(state: str) -> None:

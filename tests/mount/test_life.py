@@ -81,6 +81,14 @@ def test_a_service_tells_when_it_is_ready_and_uploads_before_it_ends(place, remo
     assert (remote / "f").read_bytes() == b"f"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_may_be_ended_as_soon_as_it_says_that_it_is_ready(place, number):
+    with Service(place) as service:
+        assert service.heard() == b"READY=1"
+        code, said = service.stopped(number)
+    assert (code, os.path.ismount(place.place)) == (0, False), said
+
+
 def test_what_is_not_finished_when_a_service_has_to_end_is_put_aside(place, remote):
     (remote / "f").write_bytes(b"whole and old")
     with Service(place, "--drain", "2s") as service:
