@@ -48,13 +48,16 @@ class Others(Settling):
             local = None if shown is None else LocalChange(add=(shown,))
             remade = self._remade.pop(row.seq, [])
             for number in store.journal.done(row, base=base, moved=moved, remade=remade, local=local):
-                store.files.remove(number)
+                store.unlink(number)
             store.overlay.drop(row)
             if local is not None:
                 store.overlay.local.change(add=local.add)
             self._based(row.seq, base)
+            store.brought(row)
             for place in row.places:
                 store.settled(place, base if place == row.places[-1] else "")
+            for entry in remade:
+                store.settled(entry.path, entry.version)
 
     def _delete(self, row: Pending) -> None:
         there = self._there(row.path)

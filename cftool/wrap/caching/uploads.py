@@ -177,8 +177,7 @@ class Uploads(Settling):
             with store.journal.together():
                 store.journal.update(moved)
                 store.journal.rebase(row.seq, base)
-            store.overlay.drop(row)
-            store.overlay.add(moved)
+            store.overlay.call(row, moved)
             self._based(row.seq, base)
             store.settled(row.path, base)
         store.stats.conflict()
@@ -212,8 +211,7 @@ class Uploads(Settling):
         with store.lock:
             old = store.journal.uploaded(row, entry, used=store.times.wall())
             store.overlay.drop(row)
-            if old is not None:
-                store.files.remove(old)
+            store.unlink(old)
             self._based(row.seq, entry.version)
             store.settled(row.path, entry.version)
             store.arrived(row.path)
