@@ -146,7 +146,7 @@ class Quick:
         directory = self._vfs.nodes.get(request.node)
         if directory is None or not self._vfs.is_listed(directory) or not self._vfs.store.has_small_room():
             return False
-        if not self._nobody_commits():
+        if not (self._nobody_commits() and self._vfs.is_steady()):
             return False
         attr, opened = self._server.created(request)
         self._server.write(fuse.entry_answer(request.unique, attr, self._server.ttl, fuse.OPEN_OUT.pack(*opened)))
