@@ -53,10 +53,11 @@ class Quick:
             Op.LOOKUP: self._lookup, Op.READ: self._read, Op.WRITE: self._write, Op.CREATE: self._create,
             Op.FLUSH: self._flush, Op.FSYNC: self._fsync, Op.RELEASE: self._release, Op.FORGET: self._forget,
             Op.BATCH_FORGET: self._batch_forget, Op.OPENDIR: self._opendir, Op.GETXATTR: self._getxattr,
+            Op.LSEEK: self._lseek,
         }  # fmt: skip
         always = (
-            Op.INIT, Op.GETATTR, Op.READDIR, Op.READDIRPLUS, Op.RELEASEDIR, Op.FSYNCDIR, Op.INTERRUPT, Op.LSEEK,
-            Op.LINK, Op.SETXATTR, Op.REMOVEXATTR,
+            Op.INIT, Op.GETATTR, Op.READDIR, Op.READDIRPLUS, Op.RELEASEDIR, Op.FSYNCDIR, Op.INTERRUPT, Op.LINK,
+            Op.SETXATTR, Op.REMOVEXATTR,
         )  # fmt: skip
         self._handlers = handlers | dict.fromkeys(always, self._served)
 
@@ -125,6 +126,10 @@ class Quick:
         _pack_done(request.room, 0, _HEAD + count, 0, request.unique)
         self._server.write(answer[: _HEAD + count])
         return True
+
+    def _lseek(self, request: Request) -> bool:
+        handle = self._handles.get(_HANDLE.unpack_from(request.buffer)[0])
+        return (handle is None or handle.file.is_free) and self._served(request)
 
     def _write(self, request: Request) -> bool:
         number, offset, size, flags = _READ.unpack_from(request.buffer)

@@ -284,12 +284,13 @@ class Draft:
         Raises as `CachingStore.upload`; the copy stays pending then. Nothing happens where the name was removed.
         """
         store = self._store
-        if path is None:
-            return
-        store.upload(path, timeout=timeout)
-        with store.lock:
-            if self.path == path:
-                self._base = store.base_now(path, self._base)
+        while path is not None:
+            store.upload(path, timeout=timeout)
+            with store.lock:
+                if self.path == path:
+                    self._base = store.base_now(path, self._base)
+                    return
+                path = self.path  # it was renamed meanwhile, and may wait under that name
 
     @property
     def in_memory(self) -> bool:

@@ -124,6 +124,24 @@ def test_time_of_a_file_is_set_where_it_is_by_now(store, memory, monkeypatch):
     assert (files(memory), memory.stat("old/f").modified_ns) == ({"old/f": b"data"}, 10**18)
 
 
+def test_upload_is_waited_for_under_the_name_that_the_file_got_meanwhile(store, memory, monkeypatch):
+    draft = store.edit("f", create=True)
+    draft.write(b"1", 0)
+    upload = store.upload
+    asked = []
+
+    def renames(path, *, timeout):
+        asked.append(path)
+        if path == "f":
+            store.move("f", "g")
+        upload(path, timeout=timeout)
+
+    monkeypatch.setattr(store, "upload", renames)
+    draft.upload(timeout=60.0)
+    assert (asked, files(memory)) == (["f", "g"], {"g": b"1"})
+    draft.discard()
+
+
 # ---- content that is open
 
 
