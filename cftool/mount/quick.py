@@ -15,7 +15,6 @@ from cftool.core.errors import CftoolError
 from cftool.mount import protocol as fuse
 from cftool.mount.loop import Request
 from cftool.mount.protocol import Op
-from cftool.vfs.nodes import attr_of
 from cftool.vfs.reports import NAME as REPORTS
 
 if TYPE_CHECKING:
@@ -88,11 +87,11 @@ class Quick:
         name = request.name()
         if len(name) > _SHORT or self._vfs.is_report(directory.id) or name == REPORTS:
             return self._served(request)
-        node = listing.taken(directory, name)
-        if node is None:
+        attr = listing.taken(directory, name)
+        if attr is None:
             self._server.write(_DONE.pack(_HEAD + len(fuse.NO_ENTRY), 0, request.unique) + fuse.NO_ENTRY)
         else:
-            self._server.write(fuse.entry_answer(request.unique, attr_of(node), self._server.ttl))
+            self._server.write(fuse.entry_answer(request.unique, attr, self._server.ttl))
         return True
 
     def _forget(self, request: Request) -> bool:

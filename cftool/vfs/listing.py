@@ -52,16 +52,17 @@ class Listing:
                     break
         return self._tree.getattr(node.id)
 
-    def taken(self, directory: Node, name: str) -> Node | None:
+    def taken(self, directory: Node, name: str) -> Attr | None:
         """As `lookup` in a directory that is listed; None where there is no such name."""
         with self._lock:
             children = directory.children or {}
             node = children.get(name)
             if node is None and self._folding.folds:
                 node = self._folding.find(children, name)
-            if node is not None:
-                node.lookups += 1
-            return node
+            if node is None:
+                return None
+            node.lookups += 1
+            return attr_of(node)
 
     def refer(self, node: Node) -> Attr:
         """For readdirplus: the kernel refers to one more node."""

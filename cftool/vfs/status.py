@@ -103,9 +103,9 @@ class Status:
         return found
 
     def _state(self, node: Node) -> State:
-        file = node.open
-        if file is not None and file.dirty:
-            return State.DIRTY
+        with self._lock:  # it is not closed meanwhile
+            if node.open is not None and node.open.dirty:
+                return State.DIRTY
         return self._store.state_of(node.place)
 
     def readlink(self, number: int) -> str:

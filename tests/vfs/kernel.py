@@ -11,6 +11,7 @@ import errno
 import os
 import queue
 import random
+import shutil
 import sqlite3
 import sys
 import threading
@@ -294,6 +295,7 @@ def after_a_kill(store, space, directory: Path, look) -> None:
         look(found)
     finally:
         found.close()
+    shutil.rmtree(directory)  # where it failed it stays, to be looked at
 
 
 def shown(store, path):

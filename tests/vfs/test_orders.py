@@ -453,3 +453,34 @@ def test_write_of_the_kernel_right_behind_an_upload_is_uploaded_too(opened, memo
     vfs.flush(handle)
     assert get(memory, "f") == b"two"
     vfs.release(handle)
+
+
+def test_what_is_shown_of_a_lent_file_is_looked_at_while_nobody_closes_it(vfs, monkeypatch):
+    """Its size and time are those of a descriptor: it must not be another file's by then."""
+    handle = begun(vfs, "f", b"")
+    node, file = vfs.handle(handle).node, vfs.handle(handle).file
+    assert vfs.given(handle, lambda _fd: 7, anew=True) == 7
+    os.pwrite(file.fd, b"data", 0)
+    held = []
+    times = file.draft.times
+
+    def looked():
+        def try_it():
+            free = vfs.listing._lock.acquire(blocking=False)
+            held.append(not free)
+            if free:
+                vfs.listing._lock.release()
+
+        other = threading.Thread(target=try_it)
+        other.start()
+        other.join(PATIENCE)
+        return times()
+
+    monkeypatch.setattr(file.draft, "times", looked)
+    assert vfs.listing.taken(vfs.node(ROOT), "f").size == 4
+    assert vfs.getattr(node.id).size == 4
+    assert vfs.xattrs(node.id)["user.cftool.state"] == b"dirty"
+    assert held
+    assert all(held)
+    monkeypatch.undo()
+    vfs.release(handle)

@@ -8,6 +8,7 @@ threads give way; which of them comes first stays the machine's choice.
 import contextlib
 import os
 import random
+import shutil
 import threading
 import time
 import traceback
@@ -26,7 +27,7 @@ from tests.wrap.caching.kit import content_is_where_its_row_is
 pytestmark = pytest.mark.timeout(7200 if FULL else 600)
 STEPS = 60 if FULL else 25  # of each writer
 WRITERS = 3
-MINUTES = 15  # at release size
+MINUTES = 10  # at release size
 SMALL, LARGE = 3_000, 90_000
 
 
@@ -376,6 +377,7 @@ def test_no_version_that_was_acknowledged_is_lost_torn_or_emptied(tmp_path, reco
         world.ends()
         versions += sum(file.floor for file in world.histories())
         looks, images = looks + world.looks, images + world.images
+        shutil.rmtree(world.place)
     record_property("versions", versions)
     record_property("looks at the journal", looks)
     record_property("looks after a kill", images)
