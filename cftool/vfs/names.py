@@ -10,6 +10,7 @@ from cftool.core.errors import NotFound
 from cftool.core.types import Cap
 from cftool.vfs.listing import Listing
 from cftool.vfs.nodes import LINK_SUFFIX, Attr, Node, attr_of, error_of
+from cftool.vfs.openfile import OpenFile
 from cftool.vfs.tree import Tree
 
 _RENAME_NOREPLACE = 1
@@ -168,10 +169,19 @@ class Names:
             return
         self._publish_before_rename(node)
         over = None if there is None else there.open
+        try:
+            self._move_over(node.place, place, over)
+        except NotFound:
+            file = node.open
+            if file is None or file.commit(node.mtime_ns) is None:
+                raise
+            self._move_over(node.place, place, over)  # others had removed what is being written anew here
+
+    def _move_over(self, old: str, new: str, over: OpenFile | None) -> None:
         if over is None:
-            self._store.move(node.place, place)
+            self._store.move(old, new)
         else:
-            over.unlinked_by(lambda: self._store.move(node.place, place))
+            over.unlinked_by(lambda: self._store.move(old, new))
 
     def _renamed(self, node: Node, there: Node | None, source: Node, target: Node, new_name: str) -> None:
         """In the tree. No listing of these directories is taken meanwhile: see `Places.now`."""

@@ -141,6 +141,45 @@ def test_file_that_is_renamed_while_it_is_written_anew_is_not_published_half_wri
     assert {entry.path: get(memory, entry.path) for entry in memory.walk("")} == {"g": b"half"}
 
 
+def test_new_file_in_the_place_of_one_that_was_removed_is_renamed_while_it_is_written(vfs, memory):
+    put(memory, "f", b"old")
+    vfs.unlink(ROOT, "f")
+    writer = begun(vfs, "f", b"ne")
+    vfs.rename(ROOT, "f", ROOT, "g")
+    vfs.write(writer, b"w", 2)
+    vfs.release(writer)
+    assert vfs.store.flush() == []
+    assert {entry.path: get(memory, entry.path) for entry in memory.walk("")} == {"g": b"new"}
+
+
+def test_new_file_in_the_place_of_one_that_was_removed_is_renamed_behind_its_directory(vfs, memory):
+    put(memory, "d/f", b"old")
+    directory = vfs.child(vfs.node(ROOT), "d").id
+    vfs.unlink(directory, "f")
+    writer = begun(vfs, "f", b"new", parent=directory)
+    vfs.rename(ROOT, "d", ROOT, "e")
+    vfs.rename(directory, "f", directory, "g")
+    vfs.release(writer)
+    assert vfs.store.flush() == []
+    assert {e.path: get(memory, e.path) for e in memory.walk("") if not e.is_dir} == {"e/g": b"new"}
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_file_that_others_removed_while_it_is_written_anew_is_renamed(vfs, memory, over):
+    put(memory, "f", b"old")
+    put(memory, "g", b"other")
+    reader = vfs.open(vfs.child(vfs.node(ROOT), "g").id, os.O_RDONLY) if over else None
+    writer = vfs.open(vfs.child(vfs.node(ROOT), "f").id, os.O_WRONLY | os.O_TRUNC)
+    vfs.write(writer, b"new", 0)
+    memory.delete("f")
+    vfs.rename(ROOT, "f", ROOT, "g")
+    for handle in (writer, reader):
+        if handle is not None:
+            vfs.release(handle)
+    assert vfs.store.flush() == []
+    assert {entry.path: get(memory, entry.path) for entry in memory.walk("")} == {"g": b"new"}
+
+
 def test_cut_by_path_publishes_nothing_of_who_began_meanwhile(vfs, monkeypatch):
     node = made(vfs, "f", b"whole")
     open_ = vfs.store.open

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from cftool.core import paths
 from cftool.disk import copying
 from cftool.wrap.caching import files as data_files
-from cftool.wrap.caching.rows import Base, Content, Pending, State, on_pages, small_content
+from cftool.wrap.caching.rows import Base, Content, Pending, State, What, on_pages, small_content
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
@@ -303,7 +303,8 @@ class Draft:
         if self._row is not None or self._base.version != "" or self.path is None:
             return False
         with self._store.lock:
-            return self._store.overlay.last(self.path) is None
+            last = self._store.overlay.last(self.path)
+        return last is None or last.what is not What.UPLOAD
 
     @property
     def is_committed_file(self) -> bool:
@@ -367,7 +368,8 @@ class Draft:
         """Under the store's lock: a path is about to be renamed. What it is based on counts under the old one."""
         if self.path is not None and paths.is_within(self.path, src):
             base = self._store.base_now(self.path, self._base)
-            self._base = replace(base, version=None) if self._store.overlay.concerned(self.path) else base
+            unsure = base.version and self._store.overlay.concerned(self.path)
+            self._base = replace(base, version=None) if unsure else base
 
     def moved(self, src: str, dst: str) -> None:
         """Under the store's lock: a path was renamed."""
