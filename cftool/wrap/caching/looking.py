@@ -47,11 +47,6 @@ class Looking(StatefulWrapper):
     def _look(self) -> None:
         """Before the overlay is asked: for those who have to notice what others did."""
 
-    def _found(self, path: str) -> Found:
-        self._look()
-        with self.lock:
-            return self.overlay.find(path)
-
     def stat(self, path: str) -> Entry:
         """The pending entry, else that of the store below; of clean content where the store cannot be reached."""
         found, renames = self._found_when(path)

@@ -47,6 +47,8 @@ class Naming(Changing):
                 entry = self._renamed_upload(row, dst, self._fresh(dst, base)).entry()
             else:
                 self._record_rename(src, dst, entry, there, self._fresh(dst, base))
+            if entry.is_dir:
+                self.settlements_move(src, dst)
             for draft in self._drafts:  # not where the journal could not be written
                 draft.moved(src, dst)
         return entry.at(dst)  # not asked for: others may have renamed it again

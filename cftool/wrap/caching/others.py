@@ -49,15 +49,17 @@ class Others(Settling):
             remade = self._remade.pop(row.seq, [])
             for number in store.journal.done(row, base=base, moved=moved, remade=remade, local=local):
                 store.unlink(number)
+            places = [store.overlay.now(row, place) for place in row.places]
+            versions = [(store.overlay.now(row, entry.path), entry.version) for entry in remade]
             store.overlay.drop(row)
             if local is not None:
                 store.overlay.local.change(add=local.add)
             self._based(row.seq, base)
             store.brought(row)
-            for place in row.places:
-                store.settled(place, base if place == row.places[-1] else "")
-            for entry in remade:
-                store.settled(entry.path, entry.version)
+            for place in places:
+                store.settled(place, base if place == places[-1] else "")
+            for place, version in versions:
+                store.settled(place, version)
 
     def _delete(self, row: Pending) -> None:
         there = self._there(row.path)

@@ -330,6 +330,20 @@ class Overlay:
             path = path if earlier is None else earlier
         return False
 
+    def now(self, row: Pending, path: str) -> str:
+        """What `path` of a row is called by now: renames came after it."""
+        if len(self._segments) > 1:
+            own = self._segment_of[row.seq]
+            later = iter(self._segments)
+            while next(later) is not own:
+                pass
+            for segment in later:
+                moved = segment.moved
+                assert moved is not None
+                assert moved.dst is not None
+                path = _moved(path, moved.dst, moved.path) or path
+        return path
+
     # ---- single paths
 
     def find(self, path: str) -> Found:

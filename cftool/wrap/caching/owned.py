@@ -198,8 +198,13 @@ class Owned(Looking):
         self._settlements += 1
         self._settled[path] = (self._settlements, version)
         self._settled.move_to_end(path)
-        if len(self._settled) > _REMEMBERED:
+        while len(self._settled) > _REMEMBERED:
             self._settled.popitem(last=False)
+
+    def settlements_move(self, src: str, dst: str) -> None:
+        """Under the lock: a directory is renamed, with all that is below it."""
+        for path in [path for path in self._settled if paths.is_within(path, src)]:
+            self._settled[dst + path[len(src) :]] = self._settled[path]
 
     def brought(self, row: Pending) -> None:
         """Under the lock: a row that is no upload is done at the remote."""

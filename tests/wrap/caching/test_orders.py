@@ -196,6 +196,38 @@ def test_open_content_is_based_on_what_setting_its_time_made_of_it(cache_directo
     store.close()
 
 
+@pytest.mark.parametrize("when", ["before", "between", "after"])
+def test_open_content_is_based_on_its_own_upload_however_its_directory_is_called(store, memory, when):
+    """Uploaded before the rename was asked for, before it was done, and after another one was."""
+    put(memory, "old/f", b"data")
+    in_files(store)
+    handle = store.open("old/f")
+    put(store, "old/f", b"data")
+    if when == "before":
+        assert store.flush() == []
+    store.move("old", "new")
+    if when == "after":
+        store.move("new", "last")
+    assert store.flush() == []
+    directory = "last" if when == "after" else "new"
+    draft = store.adopt(handle, f"{directory}/f")
+    handle.close()
+    draft.write(b"more", 4)
+    draft.close()
+    assert store.flush() == []
+    assert files(memory) == {f"{directory}/f": b"datamore"}
+
+
+def test_file_is_moved_onto_one_that_was_renamed_in_a_directory_of_another_name(store, memory):
+    put(memory, "old/f", b"1")
+    put(memory, "g", b"2")
+    store.move("old/f", "old/h")
+    store.move("old", "new")
+    store.move("g", "new/h")
+    assert store.flush() == []
+    assert files(memory) == {"new/h": b"2"}
+
+
 def test_content_that_has_grown_is_another_version(store):
     draft = store.edit("f", create=True)
     draft.write(b"1", 0)
