@@ -142,6 +142,23 @@ def test_upload_is_waited_for_under_the_name_that_the_file_got_meanwhile(store, 
     draft.discard()
 
 
+def test_upload_of_a_file_that_is_removed_meanwhile_is_waited_for_no_longer(store, memory, monkeypatch):
+    draft = store.edit("f", create=True)
+    draft.write(b"1", 0)
+    upload = store.upload
+
+    def removes(path, *, timeout):
+        upload(path, timeout=timeout)
+        store.delete(path)
+        draft.removed()
+
+    monkeypatch.setattr(store, "upload", removes)
+    draft.upload(timeout=60.0)
+    draft.discard()
+    assert store.flush() == []
+    assert files(memory) == {}
+
+
 # ---- content that is open
 
 
