@@ -17,7 +17,7 @@ import mfusepy
 from cftool.core.errors import CftoolError
 from cftool.mount.binding import Place
 from cftool.vfs import Vfs
-from cftool.vfs.nodes import ROOT, Attr, Node, attr_of, errno_of
+from cftool.vfs.nodes import ROOT, Attr, Node, errno_of
 
 _BLOCK = 4096
 _VALID = 1.0  # seconds
@@ -116,7 +116,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]
     @_told
     def getattr(self, path: str, fh: int | None = None) -> dict[str, int]:
         """As stat."""
-        attr = attr_of(self._node(path, fh))
+        attr = self._vfs.getattr(self._node(path, fh).id)
         return {
             "st_ino": attr.id, "st_mode": attr.mode, "st_nlink": attr.links, "st_uid": attr.uid, "st_gid": attr.gid,
             "st_size": attr.size, "st_blocks": -(-attr.size // 512), "st_blksize": _BLOCK,

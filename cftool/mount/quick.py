@@ -15,7 +15,6 @@ from cftool.core.errors import CftoolError
 from cftool.mount import protocol as fuse
 from cftool.mount.loop import Request
 from cftool.mount.protocol import Op
-from cftool.vfs.nodes import attr_of
 from cftool.vfs.reports import NAME as REPORTS
 
 if TYPE_CHECKING:
@@ -53,10 +52,11 @@ class Quick:
             Op.LOOKUP: self._lookup, Op.READ: self._read, Op.WRITE: self._write, Op.CREATE: self._create,
             Op.FLUSH: self._flush, Op.FSYNC: self._fsync, Op.RELEASE: self._release, Op.FORGET: self._forget,
             Op.BATCH_FORGET: self._batch_forget, Op.OPENDIR: self._opendir, Op.GETXATTR: self._getxattr,
+            Op.LSEEK: self._lseek,
         }  # fmt: skip
         always = (
-            Op.INIT, Op.GETATTR, Op.READDIR, Op.READDIRPLUS, Op.RELEASEDIR, Op.FSYNCDIR, Op.INTERRUPT, Op.LSEEK,
-            Op.LINK, Op.SETXATTR, Op.REMOVEXATTR,
+            Op.INIT, Op.GETATTR, Op.READDIR, Op.READDIRPLUS, Op.RELEASEDIR, Op.FSYNCDIR, Op.INTERRUPT, Op.LINK,
+            Op.SETXATTR, Op.REMOVEXATTR,
         )  # fmt: skip
         self._handlers = handlers | dict.fromkeys(always, self._served)
 
@@ -87,11 +87,11 @@ class Quick:
         name = request.name()
         if len(name) > _SHORT or self._vfs.is_report(directory.id) or name == REPORTS:
             return self._served(request)
-        node = listing.taken(directory, name)
-        if node is None:
+        attr = listing.taken(directory, name)
+        if attr is None:
             self._server.write(_DONE.pack(_HEAD + len(fuse.NO_ENTRY), 0, request.unique) + fuse.NO_ENTRY)
         else:
-            self._server.write(fuse.entry_answer(request.unique, attr_of(node), self._server.ttl))
+            self._server.write(fuse.entry_answer(request.unique, attr, self._server.ttl))
         return True
 
     def _forget(self, request: Request) -> bool:
@@ -126,6 +126,10 @@ class Quick:
         self._server.write(answer[: _HEAD + count])
         return True
 
+    def _lseek(self, request: Request) -> bool:
+        handle = self._handles.get(_HANDLE.unpack_from(request.buffer)[0])
+        return (handle is None or handle.file.is_free) and self._served(request)
+
     def _write(self, request: Request) -> bool:
         number, offset, size, flags = _READ.unpack_from(request.buffer)
         handle = self._handles.get(number)
@@ -146,7 +150,7 @@ class Quick:
         directory = self._vfs.nodes.get(request.node)
         if directory is None or not self._vfs.is_listed(directory) or not self._vfs.store.has_small_room():
             return False
-        if not self._nobody_commits():
+        if not (self._nobody_commits() and self._vfs.is_steady()):
             return False
         attr, opened = self._server.created(request)
         self._server.write(fuse.entry_answer(request.unique, attr, self._server.ttl, fuse.OPEN_OUT.pack(*opened)))

@@ -278,7 +278,7 @@ class Server:
         file, node = handle.file, handle.node
         try:
             anew = self._passthrough.possible and self.vfs.may_write_unseen(handle)
-            backing = file.given(self._passthrough.give, writing=handle.writable, anew=anew, path=node.place)
+            backing = self.vfs.given(number, self._passthrough.give, anew=anew)
         except BaseException:
             self.vfs.release(number)
             raise
@@ -348,7 +348,7 @@ class Server:
         found = self.vfs.handle(handle)
         if not found.file.ready(0, found.file.size):
             raise OSError(errno.ENOSYS, "")
-        return struct.pack("<Q", os.lseek(found.file.fd, offset, whence))
+        return struct.pack("<Q", found.file.seek(offset, whence))
 
     # ---- directories
 

@@ -5,10 +5,12 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from cftool.core.errors import CftoolError
+from cftool.core import paths
+from cftool.core.errors import CftoolError, NotFound
 from cftool.core.paths import printable
 from cftool.vfs.listing import Listing
 from cftool.vfs.nodes import Attr, Node, attr_of, error_of
@@ -56,6 +58,7 @@ class Files:
         self._store = tree.store
         self._settings = tree.settings
         self._lock = tree.lock
+        self._places = tree.places
         self.handles: dict[int, FileHandle] = {}
 
     def create(
@@ -64,7 +67,7 @@ class Files:
         """Make and open. EEXIST with O_EXCL."""
         self._tree.changeable(parent)
         directory = self._tree.directory(parent)
-        path = self._tree.may_be_called(directory, name)
+        self._tree.may_be_called(directory, name)
         found = self._listing.child(directory, name)
         if found is not None:
             if flags & os.O_EXCL:
@@ -73,72 +76,81 @@ class Files:
             with self._lock:
                 found.lookups += 1
                 return attr_of(found), handle
-        draft = self._store.edit(path, create=True, absent=True)
-        file = OpenFile(self._store, None, draft, 0)
-        with self._lock:
-            node = self._tree.attached(directory, name, stat.S_IFREG | stat.S_IMODE(mode), uid, gid)
-            node.open = file
-            node.lookups += 1
-            return attr_of(node), self._handle(node, file, flags, made=True)
+        with self._places.keep(directory):
+            draft = self._store.edit(paths.join(directory.path, name), create=True, absent=True)
+            file = OpenFile(self._store, None, draft, 0)
+            with self._lock:
+                node = self._tree.attached(directory, name, stat.S_IFREG | stat.S_IMODE(mode), uid, gid)
+                node.open = file
+                node.lookups += 1
+                return attr_of(node), self._handle(node, file, flags, made=True)
 
     def open(self, number: int, flags: int) -> int:
-        """A handle. EISDIR, EROFS."""
+        """A handle. EISDIR, EROFS; ESTALE where its name is gone: the kernel looks it up anew."""
         node = self._tree.node(number)
         if node.is_dir:
             raise error_of(errno.EISDIR)
         truncates = bool(flags & os.O_TRUNC)
-        changes = truncates or flags & os.O_ACCMODE != os.O_RDONLY
-        if changes:
+        if truncates or flags & os.O_ACCMODE != os.O_RDONLY:
             self._tree.changeable(number)
-        with self._lock:
-            file = node.open
-            if file is not None:
-                file.users += 1
-                file.changers += changes
-        made = file is None
-        if file is None:
-            file, made = self._opened(node, truncate=truncates, changes=changes)
-        if truncates and not made:
+        with self._lock:  # it counts from here on: who is released meanwhile is not the last to change the file
+            opened = None if node.open is None else self._handle(node, node.open, flags, made=truncates)
+        shared = opened is not None
+        if opened is None:
+            opened, shared = self._opened(node, flags)
+        if truncates and shared:
             try:
-                file.truncate(0, path=node.place)
+                self._cut(node, self.handles[opened].file, 0)
             except BaseException:
-                with self._lock:
-                    file.users -= 1
-                    file.changers -= 1
+                self._closed(self.handles.pop(opened))
                 raise
-            node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
-        with self._lock:
-            handle = self._handle(node, file, flags, made=truncates)
-            file.users -= 1
-            file.changers -= changes  # after it counts as a handle: who looks on the way must not take it for none
-            return handle
+        return opened
 
-    def _opened(self, node: Node, *, truncate: bool, changes: bool) -> tuple[OpenFile, bool]:
-        """Open the content, and whether it is ours: two who do so at once share what the first of them made."""
-        if self._tree.reports is not None and (content := self._tree.reports.content(node)) is not None:
-            file = self._made_here(content)
-        elif truncate:
-            file = OpenFile(self._store, None, self._store.edit(node.place, truncate=True, create=True), 0)
-        else:
-            handle = self._store.open(node.place)
-            if handle is None:
-                file = self._unsized(node)
+    def _opened(self, node: Node, flags: int) -> tuple[int, bool]:
+        """Open the content; and whether two did so at once, who share what the first of them made."""
+        reports = self._tree.reports
+        found: tuple[int, bool] | None = None
+        while found is None:
+            seen = self._places.now(node)
+            if reports is not None and (content := reports.content(node)) is not None:
+                found = self._attached(node, self._made_here(content), flags, seen)
+            elif flags & os.O_TRUNC:
+                with self._places.keep(node):
+                    draft = self._store.edit(_place(node), truncate=True, create=True)
+                    found = self._attached(node, OpenFile(self._store, None, draft, 0), flags, (node.place, seen[1]))
             else:
-                file = OpenFile(self._store, handle, None, handle.entry.size or 0)
+                try:
+                    file = self._read(_place(node, seen[0]))
+                except NotFound:
+                    if self._places.stayed(node, seen, missed=True):
+                        raise
+                else:
+                    found = self._attached(node, file, flags, seen)
+        return found
+
+    def _attached(self, node: Node, file: OpenFile, flags: int, seen: tuple[str, int]) -> tuple[int, bool] | None:
+        """As `_opened`; None where the node is not any more where it was seen: `file` may be of what took its place."""
+        truncates = bool(flags & os.O_TRUNC)
+        found: tuple[int, bool] | None = None
         with self._lock:
-            if node.open is None:
-                node.open = file
-                node.size = file.size
-                file.users += 1
-                file.changers += changes
-                if truncate:
-                    node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
-                return file, True
             other = node.open
-            other.users += 1
-            other.changers += changes
-        file.close()
-        return other, False
+            if self._places.stayed(node, seen):
+                if other is None:
+                    node.open = file
+                    node.size = file.size
+                    if truncates:
+                        node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
+                number = self._handle(node, file if other is None else other, flags, made=truncates)
+                found = number, other is not None
+        if found is None or other is not None:
+            file.close()
+        return found
+
+    def _read(self, place: str) -> OpenFile:
+        handle = self._store.open(place)
+        if handle is None:
+            return self._unsized(place)
+        return OpenFile(self._store, handle, None, handle.entry.size or 0)
 
     def _made_here(self, content: bytes) -> OpenFile:
         draft = self._store.orphan(None)
@@ -147,11 +159,11 @@ class Files:
         file.settled()
         return file
 
-    def _unsized(self, node: Node) -> OpenFile:
+    def _unsized(self, place: str) -> OpenFile:
         """A file whose size shows only when it is read (an exported document): read it whole, once."""
         draft = self._store.orphan(None)
         at = 0
-        with self._store.read(node.place) as download:
+        with self._store.read(place) as download:
             for chunk in download:
                 draft.reserve(at + len(chunk))
                 os.pwrite(draft.fd, chunk, at)
@@ -202,19 +214,34 @@ class Files:
         """The same with the handle itself."""
         file = handle.file
         node = handle.node
-        if handle.flags & os.O_APPEND:
-            offset = file.size
-        file.write(data, offset, path="" if file.draft is not None else node.place)
-        node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
+        with self._drafting(node, file):
+            if handle.flags & os.O_APPEND:
+                offset = file.size
+            file.write(data, offset, path="" if file.draft is not None else node.place)
+            node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
         return len(data)
+
+    def _drafting(self, node: Node, file: OpenFile) -> AbstractContextManager[object]:
+        """For a change: under the file's lock, so that content and time go together; its place stays if that counts."""
+        if file.draft is not None:  # it has its path, and follows renames by itself
+            return file.lock
+        file.fetch()
+        return self._placed(node, file)
+
+    @contextlib.contextmanager
+    def _placed(self, node: Node, file: OpenFile) -> Iterator[None]:
+        with self._places.keep(node), file.lock:
+            yield
 
     def allocate(self, number: int, offset: int, length: int, mode: int) -> None:
         """As fallocate; only reserving is supported."""
         handle = self.handle(number)
         if mode & ~1:
             raise error_of(errno.EOPNOTSUPP)
-        handle.file.allocate(offset, length, keep_size=bool(mode & 1), path=handle.node.place)
-        handle.node.mtime_ns = self._tree.wall_ns()
+        file, node = handle.file, handle.node
+        with self._drafting(node, file):
+            file.allocate(offset, length, keep_size=bool(mode & 1), path=node.place)
+            node.mtime_ns = self._tree.wall_ns()
 
     def truncate(self, node: Node, size: int) -> None:
         """Cut or extend with zeros, open or not. EISDIR, EFBIG."""
@@ -222,21 +249,34 @@ class Files:
             raise error_of(errno.EISDIR)
         if size > self._largest():
             raise error_of(errno.EFBIG)
-        file = node.open
-        if file is None:  # by path: open, cut, publish
-            number = self.open(node.id, os.O_WRONLY | (os.O_TRUNC if size == 0 else 0))
-            try:
-                self.handles[number].file.truncate(size, path=node.place)
-                node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
-                self.flush(number)
-            finally:
-                self.release(number)
-            return
-        with file.lock:
+        number = self.open(node.id, os.O_WRONLY | (os.O_TRUNC if size == 0 else 0))
+        try:
+            if size:
+                self._cut(node, self.handle(number).file, size)
+        finally:
+            self.release(number)  # publishes it, unless somebody else's close will
+
+    def _cut(self, node: Node, file: OpenFile, size: int) -> None:
+        if size and file.draft is None:
+            file.fetch()
+        with self._placed(node, file):
             file.truncate(size, path=node.place)
             node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
-            if not file.changers:
-                self._commit(node, file)  # by path: nobody's close will do it
+
+    def joined(self, node: Node) -> int | None:
+        """A handle more on what is open of it, to change something; None where it is not open."""
+        with self._lock:
+            return None if node.open is None else self._handle(node, node.open, os.O_WRONLY)
+
+    def set_time(self, number: int, modified_ns: int) -> bool:
+        """Of the file: published with it, by the last who can change it; False where it has no draft."""
+        handle = self.handle(number)
+        node, file = handle.node, handle.file
+        with file.lock:
+            drafted = file.set_time(modified_ns)
+            if drafted:
+                node.mtime_ns = modified_ns
+        return drafted
 
     def _largest(self) -> int:
         limit = self._store.features.size_limit
@@ -291,9 +331,7 @@ class Files:
                     errors[file] = answer
                 else:
                     file.committed(change, answer)
-        for file, change in changes:
-            if file not in errors:
-                self._published(nodes[file], file, change.modified_ns)
+                    self._published(nodes[file], file, change.modified_ns)
         return [error_of(errno.EBADF) if handle is None else errors.get(handle.file) for handle in found]
 
     def _flushed_alone(self, number: int, told: Callable[[], None] | None = None) -> Exception | None:
@@ -306,26 +344,43 @@ class Files:
 
     def _commit(self, node: Node, file: OpenFile, told: Callable[[], None] | None = None) -> None:
         if self._settings.remote and not node.gone and not self._tree.is_report(node.id):
-            try:
-                file.upload(node.place, timeout=self._settings.patience)
-            finally:
-                with self._lock:
-                    node.size = file.size
-                    node.rewritten = True
-        when = file.commit(node.mtime_ns, told)  # the time that is shown: programs remember it
-        if when is not None:
-            self._published(node, file, when)
+            self._upload(node, file)
+            return
+        with file.lock:
+            when = file.commit(node.mtime_ns, told)  # the time that is shown: programs remember it
+            if when is not None:
+                self._published(node, file, when)
+
+    def _upload(self, node: Node, file: OpenFile) -> None:
+        wait = file.begin_upload(node.place)
+        try:
+            wait(self._settings.patience)
+        finally:
+            with self._lock:
+                node.size = file.size
+                node.rewritten = True
 
     def _published(self, node: Node, file: OpenFile, when: int) -> None:
+        """Under the file's lock: what a listing that began before has said of it does not count."""
         with self._lock:
             node.size = file.size
             node.shown = file.version
+            node.mtime_ns = when
             if file.direct:
-                node.mtime_ns = node.ctime_ns = when
+                node.ctime_ns = when
                 node.rewritten = True
             if node.parent is not None:
                 node.parent.changes += 1
                 node.parent.small = node.parent.small + 1 if node.size <= LARGEST else 0
+
+    def given(self, number: int, give: Callable[[int], int | None], *, anew: bool) -> int | None:
+        """See `OpenFile.given`: of the handle's file."""
+        handle = self.handle(number)
+        file, writing = handle.file, handle.writable
+        if file.draft is not None or not writing:  # its place does not count
+            return file.given(give, writing=writing, anew=anew, path="")
+        with self._places.keep(handle.node):
+            return file.given(give, writing=writing, anew=anew, path=handle.node.place)
 
     def may_write_unseen(self, handle: FileHandle) -> bool:
         """Whether the kernel may do what follows an opening without telling.
@@ -348,19 +403,35 @@ class Files:
         if handle is None:
             return
         node, file = handle.node, handle.file
+        remote = self._settings.remote and not node.gone and not self._tree.is_report(node.id)
+        wait: Callable[[float], None] | None = None
         last = False
         try:
             with file.lock:
                 try:
-                    if handle.changes and file.changers == 1 and (file.dirty or self._settings.remote):
-                        self._commit(node, file)
+                    if handle.changes and file.changers == 1:
+                        if remote:
+                            wait = file.begin_upload(node.place)
+                            node.rewritten = True
+                        elif file.dirty:
+                            self._commit(node, file)
                 finally:
                     last = self._left(node, file, handle)
+            if wait is not None:
+                wait(self._settings.patience)
         finally:
             if last:
-                file.close()
-                if self._settings.forget and not node.gone:
-                    self._store.clear(node.place)
+                self._ended(node, file)
+
+    def _ended(self, node: Node, file: OpenFile) -> None:
+        file.close()
+        if self._settings.forget and not node.gone:
+            self._store.clear(node.place)
+
+    def _closed(self, handle: FileHandle) -> None:
+        """One that came to nothing: as `release`, without a commit."""
+        if self._left(handle.node, handle.file, handle):
+            self._ended(handle.node, handle.file)
 
     def put_aside(self) -> None:
         """Before the end, while programs have files open: what they did not finish is not to pass for finished.
@@ -390,3 +461,10 @@ class Files:
         """Whether `release` has nothing to wait for, as far as one can know."""
         file = handle.file
         return file.is_local and file.is_free and not file.dirty and not (handle.changes and self._settings.remote)
+
+
+def _place(node: Node, place: str | None = None) -> str:
+    """As `Node.place`. ESTALE where it has none."""
+    if node.gone:
+        raise error_of(errno.ESTALE)
+    return node.place if place is None else place

@@ -52,16 +52,17 @@ class Listing:
                     break
         return self._tree.getattr(node.id)
 
-    def taken(self, directory: Node, name: str) -> Node | None:
+    def taken(self, directory: Node, name: str) -> Attr | None:
         """As `lookup` in a directory that is listed; None where there is no such name."""
         with self._lock:
             children = directory.children or {}
             node = children.get(name)
             if node is None and self._folding.folds:
                 node = self._folding.find(children, name)
-            if node is not None:
-                node.lookups += 1
-            return node
+            if node is None:
+                return None
+            node.lookups += 1
+            return attr_of(node)
 
     def refer(self, node: Node) -> Attr:
         """For readdirplus: the kernel refers to one more node."""
@@ -146,27 +147,31 @@ class Listing:
                     return known
                 if node.gone:
                     return known or {}
-                place, seen = node.place, node.changes
+            seen = self._tree.places.now(node)  # before `changes`, which a rename counts at its end
+            place, changes = seen[0], node.changes
             began = self._tree.clock()
             try:
                 entries = list(self._store.scan(place))
             except TemporaryError:
-                if known is not None:  # the remote is away: what is known goes on
-                    return known
+                if node.children is not None:  # the remote is away: what is known goes on
+                    return node.children
                 raise
             except NotFound:
+                if not self._tree.places.stayed(node, seen, missed=True):
+                    continue
                 if node.id != ROOT:
                     raise
                 entries = []  # an object store's root that nothing is below yet
             with self._lock:
                 if node.children is not known and node.children is not None and node.loaded >= began:
                     return node.children  # somebody else listed it meanwhile
-                if node.changes == seen:  # otherwise the listing may be older than what was done meanwhile
+                # Otherwise the listing may be older than what was done meanwhile, or that of another directory.
+                if node.changes == changes and self._tree.places.stayed(node, seen):
                     self._take_listing(node, entries, began)
                     assert node.children is not None
                     return node.children
-        if known is not None:  # it changes here all the time: what is done here is known anyway
-            return known
+        if node.children is not None:  # it changes here all the time: what is done here is known anyway
+            return node.children
         raise TemporaryError("it changes faster than it can be listed", op="list", path=place, store=self._store.name)
 
     def _take_listing(self, node: Node, entries: list[Entry], began: float) -> None:

@@ -1,5 +1,6 @@
 """Making, renaming and removing names: directories, links, special files, and the names of files."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -9,6 +10,7 @@ from cftool.core.errors import NotFound
 from cftool.core.types import Cap
 from cftool.vfs.listing import Listing
 from cftool.vfs.nodes import LINK_SUFFIX, Attr, Node, attr_of, error_of
+from cftool.vfs.openfile import OpenFile
 from cftool.vfs.tree import Tree
 
 _RENAME_NOREPLACE = 1
@@ -23,6 +25,7 @@ class Names:
         self._store = tree.store
         self._settings = tree.settings
         self._lock = tree.lock
+        self._places = tree.places
 
     def mkdir(self, parent: int, name: str, mode: int, *, uid: int | None = None, gid: int | None = None) -> Attr:
         """EEXIST."""
@@ -31,14 +34,16 @@ class Names:
         self._tree.may_be_called(directory, name)
         if self._listing.child(directory, name) is not None:
             raise error_of(errno.EEXIST)
-        path = paths.join(directory.path, name)
-        self._store.mkdir(path)
+        with self._places.keep(directory):
+            path = paths.join(directory.path, name)
+            self._store.mkdir(path)
+            with self._lock:
+                node = self._tree.attached(directory, name, stat.S_IFDIR | stat.S_IMODE(mode), uid, gid)
+                node.children, node.loaded = {}, self._tree.clock()
+                node.lookups += 1
+                attr = attr_of(node)
         self._arrived(path)
-        with self._lock:
-            node = self._tree.attached(directory, name, stat.S_IFDIR | stat.S_IMODE(mode), uid, gid)
-            node.children, node.loaded = {}, self._tree.clock()
-            node.lookups += 1
-            return attr_of(node)
+        return attr
 
     def mknod(
         self, parent: int, name: str, mode: int, rdev: int, *, uid: int | None = None, gid: int | None = None
@@ -64,14 +69,17 @@ class Names:
         if self._listing.child(directory, name) is not None:
             raise error_of(errno.EEXIST)
         stored = name + LINK_SUFFIX
-        entry = self._store.write(paths.join(directory.path, stored), BytesSource(os.fsencode(target)))
-        self._arrived(paths.join(directory.path, stored))
-        with self._lock:
-            node = self._tree.attached(directory, name, stat.S_IFLNK | 0o777, uid, gid)
-            node.stored, node.target, node.size = stored, target, len(os.fsencode(target))
-            node.version = entry.version
-            node.lookups += 1
-            return attr_of(node)
+        with self._places.keep(directory):
+            path = paths.join(directory.path, stored)
+            entry = self._store.write(path, BytesSource(os.fsencode(target)))
+            with self._lock:
+                node = self._tree.attached(directory, name, stat.S_IFLNK | 0o777, uid, gid)
+                node.stored, node.target, node.size = stored, target, len(os.fsencode(target))
+                node.version = entry.version
+                node.lookups += 1
+                attr = attr_of(node)
+        self._arrived(path)
+        return attr
 
     def rmdir(self, parent: int, name: str) -> None:
         """ENOTEMPTY, ENOTDIR."""
@@ -83,13 +91,14 @@ class Names:
             raise error_of(errno.ENOTDIR)
         if self._listing.children(node):
             raise error_of(errno.ENOTEMPTY)
-        try:
-            self._store.rmdir(node.place)
-        except NotFound:
-            if Cap.IMPLICIT_DIRS not in self._store.features.caps:
-                raise
-        place = node.place
-        self._tree.detach(directory, node)
+        with self._places.change(node, keep=[directory]):
+            place = _named(node)
+            try:
+                self._store.rmdir(place)
+            except NotFound:
+                if Cap.IMPLICIT_DIRS not in self._store.features.caps:
+                    raise
+            self._tree.detach(directory, node)
         self._arrived(place)
 
     def unlink(self, parent: int, name: str) -> None:
@@ -100,23 +109,26 @@ class Names:
         self._tree.changeable(node.id)
         if node.is_dir:
             raise error_of(errno.EISDIR)
-        self._unlink(node)
-        place = node.place
-        self._tree.detach(directory, node)
+        with self._places.change(node, keep=[directory]):
+            place = _named(node)
+            self._unlink(node, place)
+            self._tree.detach(directory, node)
         self._arrived(place)
 
-    def _unlink(self, node: Node) -> None:
+    def _unlink(self, node: Node, place: str) -> None:
         """At the store. A file that was never committed is not there."""
         if node.is_special:
             return
         file = node.open
-        if file is not None:
-            file.unlinked()
-        try:
-            self._store.delete(node.place)
-        except NotFound:
-            if file is None:
-                raise
+        if file is None:
+            self._store.delete(place)
+            return
+
+        def delete() -> None:
+            with contextlib.suppress(NotFound):
+                self._store.delete(place)
+
+        file.unlinked_by(delete)
 
     def rename(self, parent: int, name: str, new_parent: int, new_name: str, *, flags: int = 0) -> None:
         """Of anything, over a file or an empty directory as POSIX has it. `flags`: RENAME_NOREPLACE."""
@@ -135,12 +147,45 @@ class Names:
         if node.is_dir and paths.is_within(target.path, node.path):
             raise error_of(errno.EINVAL)
         if there is not None:
-            self._make_way(node, there)
-        old = node.path
-        stored = new_name + LINK_SUFFIX if node.is_link else ""
-        if not node.is_special:
-            self._publish_before_rename(node)
-            self._store.move(node.place, paths.join(target.path, stored or new_name))
+            self._may_make_way(node, there)
+        with self._places.change(*([node] if there is None else [node, there]), keep=[source, target]):
+            _named(node)
+            if there is not None and there.gone:
+                there = None  # a listing has shown that others removed it
+            old = node.path
+            self._move(node, there, target, new_name)
+            self._renamed(node, there, source, target, new_name)
+        self._arrived(old, node.place)
+
+    def _move(self, node: Node, there: Node | None, target: Node, new_name: str) -> None:
+        """At the store."""
+        place = paths.join(target.path, new_name + LINK_SUFFIX if node.is_link else new_name)
+        if there is not None:
+            if there.is_dir:
+                self._store.rmdir(there.place)
+            elif there.is_link != node.is_link or node.is_special:  # the store does not have both under the same name
+                self._unlink(there, there.place)
+        if node.is_special:
+            return
+        self._publish_before_rename(node)
+        over = None if there is None else there.open
+        try:
+            self._move_over(node.place, place, over)
+        except NotFound:
+            file = node.open
+            if file is None or file.commit(node.mtime_ns) is None:
+                raise
+            self._move_over(node.place, place, over)  # others had removed what is being written anew here
+
+    def _move_over(self, old: str, new: str, over: OpenFile | None) -> None:
+        if over is None:
+            self._store.move(old, new)
+        else:
+            over.unlinked_by(lambda: self._store.move(old, new))
+
+    def _renamed(self, node: Node, there: Node | None, source: Node, target: Node, new_name: str) -> None:
+        """In the tree. No listing of these directories is taken meanwhile: see `Places.now`."""
+        old, name = node.path, node.name
         with self._lock:
             if there is not None:
                 self._tree.attributes.remove(there.path)
@@ -149,7 +194,8 @@ class Names:
             self._tree.attributes.move(old, paths.join(target.path, new_name))
             if source.children is not None and source.children.pop(name, None) is not None:
                 source.folders -= node.is_dir
-            node.parent, node.name, node.stored = target, new_name, stored
+            node.parent, node.name = target, new_name
+            node.stored = new_name + LINK_SUFFIX if node.is_link else ""
             node.ctime_ns = self._tree.wall_ns()
             if target.children is not None:
                 replaced = target.children.get(new_name)
@@ -157,32 +203,37 @@ class Names:
                 target.children[new_name] = node
             self._tree.touched(source)
             self._tree.touched(target)
-        self._arrived(old, node.place)
 
     def _publish_before_rename(self, node: Node) -> None:
-        """A new file that is still open gets into the journal under its old name first, so that it can be moved."""
-        file = node.open
-        if file is not None and file.dirty:
-            file.commit(node.mtime_ns)
+        """A new file that is still open gets into the journal under its old name first, so that it can be moved.
 
-    def _make_way(self, node: Node, there: Node) -> None:
-        """What is renamed over."""
+        Of one that is being written anew what was committed is moved: it is not published half-written.
+        """
+        file = node.open
+        if file is not None:
+            file.commit_new(node.mtime_ns)
+
+    def _may_make_way(self, node: Node, there: Node) -> None:
+        """What is renamed over. ENOTEMPTY, EISDIR, ENOTDIR."""
         if there.is_dir:
             if not node.is_dir:
                 raise error_of(errno.EISDIR)
             if self._listing.children(there):
                 raise error_of(errno.ENOTEMPTY)
-            self._store.rmdir(there.place)
             return
         if node.is_dir:
             raise error_of(errno.ENOTDIR)
-        if there.open is not None:
-            there.open.unlinked()
-        if there.is_link != node.is_link or node.is_special:  # the store does not have both under the same name
-            self._unlink(there)
 
     def _arrived(self, *places: str) -> None:
         """Where changes do not wait: the remote has what is pending for these."""
         if self._settings.through:
             for place in places:
                 self._store.upload(place, timeout=self._settings.patience)
+
+
+def _named(node: Node) -> str:
+    """Its place. ENOENT where it has none any more: a listing has shown that others removed it."""
+    place = node.place
+    if node.gone:
+        raise error_of(errno.ENOENT)
+    return place

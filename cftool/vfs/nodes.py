@@ -102,7 +102,7 @@ class Attr(NamedTuple):
 
 
 def attr_of(node: Node) -> Attr:
-    """Of a node as it stands now, open files included."""
+    """Of a node as it stands now, open files included. Under the tree's lock: what is open is not closed meanwhile."""
     file = node.open
     if file is not None and file.backing is not None and file.direct:
         size, node.mtime_ns = file.times()

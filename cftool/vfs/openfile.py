@@ -9,6 +9,7 @@ the content file itself becomes the draft, because the kernel goes on with that 
 file's time and size alone (`direct`).
 """
 
+import errno
 import os
 import threading
 import time
@@ -89,11 +90,11 @@ class OpenFile:
 
     @property
     def dirty(self) -> bool:
-        """Whether something may have been changed since the last commit."""
-        if self._dirty or self.backing is None or not self.direct or self.times() == self._seen:
+        """Whether something may have been changed since the last commit. Asked under the lock by who acts on it."""
+        draft = self.draft  # which goes when it is closed
+        if self._dirty or self.backing is None or draft is None or draft.times() == self._seen:
             return self._dirty
-        assert self.draft is not None
-        return not self.draft.is_unchanged()
+        return not draft.is_unchanged()
 
     # ---- reading
 
@@ -158,7 +159,22 @@ class OpenFile:
         if self.draft is None and handle is not None:
             handle.ensure(start, end)
 
+    def seek(self, offset: int, whence: int) -> int:
+        """The next data, or the next hole. OSError ENXIO behind the end."""
+        with self.lock:
+            if self.draft is None or not self.draft.in_memory:
+                return os.lseek(self.fd, offset, whence)
+            if offset >= self.size:
+                raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+            return offset if whence == os.SEEK_DATA else self.size
+
     # ---- changing
+
+    def fetch(self) -> None:
+        """All of it, before it becomes a draft: who reads meanwhile does not wait for that."""
+        handle = self.handle
+        if handle is not None and self.backing is None:
+            handle.ensure(0, handle.entry.size or 0)
 
     def has_room(self, end: int) -> bool:
         """Whether a write up to `end` needs no room to be asked for, and no draft to be made."""
@@ -253,17 +269,28 @@ class OpenFile:
             self.committed(change, self._store.together(change.enter, told))
             return change.modified_ns
 
+    def commit_new(self, modified_ns: int) -> None:
+        """The same where nothing of it was ever committed, and nothing else is under its name."""
+        with self.lock:
+            if self.draft is not None and self.draft.is_new:
+                self.commit(modified_ns)
+
     def change(self, modified_ns: int) -> "_Change | None":
         """Under the lock, which is kept until `committed`: what `enter` is to make durable; None: nothing."""
         if self.draft is None or not self.dirty or self.removed:
             return None
-        size, changed_ns = self.times()
-        self._size = size
-        fresh = time.time_ns() - changed_ns < _TICK  # a later change might have the same time
+        self._size, changed_ns = self.times()
+        seen = self._as_seen()
         when = changed_ns if self.direct else modified_ns
         draft = self.draft
         draft.prepare()
-        return _Change(lambda: draft.enter(when), when, (size, -1 if fresh else changed_ns))
+        return _Change(lambda: draft.enter(when), when, seen)
+
+    def _as_seen(self) -> tuple[int, int]:
+        """See `_seen`."""
+        size, changed_ns = self.times()
+        fresh = time.time_ns() - changed_ns < _TICK  # a later change might have the same time
+        return size, -1 if fresh else changed_ns
 
     def committed(self, change: "_Change", row: "Pending | None") -> None:
         """It is durable."""
@@ -276,24 +303,32 @@ class OpenFile:
         """Whether nothing but the journal's commit makes it durable."""
         return self.draft is None or self.draft.is_small
 
-    def upload(self, path: str, *, timeout: float) -> None:
-        """What was written is at the remote when this returns; raises what `CachingStore.upload` raises.
+    def begin_upload(self, path: str) -> Callable[[float], None]:
+        """What was written is pending, as it is now; what is returned waits until the remote has it, so many seconds.
 
-        The lock is not held meanwhile: reads and writes go on.
+        That raises what `CachingStore.upload` raises, and does not need the lock: reads and writes go on.
         """
         with self.lock:
-            draft, changed = self.draft, self.dirty
+            draft = self.draft
             if self.removed:
-                return
-            if draft is not None and changed:
-                self._size, modified_ns = self.times()
-                self._dirty = False
-                self._seen = (self._size, modified_ns)
-        if draft is None or not changed:
-            self._store.upload(path, timeout=timeout)
-            return
+                return _nothing_to_wait_for
+            if draft is None or not self.dirty:
+                return lambda timeout: self._store.upload(path, timeout=timeout)
+            seen = self._size, modified_ns = self._marked_time(draft)
+            copied = draft.copied(modified_ns)
+            self._dirty, self._seen = False, seen
+        return lambda timeout: self._uploaded(draft, copied, timeout)
+
+    def _marked_time(self, draft: "Draft") -> tuple[int, int]:
+        """Size and time, before what is there is copied. A write of the kernel's shows, also in the same moment."""
+        _size, changed_ns = self._as_seen()
+        if self.direct and changed_ns == -1:
+            draft.set_time(self.times()[1] + 1)
+        return self.times()
+
+    def _uploaded(self, draft: "Draft", path: str | None, timeout: float) -> None:
         try:
-            draft.upload(modified_ns, timeout=timeout)
+            draft.bring(path, timeout=timeout)
         except BaseException:
             with self.lock:
                 self._dirty = True
@@ -314,9 +349,13 @@ class OpenFile:
             draft.removed()  # emptied, and no more: that is nothing to keep
             return None
 
-    def unlinked(self) -> None:
-        """Its name is gone: nothing of it will be published."""
+    def unlinked_by(self, remove: Callable[[], object]) -> None:
+        """`remove` takes its name at the store: nothing of it will be published. Where that fails nothing has happened.
+
+        Nobody commits in between: the file would be there again, or the commit would be told and not done.
+        """
         with self.lock:
+            remove()
             self.removed = True
             if self.draft is not None:
                 self.draft.removed()
@@ -345,3 +384,7 @@ class _Change(NamedTuple):
 
 def _nothing(number: int) -> None:
     del number
+
+
+def _nothing_to_wait_for(seconds: float) -> None:
+    del seconds

@@ -66,18 +66,25 @@ class Status:
                     self._tree.keep_attributes(node)
 
     def _set_time(self, node: Node, mtime_ns: int) -> None:
-        file = node.open
-        drafted = file is not None and file.set_time(mtime_ns)
-        if not (drafted or node.is_dir or node.gone or node.is_special):
+        number = self._files.joined(node)
+        if number is not None:
             try:
-                entry = self._store.set_modified(node.place, mtime_ns)
+                drafted = self._files.set_time(number, mtime_ns)
+            finally:
+                self._files.release(number)  # publishes it, unless somebody else's close will
+            if drafted:
+                return
+        version = node.version
+        if not (node.is_dir or node.gone or node.is_special):
+            try:
+                with self._tree.places.keep(node):
+                    version = self._store.set_modified(node.place, mtime_ns).version
             except Unsupported:
                 pass  # shown until the next listing: the service keeps no times
-            else:
-                node.version = entry.version
-                if node.parent is not None:
-                    node.parent.changes += 1
-        node.mtime_ns = mtime_ns
+        with self._lock:
+            node.version, node.mtime_ns = version, mtime_ns
+            if node.parent is not None and not node.is_dir:
+                node.parent.changes += 1
 
     def xattrs(self, number: int) -> dict[str, bytes]:
         """`user.cftool.state`, `.version` and `.hash.NAME` of a file."""
@@ -96,8 +103,9 @@ class Status:
         return found
 
     def _state(self, node: Node) -> State:
-        if node.open is not None and node.open.dirty:
-            return State.DIRTY
+        with self._lock:  # it is not closed meanwhile
+            if node.open is not None and node.open.dirty:
+                return State.DIRTY
         return self._store.state_of(node.place)
 
     def readlink(self, number: int) -> str:

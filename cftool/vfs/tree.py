@@ -18,6 +18,7 @@ from cftool.core import paths
 from cftool.core.errors import InvalidName
 from cftool.vfs.attributes import Attributes, Owned
 from cftool.vfs.nodes import ROOT, Attr, Node, attr_of, check_name, error_of
+from cftool.vfs.places import Places
 from cftool.vfs.reports import ReportNodes, Reports
 from cftool.wrap.caching.store import CachingStore
 
@@ -66,6 +67,7 @@ class Tree:
         self.clock = clock
         self.wall_ns = wall_ns
         self.lock = threading.RLock()
+        self.places = Places(self.lock)
         self.handle_numbers = itertools.count(1)  # of files and of directories
         self._rules: tuple[NameRules, int | None] | None = None  # of a single name, and the longest path
         self._next = ROOT + 1

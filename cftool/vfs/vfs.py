@@ -44,6 +44,7 @@ class Vfs:
         self._attributes = tree.attributes
 
         self.nodes = tree.nodes
+        self.is_steady = tree.places.is_steady
         self.node = tree.node
         self.is_report = tree.is_report
         self.getattr = tree.getattr
@@ -80,6 +81,7 @@ class Vfs:
         self.flush = files.flush
         self.flush_together = files.flush_together
         self.is_small = files.is_small
+        self.given = files.given
         self.may_write_unseen = files.may_write_unseen
         self.fsync = files.fsync
         self.release = files.release

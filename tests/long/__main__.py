@@ -36,6 +36,7 @@ HARNESSES = {
     "wrong answers to listings": "tests/adversarial/test_listing_faults.py",
     "wrong bodies": "tests/adversarial/test_body_faults.py",
     "random operations on a file of a mount": "tests/mount/test_fsx.py",
+    "threads at a file system": "tests/vfs/test_threads.py",
     "kills of a mount": "tests/mount/test_kills.py",
     "kills of the write-back cache": "tests/wrap/caching/test_kills.py",
     "model of the write-back cache": "tests/wrap/caching/test_model.py",

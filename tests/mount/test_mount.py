@@ -54,6 +54,20 @@ def test_files_of_every_size_come_back(mount):
         assert (mount.place / f"f{size}").read_bytes() == trees.content(f"f{size}", size)
 
 
+def test_holes_of_a_file_that_is_being_written_are_told(mount):
+    """As `cp` asks: data begins where one looks for it, and the next hole is the end."""
+    for size in (5, 100_000):
+        fd = os.open(mount.place / str(size), os.O_RDWR | os.O_CREAT)
+        try:
+            os.write(fd, b"d" * size)
+            assert (os.lseek(fd, 1, os.SEEK_DATA), os.lseek(fd, 1, os.SEEK_HOLE)) == (1, size)
+            with pytest.raises(OSError, match="No such device") as error:
+                os.lseek(fd, size, os.SEEK_DATA)
+            assert error.value.errno == errno.ENXIO
+        finally:
+            os.close(fd)
+
+
 def test_a_tree_comes_over_and_back(mount, tmp_path):
     trees.make(tmp_path / "source", files=200, seed=1, size=20_000)
     subprocess.run(["cp", "-a", str(tmp_path / "source"), str(mount.place / "copy")], check=True)

@@ -188,7 +188,7 @@ class Changing(Local):
         other = self.overlay.renamed(row.path)
         if other is not None:
             return replace(row, base=None, after=other.seq)
-        return row
+        return replace(row, base=None) if self.overlay.concerned(row.path) else row
 
     def delete(self, path: str) -> None:
         """Journalled; a file that was never uploaded never will be."""

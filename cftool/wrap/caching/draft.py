@@ -20,7 +20,7 @@ from cftool.core import paths
 from cftool.disk import copying
 from cftool.wrap.caching import files as data_files
 from cftool.wrap.caching.names import conflict_name
-from cftool.wrap.caching.rows import Base, Content, Pending, State, on_pages, small_content
+from cftool.wrap.caching.rows import Base, Content, Pending, State, What, on_pages, small_content
 
 if TYPE_CHECKING:
     from cftool.wrap.caching.store import CachingStore
@@ -240,16 +240,25 @@ class Draft:
         store = self._store
         if self.path is None:
             return None
-        content = self._content()
-        when = self.times()[1] if modified_ns is None else modified_ns
-        row = self._current()
-        if row is None:
-            self._row = store.record_upload(self.path, content, when, self._base)
-        else:
-            self._row = store.grown(row, content, when)
-        if self._silent and self._published and not self._marked:
-            self._mark()
+        try:
+            content = self._content()
+            when = self.times()[1] if modified_ns is None else modified_ns
+            row = self._current()
+            if row is None:
+                self._row = store.record_upload(self.path, content, when, self._base)
+            else:
+                self._row = store.grown(row, content, when)
+            if self._silent and self._published and not self._marked:
+                self._mark()
+        except BaseException:
+            self.undone()
+            raise
         return self._row
+
+    def undone(self) -> None:
+        """Under the store's lock: what was entered is not on the disk, and is entered anew by the next `enter`."""
+        self._inlined = None
+        self._marked = False
 
     def _current(self) -> Pending | None:
         """Under the lock: the row that has our content."""
@@ -257,25 +266,46 @@ class Draft:
             return None
         return self._store.overlay.of_content(self.number)
 
-    def upload(self, modified_ns: int | None = None, *, timeout: float) -> None:
-        """Bring what is written so far to the remote, while the draft stays open. For fsync that means the remote.
-
-        A copy of it becomes pending, durable as after `commit`, and is uploaded at once. Raises as
-        `CachingStore.upload`; the copy stays pending then. Nothing happens where the name was removed.
-        """
-        store = self._store
+    def copied(self, modified_ns: int | None = None) -> str | None:
+        """A copy of what is written so far is pending, durable as after `commit`: its path; None: the name is gone."""
         if self.path is None:
-            return
+            return None
         when = self.times()[1] if modified_ns is None else modified_ns
         if self._silent or self._copied != (self.path, when):
             self._copy(when)
-        if self._copied is None:
-            return  # removed meanwhile
-        path = self._copied[0]
-        store.upload(path, timeout=timeout)
-        with store.lock:
-            if self.path == path:
-                self._base = store.base_now(path, self._base)
+        return None if self._copied is None else self._copied[0]
+
+    def upload(self, modified_ns: int | None = None, *, timeout: float) -> None:
+        """Bring what is written so far to the remote, while the draft stays open. For fsync that means the remote."""
+        self.bring(self.copied(modified_ns), timeout=timeout)
+
+    def bring(self, path: str | None, *, timeout: float) -> None:
+        """The second half of that: needs no lock of the user's.
+
+        Raises as `CachingStore.upload`; the copy stays pending then. Nothing happens where the name was removed.
+        """
+        store = self._store
+        while path is not None:
+            store.upload(path, timeout=timeout)
+            with store.lock:
+                if self.path == path:
+                    self._base = store.base_now(path, self._base)
+                    return
+                path = self.path  # it was renamed meanwhile, and may wait under that name
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether there is no file of it."""
+        return self._small is not None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing of it was ever committed, and its name was nobody's."""
+        if self._row is not None or self._base.version != "" or self.path is None:
+            return False
+        with self._store.lock:
+            last = self._store.overlay.last(self.path)
+        return last is None or last.what is not What.UPLOAD
 
     @property
     def was_committed(self) -> bool:
@@ -350,6 +380,13 @@ class Draft:
         return store.grown(row, content, modified_ns)
 
     # ---- its name, its end
+
+    def moves(self, src: str) -> None:
+        """Under the store's lock: a path is about to be renamed. What it is based on counts under the old one."""
+        if self.path is not None and paths.is_within(self.path, src):
+            base = self._store.base_now(self.path, self._base)
+            unsure = base.version and self._store.overlay.concerned(self.path)
+            self._base = replace(base, version=None) if unsure else base
 
     def moved(self, src: str, dst: str) -> None:
         """Under the store's lock: a path was renamed."""

@@ -33,6 +33,7 @@ class Handle:
         self.entry = entry
         self.fetching = fetching
         self.copied = copied  # `fd` is a copy: the content is in the journal
+        self.mark = 0  # of the settlements before `entry` was looked at
 
     def read(self, size: int, offset: int) -> bytes:
         """Up to `size` bytes at `offset`; fewer at the end only. Raises what fetching raises."""

@@ -37,6 +37,7 @@ class Looking(StatefulWrapper):
         super().__init__(inner)
         self.lock = threading.RLock()
         self._settlements = 0  # counts what was brought to the remote here
+        self._renames = 0  # of that the renames
 
     @property
     def implicit(self) -> bool:
@@ -46,21 +47,23 @@ class Looking(StatefulWrapper):
     def _look(self) -> None:
         """Before the overlay is asked: for those who have to notice what others did."""
 
-    def _found(self, path: str) -> Found:
-        self._look()
-        with self.lock:
-            return self.overlay.find(path)
-
     def stat(self, path: str) -> Entry:
         """The pending entry, else that of the store below; of clean content where the store cannot be reached."""
-        found = self._found(path)
+        found, renames = self._found_when(path)
         while True:
             try:
                 return self._entry(path, found)
-            except NotFound:  # maybe it was brought there between our two looks
-                before, found = found, self._found(path)
-                if found == before:
+            except NotFound:  # maybe it was brought there between our two looks, or to and fro
+                before = (found, renames)
+                found, renames = self._found_when(path)
+                if (found, renames) == before:
                     raise
+
+    def _found_when(self, path: str) -> tuple[Found, int]:
+        """What decides a path, and how many renames were brought to the remote by then."""
+        self._look()
+        with self.lock:
+            return self.overlay.find(path), self._renames
 
     def kept(self, path: str) -> Entry | None:
         """What is here of `path`, and of what is below it, without a question to the store below; None: nothing."""
@@ -115,7 +118,7 @@ class Looking(StatefulWrapper):
         with self.lock:
             found = self.overlay.find(path)
             listing = self.overlay.children(path)
-            mark = self._settlements
+            mark, renames = self._settlements, self._renames
         if found.shows is Shows.PENDING and found.row is not None and found.row.what is not What.MKDIR:
             raise NotADirectory("not a directory", op="scan", path=path, store=self.name)
         if found.shows is Shows.GONE and not found.implied and path:
@@ -139,7 +142,7 @@ class Looking(StatefulWrapper):
             yield from self._moved_meanwhile(path, listing, seen)
         here = listing.decided or listing.implied or found.implied or found.shows is Shows.PENDING
         if missing is not None and not there and not seen and not here:
-            if self._found(path) == found:
+            if self._found_when(path) == (found, renames):
                 raise missing
             yield from self.scan(path)  # it was brought there between our two looks
             return

@@ -39,15 +39,19 @@ class Naming(Changing):
         only_local = entry.is_dir and self._only_local(src)
         with self.lock:
             for draft in self._drafts:
-                draft.moved(src, dst)
+                draft.moves(src)
+            row = self.overlay.last(src)
             if only_local:
                 self._record([], local=self._moved(src, dst))
-                return entry.at(dst)
-            row = self.overlay.last(src)
-            if row is not None and row.what is What.UPLOAD and row.untried:
-                return self._renamed_upload(row, dst, self._fresh(dst, base)).entry()
-            self._record_rename(src, dst, entry, there, self._fresh(dst, base))
-        return self.stat(dst)
+            elif row is not None and row.what is What.UPLOAD and row.untried:
+                entry = self._renamed_upload(row, dst, self._fresh(dst, base)).entry()
+            else:
+                self._record_rename(src, dst, entry, there, self._fresh(dst, base))
+            if entry.is_dir:
+                self.settlements_move(src, dst)
+            for draft in self._drafts:  # not where the journal could not be written
+                draft.moved(src, dst)
+        return entry.at(dst)  # not asked for: others may have renamed it again
 
     def _may_replace(self, entry: Entry, there: Entry, dst: str) -> None:
         if there.is_dir and not entry.is_dir:
@@ -86,6 +90,8 @@ class Naming(Changing):
             dropped, base, after = [last], last.base, last.after
         elif last is not None:  # what it leaves there is known when it is done
             base, after = None, last.seq
+        elif self.overlay.concerned(dst):
+            base = None
         elif there is None:
             base = ""
         waited_for = [row.seq for row in self.overlay.touching(src)] + [row.seq for row in self.overlay.touching(dst)]
@@ -125,11 +131,12 @@ class Naming(Changing):
                 self.overlay.replace(changed)
                 return changed.entry()
             found = self.overlay.find(path)
-            untouched = found.shows is Shows.BELOW and found.path == path
+            untouched = found.shows is Shows.BELOW and found.path == path and not self.overlay.touched(path)
         if untouched and Cap.SET_MODIFIED in self.inner.features.caps:
             entry = self.inner.set_modified(path, modified_ns)
             with self.lock:
                 self.journal.retimed(entry)
+                self.settled(path, entry.version)  # for who has it open
             return entry
         handle = self.open(path)
         if handle is None:

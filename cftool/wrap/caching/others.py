@@ -48,13 +48,18 @@ class Others(Settling):
             local = None if shown is None else LocalChange(add=(shown,))
             remade = self._remade.pop(row.seq, [])
             for number in store.journal.done(row, base=base, moved=moved, remade=remade, local=local):
-                store.files.remove(number)
+                store.unlink(number)
+            places = [store.overlay.now(row, place) for place in row.places]
+            versions = [(store.overlay.now(row, entry.path), entry.version) for entry in remade]
             store.overlay.drop(row)
             if local is not None:
                 store.overlay.local.change(add=local.add)
             self._based(row.seq, base)
-            for place in row.places:
-                store.settled(place, base if place == row.places[-1] else "")
+            store.brought(row)
+            for place in places:
+                store.settled(place, base if place == places[-1] else "")
+            for place, version in versions:
+                store.settled(place, version)
 
     def _delete(self, row: Pending) -> None:
         there = self._there(row.path)

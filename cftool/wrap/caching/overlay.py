@@ -9,6 +9,7 @@ import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 
 from cftool.core import paths
 from cftool.wrap.caching.places import Below, Places
@@ -281,6 +282,19 @@ class Overlay:
         else:
             segment.replace(old, row)
 
+    def call(self, old: Pending, row: Pending) -> None:
+        """The same row with another path. It stays where it was in the order: renames that came after it count."""
+        segment = self._segment_of[old.seq]
+        self.drop(old)
+        rows = sorted([*self.rows.items(), (row.seq, row)], key=itemgetter(0))
+        self.rows.clear()
+        self.rows.update(rows)
+        self._enter(row)
+        segment.add(row)
+        self._segment_of[row.seq] = segment
+        self._places.add(row.seq, row.path)
+        self.schedule.put(row)
+
     def followers(self, seq: int) -> list[Pending]:
         """Rows that wait for the result of that one."""
         return [self.rows[number] for number in self._followers.get(seq, ())]
@@ -291,11 +305,44 @@ class Overlay:
         return None if seq is None else self.rows[seq]
 
     def renamed(self, path: str) -> Pending | None:
-        """The newest rename that has `path` as one of its names."""
+        """The newest rename that has `path` as one of its names, and that none of its directories came after."""
         for segment in reversed(self._segments):
-            if segment.moved is not None and path in segment.moved.places:
-                return segment.moved
+            moved = segment.moved
+            if moved is not None:
+                if path in moved.places:
+                    return moved
+                if any(paths.is_within(path, place) for place in moved.places):
+                    return None
         return None
+
+    def concerned(self, path: str) -> bool:
+        """Whether a row is of the very file that is called `path` now, whatever its directories were called then."""
+        for segment in reversed(self._segments):
+            moved = segment.moved
+            if path in segment.there or path in segment.gone or (moved is not None and path in moved.places):
+                return True
+            if moved is None:
+                continue
+            assert moved.dst is not None
+            earlier = _moved(path, moved.path, moved.dst)
+            if earlier is None and paths.is_within(path, moved.path):
+                return False
+            path = path if earlier is None else earlier
+        return False
+
+    def now(self, row: Pending, path: str) -> str:
+        """What `path` of a row is called by now: renames came after it."""
+        if len(self._segments) > 1:
+            own = self._segment_of[row.seq]
+            later = iter(self._segments)
+            while next(later) is not own:
+                pass
+            for segment in later:
+                moved = segment.moved
+                assert moved is not None
+                assert moved.dst is not None
+                path = _moved(path, moved.dst, moved.path) or path
+        return path
 
     # ---- single paths
 

@@ -28,7 +28,7 @@ from cftool.wrap.caching.drain import Drain, Waiting
 from cftool.wrap.caching.journal import Journal
 from cftool.wrap.caching.looking import Looking
 from cftool.wrap.caching.overlay import Overlay
-from cftool.wrap.caching.rows import DAMAGED, Base, Content, LocalChange, Pending, State
+from cftool.wrap.caching.rows import DAMAGED, Base, Content, LocalChange, Pending, State, What
 from cftool.wrap.caching.settings import CacheSettings
 from cftool.wrap.caching.small import InlineSource
 from cftool.wrap.caching.stats import Stats
@@ -77,6 +77,7 @@ class Owned(Looking):
         self.drain = Drain(cast("CachingStore", self))
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="cftool-fetch")
         self._open: dict[int, int] = {}  # content id: handles
+        self._left_open: set[int] = set()  # of these those in no row
         self._fetching: dict[int, Fetching] = {}
         self._drafts: set[Draft] = set()
         self.silent: set[Draft] = set()  # those that the kernel writes to without telling
@@ -197,8 +198,17 @@ class Owned(Looking):
         self._settlements += 1
         self._settled[path] = (self._settlements, version)
         self._settled.move_to_end(path)
-        if len(self._settled) > _REMEMBERED:
+        while len(self._settled) > _REMEMBERED:
             self._settled.popitem(last=False)
+
+    def settlements_move(self, src: str, dst: str) -> None:
+        """Under the lock: a directory is renamed, with all that is below it."""
+        for path in [path for path in self._settled if paths.is_within(path, src)]:
+            self._settled[dst + path[len(src) :]] = self._settled[path]
+
+    def brought(self, row: Pending) -> None:
+        """Under the lock: a row that is no upload is done at the remote."""
+        self._renames += row.what is What.RENAME
 
     def settlement(self, path: str) -> int:
         """Under the lock: a number that grows whenever we brought `path` to the remote."""
@@ -235,7 +245,7 @@ class Owned(Looking):
         for old in dropped:
             self.overlay.drop(old)
             if old.content is not None and old.content not in kept:
-                self._unlink(old.content)
+                self.unlink(old.content)
         for row in added:
             self.overlay.add(row)
             if self.overlay.failed:
@@ -287,11 +297,13 @@ class Owned(Looking):
         self._next_id += 1
         return self._next_id - 1
 
-    def _unlink(self, number: int | None) -> None:
-        """A data file that no row has any more; who has it open goes on reading."""
+    def unlink(self, number: int | None) -> None:
+        """Under the lock: a data file that no row has any more goes, when nobody has it open: he may go on with it."""
         if number is None or any(draft.number == number for draft in self._drafts):
             return
-        if self._unneeded is not None:
+        if number in self._open:
+            self._left_open.add(number)
+        elif self._unneeded is not None:
             self._unneeded.append(number)  # a crash before the commit brings its row back
         else:
             self.files.remove(number)
@@ -335,4 +347,6 @@ class Owned(Looking):
     def _reread(self) -> None:
         """Under the lock: the transaction was not to be had, so that what is shown is what was before."""
         self._unsettled.clear()
+        for draft in self._drafts:
+            draft.undone()
         self.overlay = Overlay(self.journal.pending(), self.journal.local())

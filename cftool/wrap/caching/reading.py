@@ -51,6 +51,8 @@ class Reading(Room):
         Raises NotFound, IsADirectory, PreconditionFailed.
         """
         for _attempt in range(5):
+            with self.lock:
+                mark = self._settlements
             entry = self.stat(path)
             if entry.is_dir:
                 raise IsADirectory("is a directory", op="read", path=path, store=self.name)
@@ -67,6 +69,7 @@ class Reading(Room):
                     raise
                 continue
             if handle is not None:
+                handle.mark = mark
                 return handle
         raise TemporaryError("it changes faster than it can be read", op="read", path=path, store=self.name)
 
@@ -117,6 +120,9 @@ class Reading(Room):
                 return
             self._open.pop(number, None)
             fetching = self._fetching.pop(number, None)
+            if number in self._left_open:
+                self._left_open.discard(number)
+                self.unlink(number)
         if fetching is None:
             return
         try:
@@ -161,7 +167,7 @@ class Reading(Room):
             )
             self._fetching[number] = self._new_fetching(number, below, entry, fd, blocks)
             handle = self._opened(number, entry, self._fetching[number])
-        self._unlink(old)
+            self.unlink(old)
         return handle
 
     def _fetched_whole(self, path: str, below: str, entry: Entry) -> Handle:
@@ -189,5 +195,5 @@ class Reading(Room):
             old = self.journal.keep_clean(
                 number, entry.at(below), blocks=None, used=self.times.wall(), allocated=data_files.allocated(handle.fd)
             )
-        self._unlink(old)
+            self.unlink(old)
         return handle

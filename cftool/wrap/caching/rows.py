@@ -81,8 +81,8 @@ class Pending:
 
     @property
     def version(self) -> str:
-        """What an upload is shown with."""
-        return f"{VERSION_PREFIX}{self.seq}:{self.content}"
+        """What an upload is shown with: another one where the same content has grown."""
+        return f"{VERSION_PREFIX}{self.seq}.{self.size}:{self.content}"
 
 
 def content_of(version: str) -> int | None:

@@ -118,7 +118,7 @@ class CachingStore(Naming):
             except BaseException:
                 os.close(fd)
                 raise
-            base = Base(handle.entry.version, self._settlements)
+            base = Base(handle.entry.version, handle.mark)
             draft = Draft(self, path, handle.number, fd, base, published=True)
             self._drafts.add(draft)
         return draft

@@ -177,10 +177,9 @@ class Uploads(Settling):
             with store.journal.together():
                 store.journal.update(moved)
                 store.journal.rebase(row.seq, base)
-            store.overlay.drop(row)
-            store.overlay.add(moved)
+            store.overlay.call(row, moved)
             self._based(row.seq, base)
-            store.settled(row.path, base)
+            store.settled(store.overlay.now(moved, row.path), base)
         store.stats.conflict()
         store.stats.error("conflict", moved.error)
         _log.warning(
@@ -211,11 +210,11 @@ class Uploads(Settling):
         store = self._store
         with store.lock:
             old = store.journal.uploaded(row, entry, used=store.times.wall())
+            path = store.overlay.now(row, row.path)
             store.overlay.drop(row)
-            if old is not None:
-                store.files.remove(old)
+            store.unlink(old)
             self._based(row.seq, entry.version)
-            store.settled(row.path, entry.version)
+            store.settled(path, entry.version)
             store.arrived(row.path)
             store.trim()
         _log.info("uploaded %s", paths.printable(row.path))
