@@ -79,7 +79,7 @@ class Files:
             return attr_of(node), self._handle(node, file, flags, made=True)
 
     def open(self, number: int, flags: int) -> int:
-        """A handle. EISDIR, EROFS."""
+        """A handle. EISDIR, EROFS; ESTALE where its name has gone since the kernel asked: then it asks anew."""
         node = self._tree.node(number)
         if node.is_dir:
             raise error_of(errno.EISDIR)
@@ -88,13 +88,15 @@ class Files:
         if changes:
             self._tree.changeable(number)
         with self._lock:
-            file = node.open
+            file, place = node.open, node.place
             if file is not None:
                 file.users += 1
                 file.changers += changes
+            elif node.gone:
+                raise error_of(errno.ESTALE)
         made = file is None
         if file is None:
-            file, made = self._opened(node, truncate=truncates, changes=changes)
+            file, made = self._opened(node, place, truncate=truncates, changes=changes)
         if truncates and not made:
             try:
                 file.truncate(0, path=node.place)
@@ -109,20 +111,21 @@ class Files:
             file.changers -= changes
             return self._handle(node, file, flags, made=truncates)
 
-    def _opened(self, node: Node, *, truncate: bool, changes: bool) -> tuple[OpenFile, bool]:
+    def _opened(self, node: Node, place: str, *, truncate: bool, changes: bool) -> tuple[OpenFile, bool]:
         """Open the content, and whether it is ours: two who do so at once share what the first of them made."""
         if self._tree.reports is not None and (content := self._tree.reports.content(node)) is not None:
             file = self._made_here(content)
         elif truncate:
-            file = OpenFile(self._store, None, self._store.edit(node.place, truncate=True, create=True), 0)
+            file = OpenFile(self._store, None, self._store.edit(place, truncate=True, create=True), 0)
         else:
-            handle = self._store.open(node.place)
+            handle = self._store.open(place)
             if handle is None:
-                file = self._unsized(node)
+                file = self._unsized(place)
             else:
                 file = OpenFile(self._store, handle, None, handle.entry.size or 0)
         with self._lock:
-            if node.open is None:
+            other = node.open
+            if other is None and not node.gone:
                 node.open = file
                 node.size = file.size
                 file.users += 1
@@ -130,10 +133,12 @@ class Files:
                 if truncate:
                     node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
                 return file, True
-            other = node.open
-            other.users += 1
-            other.changers += changes
+            if other is not None:
+                other.users += 1
+                other.changers += changes
         file.close()
+        if other is None:  # removed or renamed over meanwhile: it may be what took its place that was opened
+            raise error_of(errno.ESTALE)
         return other, False
 
     def _made_here(self, content: bytes) -> OpenFile:
@@ -143,11 +148,11 @@ class Files:
         file.settled()
         return file
 
-    def _unsized(self, node: Node) -> OpenFile:
+    def _unsized(self, place: str) -> OpenFile:
         """A file whose size shows only when it is read (an exported document): read it whole, once."""
         draft = self._store.orphan(None)
         at = 0
-        with self._store.read(node.place) as download:
+        with self._store.read(place) as download:
             for chunk in download:
                 draft.reserve(at + len(chunk))
                 os.pwrite(draft.fd, chunk, at)

@@ -103,7 +103,14 @@ class Names:
         self._unlink(node)
         place = node.place
         self._tree.detach(directory, node)
+        self._no_more(node)
         self._arrived(place)
+
+    def _no_more(self, node: Node) -> None:
+        """Its name is gone, also for who opened it just before: later ones are told that it is (ESTALE)."""
+        file = node.open
+        if file is not None:
+            file.unlinked()
 
     def _unlink(self, node: Node) -> None:
         """At the store. A file that was never committed is not there."""
@@ -157,6 +164,8 @@ class Names:
                 target.children[new_name] = node
             self._tree.touched(source)
             self._tree.touched(target)
+        if there is not None:
+            self._no_more(there)
         self._arrived(old, node.place)
 
     def _publish_before_rename(self, node: Node) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from cftool.core.errors import TemporaryError
+from cftool.core.errors import NotFound, TemporaryError
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.vfs import Attributes, Vfs, VfsSettings
 from cftool.vfs.nodes import ROOT
@@ -509,6 +509,66 @@ def test_cut_by_path_is_left_to_who_is_about_to_change_the_file(opened, monkeypa
     vfs.write(handle, b"new", 0)
     for number in (handle, reader):
         vfs.release(number)
+    assert get(vfs.store, "f") == b"new"
+
+
+def take_the_place(vfs, how):
+    if how == "removed":
+        vfs.unlink(ROOT, "f")
+    else:
+        make(vfs, "new", b"new")
+        vfs.rename(ROOT, "new", ROOT, "f")
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed over"])
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_WRONLY | os.O_TRUNC])
+def test_file_whose_name_went_after_it_was_looked_up_is_to_be_looked_up_anew(opened, monkeypatch, how, flags):
+    """ESTALE: the kernel does so by itself."""
+    vfs = opened()
+    make(vfs, "f", b"old")
+    old = vfs.lookup(ROOT, "f").id
+    opens = {name: getattr(vfs.store, name) for name in ("open", "edit")}
+
+    def meanwhile(name):
+        def opening(*args, **how_to):
+            found = opens[name](*args, **how_to)
+            monkeypatch.undo()
+            take_the_place(vfs, how)
+            return found
+
+        return opening
+
+    for name in opens:
+        monkeypatch.setattr(vfs.store, name, meanwhile(name))
+    for _ in range(2):
+        with pytest.raises(OSError) as error:  # noqa: PT011 - its number is looked at
+            vfs.open(old, flags)
+        assert error.value.errno == errno.ESTALE
+    if how == "removed":
+        with pytest.raises(NotFound):
+            vfs.store.stat("f")
+    else:
+        assert get(vfs.store, "f") == b"new"
+    vfs.forget(old, 1)
+
+
+def test_file_that_is_opened_while_another_is_renamed_over_it_is_not_published(opened, monkeypatch):
+    vfs = opened()
+    make(vfs, "f", b"old")
+    make(vfs, "new", b"new")
+    old = vfs.lookup(ROOT, "f").id
+    move = vfs.store.move
+    handles = []
+
+    def meanwhile(*args):
+        handles.append(vfs.open(old, os.O_WRONLY | os.O_TRUNC))
+        vfs.write(handles[0], b"to the old one", 0)
+        return move(*args)
+
+    monkeypatch.setattr(vfs.store, "move", meanwhile)
+    vfs.rename(ROOT, "new", ROOT, "f")
+    vfs.flush(handles[0])
+    vfs.release(handles[0])
     assert get(vfs.store, "f") == b"new"
 
 

@@ -335,8 +335,10 @@ class Draft:
     # ---- its name, its end
 
     def moved(self, src: str, dst: str) -> None:
-        """Under the store's lock: a path was renamed."""
-        if self.path is not None and paths.is_within(self.path, src):
+        """Under the store's lock: a path is renamed; what is renamed over has its name no more."""
+        if self.path == dst:
+            self.path = None
+        elif self.path is not None and paths.is_within(self.path, src):
             self.path = dst + self.path[len(src) :]
 
     def removed(self) -> None:
