@@ -239,6 +239,25 @@ class Files:
             if not file.changers:
                 self._commit(node, file)  # by path: nobody's close will do it
 
+    def set_time(self, node: Node, mtime_ns: int) -> bool:
+        """Of a file that is being changed, or was since it is open; False: its content is the store's.
+
+        It is durable at once where nobody's close will make it so.
+        """
+        file = node.open
+        if file is None:
+            return False
+        with file.lock:
+            awaited = file.dirty and file.changers
+            if not file.set_time(mtime_ns):
+                return False
+            node.mtime_ns = mtime_ns
+            if not awaited:
+                when = file.commit(mtime_ns)
+                if when is not None:
+                    self._published(node, file, when)
+            return True
+
     def _largest(self) -> int:
         limit = self._store.features.size_limit
         return (1 << 63) - 1 if limit is None else limit

@@ -66,8 +66,7 @@ class Status:
                     self._tree.keep_attributes(node)
 
     def _set_time(self, node: Node, mtime_ns: int) -> None:
-        file = node.open
-        drafted = file is not None and file.set_time(mtime_ns)
+        drafted = self._files.set_time(node, mtime_ns)
         if not (drafted or node.is_dir or node.gone or node.is_special):
             try:
                 entry = self._store.set_modified(node.place, mtime_ns)

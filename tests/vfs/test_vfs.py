@@ -512,6 +512,31 @@ def test_cut_by_path_is_left_to_who_is_about_to_change_the_file(opened, monkeypa
     assert get(vfs.store, "f") == b"new"
 
 
+@pytest.mark.parametrize("others", [[], [os.O_RDONLY], [os.O_RDWR]])
+def test_time_of_a_file_that_nobody_will_close_is_durable_when_it_is_set(vfs, others):
+    """The kernel tells of the last close late, and who reads the file has it open for long."""
+    handle = begun(vfs, "f", b"whole")
+    node = vfs.handle(handle).node
+    handles = [handle, *[vfs.open(node.id, flags) for flags in others]]
+    vfs.flush(handle)
+    if others:
+        vfs.release(handles.pop(0))
+    vfs.setattr(node.id, mtime_ns=10**18)
+    assert vfs.store.stat("f").modified_ns == 10**18
+    for each in handles:
+        vfs.release(each)
+    assert (vfs.store.stat("f").modified_ns, vfs.getattr(node.id).mtime_ns) == (10**18, 10**18)
+
+
+def test_time_that_is_set_before_the_close_publishes_nothing(vfs):
+    handle = begun(vfs, "f", b"half")
+    vfs.setattr(vfs.handle(handle).node.id, mtime_ns=10**18)
+    with pytest.raises(NotFound):
+        vfs.store.stat("f")
+    vfs.release(handle)
+    assert (vfs.store.stat("f").modified_ns, get(vfs.store, "f")) == (10**18, b"half")
+
+
 def take_the_place(vfs, how):
     if how == "removed":
         vfs.unlink(ROOT, "f")
