@@ -253,9 +253,7 @@ class Files:
                 return False
             node.mtime_ns = mtime_ns
             if not awaited:
-                when = file.commit(mtime_ns)
-                if when is not None:
-                    self._published(node, file, when)
+                self.publish(node, file)
             return True
 
     def _largest(self) -> int:
@@ -327,12 +325,16 @@ class Files:
     def _commit(self, node: Node, file: OpenFile, told: Callable[[], None] | None = None) -> None:
         if self._settings.remote and not node.gone and not self._tree.is_report(node.id):
             try:
-                file.upload(node.place, timeout=self._settings.patience)
+                file.upload(node.place, node.mtime_ns, timeout=self._settings.patience)
             finally:
                 with self._lock:
                     node.size = file.size
                     node.rewritten = True
-        when = file.commit(node.mtime_ns, told)  # the time that is shown: programs remember it
+        self.publish(node, file, told)
+
+    def publish(self, node: Node, file: OpenFile, told: Callable[[], None] | None = None) -> None:
+        """What was written is durable in the journal, with the time that is shown: programs remember it."""
+        when = file.commit(node.mtime_ns, told)
         if when is not None:
             self._published(node, file, when)
 

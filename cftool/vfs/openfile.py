@@ -276,8 +276,10 @@ class OpenFile:
         """Whether nothing but the journal's commit makes it durable."""
         return self.draft is None or self.draft.is_small
 
-    def upload(self, path: str, *, timeout: float) -> None:
-        """What was written is at the remote when this returns; raises what `CachingStore.upload` raises.
+    def upload(self, path: str, shown_ns: int, *, timeout: float) -> None:
+        """What was written is at the remote when this returns, with the time that is shown (a direct file has its own).
+
+        Raises what `CachingStore.upload` raises.
 
         The lock is not held meanwhile: reads and writes go on.
         """
@@ -286,9 +288,10 @@ class OpenFile:
             if self.removed:
                 return
             if draft is not None and changed:
-                self._size, modified_ns = self.times()
+                self._size, changed_ns = self.times()
+                modified_ns = changed_ns if self.direct else shown_ns
                 self._dirty = False
-                self._seen = (self._size, modified_ns)
+                self._seen = (self._size, changed_ns)
         if draft is None or not changed:
             self._store.upload(path, timeout=timeout)
             return
