@@ -87,16 +87,9 @@ class Files:
         changes = truncates or flags & os.O_ACCMODE != os.O_RDONLY
         if changes:
             self._tree.changeable(number)
-        with self._lock:
-            file, place = node.open, node.place
-            if file is not None:
-                file.users += 1
-                file.changers += changes
-            elif node.gone:
-                raise error_of(errno.ESTALE)
-        made = file is None
-        if file is None:
-            file, made = self._opened(node, place, truncate=truncates, changes=changes)
+        file, made = self._shared(node, changes=changes), False
+        while file is None:
+            file, made = self._opened(node, truncate=truncates, changes=changes)
         if truncates and not made:
             try:
                 file.truncate(0, path=node.place)
@@ -111,8 +104,30 @@ class Files:
             file.changers -= changes
             return self._handle(node, file, flags, made=truncates)
 
-    def _opened(self, node: Node, place: str, *, truncate: bool, changes: bool) -> tuple[OpenFile, bool]:
-        """Open the content, and whether it is ours: two who do so at once share what the first of them made."""
+    def _shared(self, node: Node, *, changes: bool) -> OpenFile | None:
+        """What is open already, with one user more."""
+        with self._lock:
+            file = node.open
+            if file is not None:
+                file.users += 1
+                file.changers += changes
+            return file
+
+    def _place(self, node: Node) -> str:
+        """Where it is, when no rename is under way: one who asks meanwhile may get what has taken its place."""
+        with self._lock:
+            while node.moving:
+                self._tree.moved.wait()
+            if node.gone:
+                raise error_of(errno.ESTALE)
+            return node.place
+
+    def _opened(self, node: Node, *, truncate: bool, changes: bool) -> tuple[OpenFile | None, bool]:
+        """Open the content, and whether it is ours: two who do so at once share what the first of them made.
+
+        None: it was renamed, removed or renamed over meanwhile, and that may be another file's content.
+        """
+        place = self._place(node)
         if self._tree.reports is not None and (content := self._tree.reports.content(node)) is not None:
             file = self._made_here(content)
         elif truncate:
@@ -124,8 +139,7 @@ class Files:
             else:
                 file = OpenFile(self._store, handle, None, handle.entry.size or 0)
         with self._lock:
-            other = node.open
-            if other is None and not node.gone:
+            if node.open is None and not (node.moving or node.gone) and node.place == place:
                 node.open = file
                 node.size = file.size
                 file.users += 1
@@ -133,12 +147,8 @@ class Files:
                 if truncate:
                     node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
                 return file, True
-            if other is not None:
-                other.users += 1
-                other.changers += changes
+            other = self._shared(node, changes=changes)
         file.close()
-        if other is None:  # removed or renamed over meanwhile: it may be what took its place that was opened
-            raise error_of(errno.ESTALE)
         return other, False
 
     def _made_here(self, content: bytes) -> OpenFile:

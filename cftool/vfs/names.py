@@ -1,12 +1,15 @@
 """Making, renaming and removing names: directories, links, special files, and the names of files."""
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 
 from cftool.core import paths
 from cftool.core.errors import NotFound
 from cftool.core.types import Cap
+from cftool.vfs.files import Files
 from cftool.vfs.listing import Listing
 from cftool.vfs.nodes import LINK_SUFFIX, Attr, Node, attr_of, error_of
 from cftool.vfs.tree import Tree
@@ -17,8 +20,9 @@ _RENAME_NOREPLACE = 1
 class Names:
     """See the module."""
 
-    def __init__(self, tree: Tree, listing: Listing) -> None:
+    def __init__(self, tree: Tree, listing: Listing, files: Files) -> None:
         self._tree = tree
+        self._files = files
         self._listing = listing
         self._store = tree.store
         self._settings = tree.settings
@@ -141,13 +145,38 @@ class Names:
             raise error_of(errno.EEXIST)
         if node.is_dir and paths.is_within(target.path, node.path):
             raise error_of(errno.EINVAL)
+        with self._moving(node, there):
+            self._renamed(node, there, source, target, new_name)
+
+    @contextlib.contextmanager
+    def _moving(self, *nodes: Node | None) -> Iterator[None]:
+        """Nobody opens these meanwhile: he would get what is, or is no more, under the name."""
+        with self._lock:
+            for node in filter(None, nodes):
+                node.moving += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                for node in filter(None, nodes):
+                    node.moving -= 1
+                self._tree.moved.notify_all()
+
+    def _renamed(self, node: Node, there: Node | None, source: Node, target: Node, new_name: str) -> None:
         if there is not None:
             self._make_way(node, there)
-        old = node.path
+        old, name = node.path, node.name
         stored = new_name + LINK_SUFFIX if node.is_link else ""
         if not node.is_special:
             self._publish_before_rename(node)
-            self._store.move(node.place, paths.join(target.path, stored or new_name))
+            with self._lock:
+                self._tree.attributes.about_to_move(old, paths.join(target.path, new_name), node.place)
+            try:
+                self._store.move(node.place, paths.join(target.path, stored or new_name))
+            except Exception:
+                with self._lock:
+                    self._tree.attributes.not_moved(old)
+                raise
         with self._lock:
             if there is not None:
                 self._tree.attributes.remove(there.path)
@@ -172,7 +201,7 @@ class Names:
         """A new file that is still open gets into the journal under its old name first, so that it can be moved."""
         file = node.open
         if file is not None and file.dirty:
-            file.commit(node.mtime_ns)
+            self._files.publish(node, file)
 
     def _make_way(self, node: Node, there: Node) -> None:
         """What is renamed over."""

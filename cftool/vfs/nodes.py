@@ -20,8 +20,8 @@ class Node:
 
     __slots__ = (
         "atime_ns", "changed", "changes", "children", "ctime_ns", "folders", "gid", "id", "is_dir", "loaded",
-        "lookups", "mode", "mtime_ns", "name", "open", "parent", "rdev", "rewritten", "shown", "size", "small",
-        "stored", "target", "uid", "version",
+        "lookups", "mode", "moving", "mtime_ns", "name", "open", "parent", "rdev", "rewritten", "shown", "size",
+        "small", "stored", "target", "uid", "version",
     )  # fmt: skip
 
     def __init__(self, number: int, parent: "Node | None", name: str, mode: int) -> None:
@@ -47,6 +47,7 @@ class Node:
         self.changed = float("-inf")  # when others were heard to have changed it: older listings do not count
         self.changes = 0  # made here to the names, or to what a listing shows of them
         self.lookups = 0  # references that the kernel holds
+        self.moving = 0  # renames that are being done, of it or over it
         self.open: OpenFile | None = None
         self.shown: str | None = None  # the version of which the kernel may have pages
         self.rewritten = False  # past those pages

@@ -66,6 +66,7 @@ class Tree:
         self.clock = clock
         self.wall_ns = wall_ns
         self.lock = threading.RLock()
+        self.moved = threading.Condition(self.lock)  # a rename is done: of each node that was `moving`
         self.handle_numbers = itertools.count(1)  # of files and of directories
         self._rules: tuple[NameRules, int | None] | None = None  # of a single name, and the longest path
         self._next = ROOT + 1
