@@ -68,10 +68,14 @@ class Programs:
     def say(self, *words: object) -> None:
         os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
-    def versions(self, name: str, *, step: int = 1) -> Iterator[int]:
-        """Each is begun, and acknowledged when the next one is asked for."""
-        version = max(self.noted.get(name, 0), self.begun.get(name, 0))
-        version += step - version % step
+    def versions(self, name: str, *, step: int = 1, files: int = 1) -> Iterator[int]:
+        """Each is begun, and acknowledged when the next one is asked for.
+
+        `files`: so many are written in place, in turn; the one that was begun last is what may be torn.
+        """
+        noted, begun = self.noted.get(name, 0), self.begun.get(name, 0)
+        version = max(noted, begun)
+        version += files if files > 1 and begun > noted else step - version % step
         while True:
             self.begun[name] = version
             self.say("b", name, version)
@@ -180,7 +184,7 @@ class Programs:
 
     def mapped(self, name: str) -> None:
         """Two files in turn, because a rewrite in place may be seen half done; made durable in four ways."""
-        for version in self.versions(name):
+        for version in self.versions(name, files=2):
             path = self.place / f"{name}{version % 2}"
             data = whole(name, version)
             fd = os.open(path, os.O_RDWR | os.O_CREAT)
