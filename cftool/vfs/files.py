@@ -338,6 +338,7 @@ class Files:
                 file.upload(node.place, node.mtime_ns, timeout=self._settings.patience)
             finally:
                 with self._lock:
+                    attr_of(node)  # a direct file says by itself when it was changed: that goes on to be shown
                     node.size = file.size
                     node.rewritten = True
         self.publish(node, file, told)

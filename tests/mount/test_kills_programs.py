@@ -261,9 +261,9 @@ def directory(scratch: Path, rng: random.Random) -> Iterator[Remote]:
 
 @contextlib.contextmanager
 def unreliable(
-    service: Callable[[], contextlib.AbstractContextManager[services.Account]], rng: random.Random
+    service: Callable[[], contextlib.AbstractContextManager[services.Account]], rng: random.Random, *, lost: bool
 ) -> Iterator[Remote]:
-    """Some changes are refused, some are done and their answer is an error."""
+    """Some changes are refused; with `lost` some are done, and their answer is an error."""
     lock = threading.Lock()
 
     def troubled(handle: Callable[[FakeRequest], FakeResponse]) -> Callable[[FakeRequest], FakeResponse]:
@@ -272,7 +272,7 @@ def unreliable(
                 luck = rng.random()
             if request.method in {"GET", "HEAD", "PROPFIND"} or luck > 0.06:
                 return handle(request)
-            if luck > 0.03:
+            if lost and luck > 0.03:
                 handle(request)
             return FakeResponse(503)
 
@@ -285,8 +285,8 @@ def unreliable(
 
 REMOTES = {
     "directory": directory,
-    "s3": lambda scratch, rng: unreliable(services.s3, rng),
-    "webdav": lambda scratch, rng: unreliable(services.webdav, rng),
+    "s3": lambda scratch, rng: unreliable(services.s3, rng, lost=True),
+    "webdav": lambda scratch, rng: unreliable(services.webdav, rng, lost=False),
 }
 WAYS = {
     "directory, at once": ("directory", "--cache", "0"),

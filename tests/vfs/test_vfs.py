@@ -814,3 +814,15 @@ def test_time_that_is_shown_is_the_one_of_the_upload_that_a_close_waits_for(open
     shown = vfs.getattr(vfs.handle(handle).node.id).mtime_ns
     vfs.release(handle)
     assert vfs.store.stat("f").modified_ns == shown
+
+
+def test_time_of_what_the_kernel_wrote_is_shown_on_after_the_upload_that_its_close_waits_for(opened):
+    vfs = opened(settings=VfsSettings(remote=True))
+    vfs.store.start()
+    handle = begun(vfs, "f", b"x")
+    node, file = vfs.handle(handle).node, vfs.handle(handle).file
+    assert file.given(lambda fd: fd, writing=True, anew=True, path="f") is not None
+    os.utime(file.fd, ns=(10**18, 10**18))
+    vfs.flush(handle)
+    vfs.release(handle)
+    assert (vfs.getattr(node.id).mtime_ns, vfs.store.stat("f").modified_ns) == (10**18, 10**18)
