@@ -284,7 +284,9 @@ class OpenFile:
         The lock is not held meanwhile: reads and writes go on.
         """
         with self.lock:
-            draft, changed = self.draft, self.dirty
+            draft = self.draft
+            # What is pending of a draft itself waits for its end: that of which a copy goes is not waited for.
+            changed = self.dirty or (draft is not None and draft.is_pending)
             if self.removed:
                 return
             if draft is not None and changed:

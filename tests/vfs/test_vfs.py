@@ -826,3 +826,21 @@ def test_time_of_what_the_kernel_wrote_is_shown_on_after_the_upload_that_its_clo
     vfs.flush(handle)
     vfs.release(handle)
     assert (vfs.getattr(node.id).mtime_ns, vfs.store.stat("f").modified_ns) == (10**18, 10**18)
+
+
+@pytest.mark.parametrize("size", [5, 100_000])
+@pytest.mark.parametrize("how", ["renamed", "time set"])
+def test_close_that_waits_for_the_remote_does_not_wait_for_its_own_end(opened, how, size):
+    """What was published before, while the file is open, is not uploaded as it is."""
+    vfs = opened(settings=VfsSettings(remote=True, patience=60))
+    vfs.store.start()
+    handle = begun(vfs, "new", b"x" * size)
+    node = vfs.handle(handle).node
+    if how == "renamed":
+        vfs.rename(ROOT, "new", ROOT, "f")
+    else:
+        vfs.flush(handle)
+        vfs.setattr(node.id, mtime_ns=10**18)
+    vfs.flush(handle)
+    vfs.release(handle)
+    assert vfs.store.pending() == []

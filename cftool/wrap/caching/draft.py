@@ -277,6 +277,12 @@ class Draft:
                 self._base = store.base_now(path, self._base)
 
     @property
+    def is_pending(self) -> bool:
+        """Whether a row has this very content: as long as the draft is open, it is not uploaded."""
+        with self._store.lock:
+            return self._current() is not None
+
+    @property
     def is_committed_file(self) -> bool:
         """Whether what the journal has of it is the very file that is written to."""
         return self._row is not None and self._published
