@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,6 +88,11 @@ class Programs:
         status = os.lstat(self.place / name if path is None else path)
         self.say("a", name, version, status.st_mtime_ns, status.st_mode & 0o7777)
 
+    def read_back(self, path: Path, data: bytes) -> None:
+        """Nobody else writes to it: what was written is read, whoever has older pages of it."""
+        found = path.read_bytes()
+        assert found == data, f"{len(found)} bytes are read back, {len(data)} were written"
+
     def run(self, name: str, program: Callable[[str], None]) -> None:
         """Until the mount is gone."""
         try:
@@ -111,6 +117,8 @@ class Programs:
             with open(self.place / name, "wb", buffering=0) as file:
                 file.writelines(data[at : at + 70_000] for at in range(0, len(data), 70_000))
             self.acknowledged(name, version)
+            if version % 2:
+                self.read_back(self.place / name, data)
 
     def renamed(self, name: str) -> None:
         """As sed -i and rsync: a new file is renamed over the old one, synced or not, before its close or after it."""
@@ -167,6 +175,7 @@ class Programs:
                 with path.open("r+b") as file:
                     file.truncate(len(grown(version)))
             self.acknowledged(name, version)
+            self.read_back(path, grown(version))
 
     def timed(self, name: str) -> None:
         """As tar and cp -p: time and mode are set, before the close or after it."""
@@ -181,6 +190,8 @@ class Programs:
                 os.utime(path, ns=(own_time(version), own_time(version)))
             os.chmod(path, own_mode(version))
             self.acknowledged(name, version)
+            if version % 2:
+                self.read_back(path, whole(name, version))
 
     def mapped(self, name: str) -> None:
         """Two files in turn, because a rewrite in place may be seen half done; made durable in four ways."""
@@ -207,6 +218,7 @@ class Programs:
                 with path.open("rb") as again:
                     os.fsync(again.fileno())
             self.acknowledged(name, version, path)
+            self.read_back(path, data)
 
     def shared(self, name: str) -> None:
         """Another process has it open meanwhile, and ends; descriptors are copied."""
@@ -259,6 +271,27 @@ class Programs:
             finally:
                 os.close(fd)
             self.judge(name, data, least)
+
+    def linger(self, name: str) -> None:
+        """Beside who writes it: has it open for three versions, and reads now and then."""
+        while True:
+            version = self.begun.get(name, 0)
+            try:
+                fd = os.open(self.place / name, os.O_RDONLY)
+            except FileNotFoundError:
+                os.statvfs(self.place)
+                continue
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+                continue
+            try:
+                while self.begun[name] < version + 3:
+                    os.pread(fd, 10_000, 0)
+                    os.statvfs(self.place)  # what was read may be in the kernel's memory when the mount is gone
+                    time.sleep(0.001)  # the others are to write
+            finally:
+                os.close(fd)
 
     def read_mapped(self, name: str) -> None:
         """The same from another process."""
@@ -321,8 +354,8 @@ class Programs:
 
 
 PROCESSES = (
-    ("written", "renamed", "read:renamed", "saved", "recreated", "log.one", "grown", "tree"),
-    ("mapped", "log.two", "db.wal", "db.delete", "timed"),
+    ("written", "renamed", "read:renamed", "saved", "recreated", "log.one", "grown", "tree", "linger:written"),
+    ("mapped", "log.two", "db.wal", "db.delete", "timed", "linger:timed"),
     ("shared", "read_mapped:renamed"),  # who starts a process closes all that is open once more
 )
 
