@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.skipif(missing_fuse() is not None, reason=str(missing_fuse())),
     pytest.mark.timeout(7200 if FULL else 900),
 ]
-MINUTES = float(os.environ.get("TEST_MINUTES", "5"))  # of each way to mount, at release size
+MINUTES = float(os.environ.get("TEST_MINUTES", "3"))  # of each way to mount, at release size
 ROOT = Path(__file__).parents[2]
 TIMED = ("written", "renamed", "saved", "recreated", "grown", "timed")
 
