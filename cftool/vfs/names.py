@@ -145,8 +145,12 @@ class Names:
             raise error_of(errno.EEXIST)
         if node.is_dir and paths.is_within(target.path, node.path):
             raise error_of(errno.EINVAL)
+        old = node.path
         with self._moving(node, there):
             self._renamed(node, there, source, target, new_name)
+        file = node.open
+        # What is open is not uploaded before its close, which waits for it then.
+        self._arrived(*([old, node.place] if file is None or file.draft is None else []))
 
     @contextlib.contextmanager
     def _moving(self, *nodes: Node | None) -> Iterator[None]:
@@ -195,7 +199,6 @@ class Names:
             self._tree.touched(target)
         if there is not None:
             self._no_more(there)
-        self._arrived(old, node.place)
 
     def _publish_before_rename(self, node: Node) -> None:
         """A new file that is still open gets into the journal under its old name first, so that it can be moved."""
