@@ -1,7 +1,8 @@
 """The second binding: libfuse through mfusepy (`cftool[fuse]`), where the kernel's protocol is not to be had directly.
 
 Slower, without passthrough, and the kernel is not told of edits of others: it keeps nothing for longer than a second.
-libfuse speaks of paths; they become nodes here, and everything else is `Vfs`.
+libfuse speaks of paths; they become nodes here, and everything else is `Vfs`. It knows none of a file that is open and
+was removed or renamed over: that is read and written to, but has no status (ENOENT).
 """
 
 import errno

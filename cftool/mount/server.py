@@ -36,7 +36,9 @@ _KINDS = {
     stat.S_IFDIR: 4, stat.S_IFREG: 8, stat.S_IFLNK: 10, stat.S_IFIFO: 1, stat.S_IFCHR: 2, stat.S_IFBLK: 6,
     stat.S_IFSOCK: 12,
 }  # fmt: skip
-_EXPECTED = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS})
+_EXPECTED = frozenset({
+    errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS, errno.ESTALE,
+})  # fmt: skip
 
 
 class Server:

@@ -7,13 +7,14 @@ a file's content depends on: a lost row means the default mode again, or a FIFO 
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS attributes (
     path BLOB PRIMARY KEY, mode INTEGER, uid INTEGER, gid INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS moving (src BLOB PRIMARY KEY, dst BLOB, place BLOB) WITHOUT ROWID;
 """
 _LATER = ("rdev", "mtime_ns")  # columns that an older file has not
 
@@ -94,7 +95,29 @@ class Attributes:
             owned = self._known[path]
             self.remove(path)
             self.set(name, owned)
+        self.not_moved(src)
         self._db.execute("COMMIT")
+
+    def about_to_move(self, src: str, dst: str, place: str) -> None:
+        """Before the store renames `place`, which is shown as `src`: who dies before `move` leaves a note of it."""
+        if self._known:
+            self._db.execute(
+                "INSERT OR REPLACE INTO moving (src, dst, place) VALUES (?, ?, ?)",
+                tuple(os.fsencode(path) for path in (src, dst, place)),
+            )
+
+    def not_moved(self, src: str) -> None:
+        """The store did not."""
+        self._db.execute("DELETE FROM moving WHERE src = ?", (os.fsencode(src),))
+
+    def settle(self, is_there: Callable[[str], bool]) -> None:
+        """At the beginning: of renames that were not seen to end, whether they were done."""
+        rows = self._db.execute("SELECT src, dst, place FROM moving").fetchall()
+        for src, dst, place in ([os.fsdecode(path) for path in row] for row in rows):
+            if not is_there(place):
+                self.move(src, dst)
+        if rows:
+            self._db.execute("DELETE FROM moving")
 
     def close(self) -> None:
         """Close the file."""

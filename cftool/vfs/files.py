@@ -269,13 +269,16 @@ class Files:
             return None if node.open is None else self._handle(node, node.open, os.O_WRONLY)
 
     def set_time(self, number: int, modified_ns: int) -> bool:
-        """Of the file: published with it, by the last who can change it; False where it has no draft."""
+        """Of the file: durable at once, unless the close of another is awaited anyway; False where it has no draft."""
         handle = self.handle(number)
         node, file = handle.node, handle.file
         with file.lock:
+            awaited = file.dirty and file.changers > 1
             drafted = file.set_time(modified_ns)
             if drafted:
                 node.mtime_ns = modified_ns
+                if not awaited:
+                    self.publish(node, file)
         return drafted
 
     def _largest(self) -> int:
@@ -343,22 +346,45 @@ class Files:
         return None
 
     def _commit(self, node: Node, file: OpenFile, told: Callable[[], None] | None = None) -> None:
-        if self._settings.remote and not node.gone and not self._tree.is_report(node.id):
-            self._upload(node, file)
+        if not self._waits_for_the_remote(node):
+            self.publish(node, file, told)
             return
-        with file.lock:
-            when = file.commit(node.mtime_ns, told)  # the time that is shown: programs remember it
-            if when is not None:
-                self._published(node, file, when)
-
-    def _upload(self, node: Node, file: OpenFile) -> None:
-        wait = file.begin_upload(node.place)
+        wait = self._begin_upload(node, file)
         try:
             wait(self._settings.patience)
         finally:
             with self._lock:
                 node.size = file.size
                 node.rewritten = True
+
+    def _waits_for_the_remote(self, node: Node) -> bool:
+        return self._settings.remote and not node.gone and not self._tree.is_report(node.id)
+
+    def _begin_upload(self, node: Node, file: OpenFile) -> Callable[[float], None]:
+        """See `OpenFile.begin_upload`."""
+        with file.lock:
+            wait = file.begin_upload(node.place, node.mtime_ns)
+            with self._lock:
+                attr_of(node)  # a direct file says by itself when it was changed: that goes on to be shown
+                node.rewritten = True
+        return wait
+
+    def publish(self, node: Node, file: OpenFile, told: Callable[[], None] | None = None) -> bool:
+        """What was written is durable in the journal, with the time that is shown: programs remember it.
+
+        False where there was nothing to do.
+        """
+        with file.lock:
+            when = file.commit(node.mtime_ns, told)
+            if when is not None:
+                self._published(node, file, when)
+        return when is not None
+
+    def publish_new(self, node: Node, file: OpenFile) -> None:
+        """The same where nothing of it was ever committed, and nothing else is under its name."""
+        with file.lock:
+            if file.is_new:
+                self.publish(node, file)
 
     def _published(self, node: Node, file: OpenFile, when: int) -> None:
         """Under the file's lock: what a listing that began before has said of it does not count."""
@@ -403,18 +429,16 @@ class Files:
         if handle is None:
             return
         node, file = handle.node, handle.file
-        remote = self._settings.remote and not node.gone and not self._tree.is_report(node.id)
         wait: Callable[[float], None] | None = None
         last = False
         try:
             with file.lock:
                 try:
                     if handle.changes and file.changers == 1:
-                        if remote:
-                            wait = file.begin_upload(node.place)
-                            node.rewritten = True
+                        if self._waits_for_the_remote(node):
+                            wait = self._begin_upload(node, file)
                         elif file.dirty:
-                            self._commit(node, file)
+                            self.publish(node, file)
                 finally:
                     last = self._left(node, file, handle)
             if wait is not None:

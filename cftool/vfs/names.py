@@ -4,10 +4,12 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 
 from cftool.core import paths
 from cftool.core.errors import NotFound
 from cftool.core.types import Cap
+from cftool.vfs.files import Files
 from cftool.vfs.listing import Listing
 from cftool.vfs.nodes import LINK_SUFFIX, Attr, Node, attr_of, error_of
 from cftool.vfs.openfile import OpenFile
@@ -19,8 +21,9 @@ _RENAME_NOREPLACE = 1
 class Names:
     """See the module."""
 
-    def __init__(self, tree: Tree, listing: Listing) -> None:
+    def __init__(self, tree: Tree, listing: Listing, files: Files) -> None:
         self._tree = tree
+        self._files = files
         self._listing = listing
         self._store = tree.store
         self._settings = tree.settings
@@ -155,7 +158,9 @@ class Names:
             old = node.path
             self._move(node, there, target, new_name)
             self._renamed(node, there, source, target, new_name)
-        self._arrived(old, node.place)
+        file = node.open
+        # What is open is not uploaded before its close, which waits for it then.
+        self._arrived(*([old, node.place] if file is None or file.draft is None else []))
 
     def _move(self, node: Node, there: Node | None, target: Node, new_name: str) -> None:
         """At the store."""
@@ -169,13 +174,27 @@ class Names:
             return
         self._publish_before_rename(node)
         over = None if there is None else there.open
+        with self._noted(node, target, new_name):
+            try:
+                self._move_over(node.place, place, over)
+            except NotFound:
+                file = node.open
+                if file is None or not self._files.publish(node, file):
+                    raise
+                self._move_over(node.place, place, over)  # others had removed what is being written anew here
+
+    @contextlib.contextmanager
+    def _noted(self, node: Node, target: Node, new_name: str) -> Iterator[None]:
+        """Who dies in between finds modes and owners again under the name that the store has it by then."""
+        old = node.path
+        with self._lock:
+            self._tree.attributes.about_to_move(old, paths.join(target.path, new_name), node.place)
         try:
-            self._move_over(node.place, place, over)
-        except NotFound:
-            file = node.open
-            if file is None or file.commit(node.mtime_ns) is None:
-                raise
-            self._move_over(node.place, place, over)  # others had removed what is being written anew here
+            yield
+        except Exception:
+            with self._lock:
+                self._tree.attributes.not_moved(old)
+            raise
 
     def _move_over(self, old: str, new: str, over: OpenFile | None) -> None:
         if over is None:
@@ -211,7 +230,7 @@ class Names:
         """
         file = node.open
         if file is not None:
-            file.commit_new(node.mtime_ns)
+            self._files.publish_new(node, file)
 
     def _may_make_way(self, node: Node, there: Node) -> None:
         """What is renamed over. ENOTEMPTY, EISDIR, ENOTDIR."""

@@ -269,11 +269,10 @@ class OpenFile:
             self.committed(change, self._store.together(change.enter, told))
             return change.modified_ns
 
-    def commit_new(self, modified_ns: int) -> None:
-        """The same where nothing of it was ever committed, and nothing else is under its name."""
-        with self.lock:
-            if self.draft is not None and self.draft.is_new:
-                self.commit(modified_ns)
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing of it was ever committed, and nothing else is under its name. Under the lock."""
+        return self.draft is not None and self.draft.is_new
 
     def change(self, modified_ns: int) -> "_Change | None":
         """Under the lock, which is kept until `committed`: what `enter` is to make durable; None: nothing."""
@@ -303,19 +302,21 @@ class OpenFile:
         """Whether nothing but the journal's commit makes it durable."""
         return self.draft is None or self.draft.is_small
 
-    def begin_upload(self, path: str) -> Callable[[float], None]:
+    def begin_upload(self, path: str, shown_ns: int) -> Callable[[float], None]:
         """What was written is pending, as it is now; what is returned waits until the remote has it, so many seconds.
 
-        That raises what `CachingStore.upload` raises, and does not need the lock: reads and writes go on.
+        It has the time that is shown, a direct file its own. To wait raises what `CachingStore.upload` raises, and does
+        not need the lock: reads and writes go on.
         """
         with self.lock:
             draft = self.draft
             if self.removed:
                 return _nothing_to_wait_for
-            if draft is None or not self.dirty:
+            # What is pending of a draft itself waits for its end: that of which a copy goes is not waited for.
+            if draft is None or not (self.dirty or draft.is_pending):
                 return lambda timeout: self._store.upload(path, timeout=timeout)
-            seen = self._size, modified_ns = self._marked_time(draft)
-            copied = draft.copied(modified_ns)
+            seen = self._size, changed_ns = self._marked_time(draft)
+            copied = draft.copied(changed_ns if self.direct else shown_ns)
             self._dirty, self._seen = False, seen
         return lambda timeout: self._uploaded(draft, copied, timeout)
 

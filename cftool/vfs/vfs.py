@@ -7,6 +7,7 @@ that the journal knows is answered without the network.
 import time
 from collections.abc import Callable
 
+from cftool.core.errors import CftoolError, NotFound
 from cftool.vfs.attributes import Attributes
 from cftool.vfs.files import Files
 from cftool.vfs.listing import Listing
@@ -38,10 +39,11 @@ class Vfs:
             wall_ns=wall_ns, reports=reports,
         )  # fmt: skip
         self.listing = Listing(tree)
-        names = Names(tree, self.listing)
         self._files = files = Files(tree, self.listing)
+        names = Names(tree, self.listing, files)
         status = Status(tree, files)
         self._attributes = tree.attributes
+        self._attributes.settle(self._is_there)
 
         self.nodes = tree.nodes
         self.is_steady = tree.places.is_steady
@@ -92,6 +94,16 @@ class Vfs:
         self.xattrs = status.xattrs
         self.readlink = status.readlink
         self.statfs = status.statfs
+
+    def _is_there(self, place: str) -> bool:
+        """As far as one can know now."""
+        try:
+            self.store.stat(place)
+        except NotFound:
+            return False
+        except CftoolError:
+            return True
+        return True
 
     def close(self, *, in_use: bool = False) -> None:
         """Commit what is open, and let go of it. `in_use`: programs have files open, which are in the middle of it."""

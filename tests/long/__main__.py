@@ -38,6 +38,7 @@ HARNESSES = {
     "random operations on a file of a mount": "tests/mount/test_fsx.py",
     "threads at a file system": "tests/vfs/test_threads.py",
     "kills of a mount": "tests/mount/test_kills.py",
+    "kills of a mount under programs": "tests/mount/test_kills_programs.py",
     "kills of the write-back cache": "tests/wrap/caching/test_kills.py",
     "model of the write-back cache": "tests/wrap/caching/test_model.py",
     "edits of others under the write-back cache": "tests/wrap/caching/test_others_model.py",

@@ -50,6 +50,10 @@ class Gate:
         self._open.set()
 
 
+def _none(handle: Handler) -> Handler:
+    return handle
+
+
 @dataclass
 class Account:
     """A service: what the environment says of it, what it stores below `work`, and its state."""
@@ -59,11 +63,12 @@ class Account:
     files: Callable[[], dict[str, bytes]]
     gate: Gate = field(default_factory=Gate)
     full: bool = False
+    trouble: Callable[[Handler], Handler] = _none  # around what answers
     asked: Counter[str] = field(default_factory=Counter)  # requests
 
     def answering(self, handle: Handler, refusal: FakeResponse) -> Handler:
         """What takes nothing more while it is full."""
-        return lambda request: refusal if self.full and request.method == "PUT" else handle(request)
+        return lambda request: refusal if self.full and request.method == "PUT" else self.trouble(handle)(request)
 
 
 def _below(files: dict[str, bytes]) -> dict[str, bytes]:

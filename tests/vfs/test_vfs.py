@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from cftool.core.errors import TemporaryError
+from cftool.core.errors import NotFound, TemporaryError
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.vfs import Attributes, Vfs, VfsSettings
 from cftool.vfs.nodes import ROOT
@@ -43,10 +43,10 @@ def opened(memory, directory, clock):
             vfs.close()
             vfs.store.close()
 
-    def opened(inner=memory):
+    def opened(inner=memory, settings=None):
         close()
         store = cached(inner, directory)
-        settings = VfsSettings(uid=1, gid=1)
+        settings = settings or VfsSettings(uid=1, gid=1)
         vfs = Vfs(store, settings, attributes=Attributes(str(directory / "attributes.sqlite")), clock=clock)
         left.append(vfs)
         return vfs
@@ -576,6 +576,149 @@ def test_cut_by_path_is_left_to_who_is_about_to_change_the_file(opened, monkeypa
     assert get(vfs.store, "f") == b"new"
 
 
+@pytest.mark.parametrize("others", [[], [os.O_RDONLY], [os.O_RDWR]])
+def test_time_of_a_file_that_nobody_will_close_is_durable_when_it_is_set(vfs, others):
+    """The kernel tells of the last close late, and who reads the file has it open for long."""
+    handle = begun(vfs, "f", b"whole")
+    node = vfs.handle(handle).node
+    handles = [handle, *[vfs.open(node.id, flags) for flags in others]]
+    vfs.flush(handle)
+    if others:
+        vfs.release(handles.pop(0))
+    vfs.setattr(node.id, mtime_ns=10**18)
+    assert vfs.store.stat("f").modified_ns == 10**18
+    for each in handles:
+        vfs.release(each)
+    assert (vfs.store.stat("f").modified_ns, vfs.getattr(node.id).mtime_ns) == (10**18, 10**18)
+
+
+def test_time_that_is_set_before_the_close_publishes_nothing(vfs):
+    handle = begun(vfs, "f", b"half")
+    vfs.setattr(vfs.handle(handle).node.id, mtime_ns=10**18)
+    with pytest.raises(NotFound):
+        vfs.store.stat("f")
+    vfs.release(handle)
+    assert (vfs.store.stat("f").modified_ns, get(vfs.store, "f")) == (10**18, b"half")
+
+
+def take_the_place(vfs, how):
+    if how == "removed":
+        vfs.unlink(ROOT, "f")
+    else:
+        make(vfs, "new", b"new")
+        vfs.rename(ROOT, "new", ROOT, "f")
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed over"])
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_WRONLY | os.O_TRUNC])
+def test_file_whose_name_went_after_it_was_looked_up_is_to_be_looked_up_anew(opened, monkeypatch, how, flags):
+    """ESTALE: the kernel does so by itself."""
+    vfs = opened()
+    make(vfs, "f", b"old")
+    old = vfs.lookup(ROOT, "f").id
+    opens = {name: getattr(vfs.store, name) for name in ("open", "edit")}
+
+    def meanwhile(name):
+        def opening(*args, **how_to):
+            found = opens[name](*args, **how_to)
+            monkeypatch.undo()
+            take_the_place(vfs, how)
+            return found
+
+        return opening
+
+    for name in opens:
+        monkeypatch.setattr(vfs.store, name, meanwhile(name))
+    for _ in range(2):
+        with pytest.raises(OSError) as error:  # noqa: PT011 - its number is looked at
+            vfs.open(old, flags)
+        assert error.value.errno == errno.ESTALE
+    if how == "removed":
+        with pytest.raises(NotFound):
+            vfs.store.stat("f")
+    else:
+        assert get(vfs.store, "f") == b"new"
+    vfs.forget(old, 1)
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_WRONLY | os.O_TRUNC])
+@pytest.mark.parametrize("name", ["f", "new"])
+def test_nobody_opens_what_a_rename_is_at(opened, monkeypatch, name, flags):
+    """The store has done it, and the node does not know yet: under its name there is another file, or none."""
+    vfs = opened()
+    make(vfs, "f", b"old")
+    make(vfs, "new", b"new")
+    node = vfs.lookup(ROOT, name).id
+    move = vfs.store.move
+    answers = []
+
+    def opening():
+        try:
+            answers.append(vfs.open(node, flags))
+        except OSError as error:
+            answers.append(error)
+
+    opener = threading.Thread(target=opening)
+    waits = threading.Event()
+    changed = vfs.listing._tree.places._changed
+    monkeypatch.setattr(changed, "wait", lambda timeout=None, wait=changed.wait: waits.set() or wait(timeout))
+
+    def meanwhile(*args):
+        done = move(*args)
+        opener.start()
+        assert waits.wait(60)
+        assert answers == []
+        return done
+
+    monkeypatch.setattr(vfs.store, "move", meanwhile)
+    vfs.rename(ROOT, "new", ROOT, "f")
+    opener.join(60)
+    [answer] = answers
+    if name == "f":
+        assert answer.errno == errno.ESTALE
+    else:
+        assert vfs.read(answer, 10, 0) == (b"" if flags & os.O_TRUNC else b"new")
+        vfs.release(answer)
+    assert get(vfs.store, "f") == (b"" if name == "new" and flags & os.O_TRUNC else b"new")
+
+
+@pytest.mark.parametrize("truncate", [0, os.O_TRUNC])
+def test_file_that_was_renamed_while_it_was_opened_is_opened_under_its_new_name(opened, monkeypatch, truncate):
+    vfs = opened()
+    make(vfs, "f", b"mine")
+    node = vfs.lookup(ROOT, "f").id
+    calls = {name: getattr(vfs.store, name) for name in ("open", "edit")}
+
+    def meanwhile(name):
+        def opening(*args, **how):
+            found = calls[name](*args, **how)
+            monkeypatch.undo()
+            vfs.rename(ROOT, "f", ROOT, "g")
+            make(vfs, "f", b"of another")
+            return found
+
+        return opening
+
+    for name in calls:
+        monkeypatch.setattr(vfs.store, name, meanwhile(name))
+    handle = vfs.open(node, os.O_RDWR | truncate)
+    vfs.write(handle, b"MINE", 0)
+    vfs.release(handle)
+    assert (get(vfs.store, "g"), get(vfs.store, "f")) == (b"MINE", b"of another")
+
+
+def test_time_of_a_file_that_is_renamed_before_its_close_is_the_one_that_is_kept(vfs):
+    """Also where the kernel writes it by itself, and its file says when."""
+    handle = begun(vfs, "new", b"x" * 5)
+    node, file = vfs.handle(handle).node, vfs.handle(handle).file
+    assert file.given(lambda fd: fd, writing=True, anew=True, path="new") is not None
+    os.utime(file.fd, ns=(10**18, 10**18))
+    vfs.rename(ROOT, "new", ROOT, "f")
+    vfs.flush(handle)
+    vfs.release(handle)
+    assert (vfs.getattr(node.id).mtime_ns, vfs.store.stat("f").modified_ns) == (10**18, 10**18)
+
+
 def test_file_that_somebody_is_at_is_not_closed_with_others(vfs):
     handle = begun(vfs, "f", b"x")
     file = vfs.handle(handle).file
@@ -655,3 +798,112 @@ def test_what_the_cache_holds_is_there_while_the_remote_is_away_from_the_beginni
     assert {name: vfs.lookup(directory, name).id for name in found} == found
     vfs.unlink(directory, "pending")
     assert names(vfs, directory) == ["link", "other", "read"]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def dies(*args):
+    raise Killed
+
+
+def fails(*args):
+    raise TemporaryError("away")
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("over", [False, True])
+def test_modes_go_with_a_rename_that_was_done_when_the_mount_was_killed(opened, monkeypatch, at, over):
+    vfs = opened()
+    vfs.mkdir(ROOT, "d", 0o700)
+    made = {"d/f": 0o600, "g": 0o640}
+    for path, mode in made.items():
+        *above, name = path.split("/")
+        parent = vfs.lookup(ROOT, above[0]).id if above else ROOT
+        vfs.setattr(make(vfs, name, name.encode(), parent=parent), mode=mode)
+    if over:
+        vfs.setattr(make(vfs, "h", b"h"), mode=0o444)
+    with monkeypatch.context() as patched:
+        if at == "before":
+            patched.setattr(vfs.store, "move", dies)
+        else:
+            patched.setattr(vfs.listing._tree.attributes, "move", dies)
+        for old, new in (("d", "e"), ("g", "h")):
+            with pytest.raises(Killed):
+                vfs.rename(ROOT, old, ROOT, new)
+    vfs = opened()
+
+    def mode(name, parent=ROOT):
+        return vfs.lookup(parent, name).mode & 0o7777
+
+    directory, file = ("d", "g") if at == "before" else ("e", "h")
+    assert names(vfs) == sorted({directory, file, *(["h"] if over else [])})
+    assert (mode(directory), mode("f", vfs.lookup(ROOT, directory).id), mode(file)) == (0o700, 0o600, 0o640)
+    if over and at == "before":
+        assert mode("h") == 0o444
+
+
+def test_rename_that_fails_leaves_modes_where_they_are(opened, monkeypatch):
+    vfs = opened()
+    vfs.setattr(make(vfs, "f", b"f"), mode=0o600)
+    with monkeypatch.context() as patched:
+        patched.setattr(vfs.store, "move", fails)
+        with pytest.raises(TemporaryError):
+            vfs.rename(ROOT, "f", ROOT, "g")
+    vfs.unlink(ROOT, "f")
+    vfs.setattr(make(vfs, "g", b"g"), mode=0o640)
+    vfs = opened()
+    assert vfs.lookup(ROOT, "g").mode & 0o7777 == 0o640
+
+
+def test_modes_stay_where_it_cannot_be_asked_whether_a_rename_was_done(opened, memory, monkeypatch):
+    vfs = opened()
+    vfs.setattr(make(vfs, "f", b"f"), mode=0o600)
+    vfs.store.flush()
+    with monkeypatch.context() as patched:
+        patched.setattr(vfs.store, "move", dies)
+        with pytest.raises(Killed):
+            vfs.rename(ROOT, "f", ROOT, "g")
+    opened(Away(memory, {}))
+    assert opened().lookup(ROOT, "f").mode & 0o7777 == 0o600
+
+
+def test_time_that_is_shown_is_the_one_of_the_upload_that_a_close_waits_for(opened):
+    vfs = opened(settings=VfsSettings(remote=True))
+    vfs.store.start()
+    handle = begun(vfs, "f", b"x")
+    vfs.flush(handle)
+    shown = vfs.getattr(vfs.handle(handle).node.id).mtime_ns
+    vfs.release(handle)
+    assert vfs.store.stat("f").modified_ns == shown
+
+
+def test_time_of_what_the_kernel_wrote_is_shown_on_after_the_upload_that_its_close_waits_for(opened):
+    vfs = opened(settings=VfsSettings(remote=True))
+    vfs.store.start()
+    handle = begun(vfs, "f", b"x")
+    node, file = vfs.handle(handle).node, vfs.handle(handle).file
+    assert file.given(lambda fd: fd, writing=True, anew=True, path="f") is not None
+    os.utime(file.fd, ns=(10**18, 10**18))
+    vfs.flush(handle)
+    vfs.release(handle)
+    assert (vfs.getattr(node.id).mtime_ns, vfs.store.stat("f").modified_ns) == (10**18, 10**18)
+
+
+@pytest.mark.parametrize("size", [5, 100_000])
+@pytest.mark.parametrize("how", ["renamed", "time set"])
+def test_close_that_waits_for_the_remote_does_not_wait_for_its_own_end(opened, how, size):
+    """What was published before, while the file is open, is not uploaded as it is."""
+    vfs = opened(settings=VfsSettings(remote=True, patience=60))
+    vfs.store.start()
+    handle = begun(vfs, "new", b"x" * size)
+    node = vfs.handle(handle).node
+    if how == "renamed":
+        vfs.rename(ROOT, "new", ROOT, "f")
+    else:
+        vfs.flush(handle)
+        vfs.setattr(node.id, mtime_ns=10**18)
+    vfs.flush(handle)
+    vfs.release(handle)
+    assert vfs.store.pending() == []

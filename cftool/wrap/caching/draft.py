@@ -253,6 +253,7 @@ class Draft:
         except BaseException:
             self.undone()
             raise
+        self._copied = None  # what is pending is our own content again
         return self._row
 
     def undone(self) -> None:
@@ -324,6 +325,12 @@ class Draft:
             return self.path
 
     @property
+    def is_pending(self) -> bool:
+        """Whether a row has this very content: as long as the draft is open, it is not uploaded."""
+        with self._store.lock:
+            return self._current() is not None
+
+    @property
     def is_committed_file(self) -> bool:
         """Whether what the journal has of it is the very file that is written to."""
         return self._row is not None and self._published
@@ -389,8 +396,10 @@ class Draft:
             self._base = replace(base, version=None) if unsure else base
 
     def moved(self, src: str, dst: str) -> None:
-        """Under the store's lock: a path was renamed."""
-        if self.path is not None and paths.is_within(self.path, src):
+        """Under the store's lock: a path is renamed; what is renamed over has its name no more."""
+        if self.path == dst:
+            self.path = None
+        elif self.path is not None and paths.is_within(self.path, src):
             self.path = dst + self.path[len(src) :]
 
     def removed(self) -> None:

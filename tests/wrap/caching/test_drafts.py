@@ -387,3 +387,13 @@ def test_unseen_writes_need_much_room(remote, cache_directory, monkeypatch):
     store.times.monotonic.now += 1
     assert not store.is_wide()
     store.close()
+
+
+def test_draft_of_what_is_renamed_over_is_not_published(store):
+    put(store, "f", b"old")
+    put(store, "new", b"new")
+    draft = store.edit("f")
+    write(draft, b"OLD")
+    store.move("new", "f")
+    assert draft.close() is None
+    assert get(store, "f") == b"new"
