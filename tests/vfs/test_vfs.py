@@ -616,19 +616,18 @@ def test_file_whose_name_went_after_it_was_looked_up_is_to_be_looked_up_anew(ope
     vfs = opened()
     make(vfs, "f", b"old")
     old = vfs.lookup(ROOT, "f").id
-    opens = {name: getattr(vfs.store, name) for name in ("open", "edit")}
+    opens = vfs.store.open
 
-    def meanwhile(name):
-        def opening(*args, **how_to):
-            found = opens[name](*args, **how_to)
-            monkeypatch.undo()
-            take_the_place(vfs, how)
-            return found
+    def meanwhile(path):
+        found = opens(path)
+        monkeypatch.undo()
+        take_the_place(vfs, how)
+        return found
 
-        return opening
-
-    for name in opens:
-        monkeypatch.setattr(vfs.store, name, meanwhile(name))
+    if flags & os.O_TRUNC:  # once it empties the file, its name stays until it has
+        take_the_place(vfs, how)
+    else:
+        monkeypatch.setattr(vfs.store, "open", meanwhile)
     for _ in range(2):
         with pytest.raises(OSError) as error:  # noqa: PT011 - its number is looked at
             vfs.open(old, flags)
@@ -682,29 +681,48 @@ def test_nobody_opens_what_a_rename_is_at(opened, monkeypatch, name, flags):
     assert get(vfs.store, "f") == (b"" if name == "new" and flags & os.O_TRUNC else b"new")
 
 
-@pytest.mark.parametrize("truncate", [0, os.O_TRUNC])
-def test_file_that_was_renamed_while_it_was_opened_is_opened_under_its_new_name(opened, monkeypatch, truncate):
-    vfs = opened()
+def test_file_that_was_renamed_while_it_was_opened_is_opened_under_its_new_name(vfs, monkeypatch):
     make(vfs, "f", b"mine")
     node = vfs.lookup(ROOT, "f").id
-    calls = {name: getattr(vfs.store, name) for name in ("open", "edit")}
+    opens = vfs.store.open
 
-    def meanwhile(name):
-        def opening(*args, **how):
-            found = calls[name](*args, **how)
-            monkeypatch.undo()
-            vfs.rename(ROOT, "f", ROOT, "g")
-            make(vfs, "f", b"of another")
-            return found
+    def meanwhile(path):
+        found = opens(path)
+        monkeypatch.undo()
+        vfs.rename(ROOT, "f", ROOT, "g")
+        make(vfs, "f", b"of another")
+        return found
 
-        return opening
-
-    for name in calls:
-        monkeypatch.setattr(vfs.store, name, meanwhile(name))
-    handle = vfs.open(node, os.O_RDWR | truncate)
+    monkeypatch.setattr(vfs.store, "open", meanwhile)
+    handle = vfs.open(node, os.O_RDWR)
     vfs.write(handle, b"MINE", 0)
     vfs.release(handle)
     assert (get(vfs.store, "g"), get(vfs.store, "f")) == (b"MINE", b"of another")
+
+
+def test_file_is_not_renamed_while_it_is_emptied_by_its_opening(vfs, monkeypatch):
+    make(vfs, "f", b"mine")
+    node = vfs.lookup(ROOT, "f").id
+    edit = vfs.store.edit
+    changed = vfs.listing._tree.places._changed
+    waits = threading.Event()
+    renamer = threading.Thread(target=lambda: vfs.rename(ROOT, "f", ROOT, "g"))
+
+    def meanwhile(*args, **how):
+        monkeypatch.setattr(changed, "wait", lambda timeout=None, wait=changed.wait: waits.set() or wait(timeout))
+        renamer.start()
+        assert waits.wait(60)
+        return edit(*args, **how)
+
+    monkeypatch.setattr(vfs.store, "edit", meanwhile)
+    handle = vfs.open(node, os.O_RDWR | os.O_TRUNC)
+    renamer.join(60)
+    monkeypatch.undo()
+    vfs.write(handle, b"MINE", 0)
+    vfs.release(handle)
+    assert get(vfs.store, "g") == b"MINE"
+    with pytest.raises(NotFound):
+        vfs.store.stat("f")
 
 
 def test_time_of_a_file_that_is_renamed_before_its_close_is_the_one_that_is_kept(vfs):
