@@ -306,7 +306,7 @@ class World:
         while True:
             for old, new in (("moving", "moved"), ("moved", "moving")):
                 self.kernel.rename(ROOT, old, ROOT, new)
-                time.sleep(0.001)
+                self.over.wait(0.001)
             if self.over.is_set():
                 return
 
