@@ -104,6 +104,20 @@ def test_missing_root_is_not_found_until_something_is_written(store):
     assert store.stat("").is_dir
 
 
+def test_what_dead_runs_have_left_does_not_keep_a_directory(store, tmp_path):
+    store.write("d/f", Text(b"data"))
+    store.delete("d/f")
+    place = tmp_path / "root" / "d"
+    for name in (".cftool-0123456789ab-1.tmp", f".cftool-{'0' * 32}.part.tmp"):
+        (place / name).write_bytes(b"half")
+    with (place / ".cftool-0123456789ab-2.tmp").open("wb") as of_a_live_run:
+        assert temps.lock(of_a_live_run.fileno())
+        with pytest.raises(DirectoryNotEmpty):
+            store.rmdir("d")
+    store.rmdir("d")
+    assert not place.exists()
+
+
 def test_closed_store_refuses(store):
     store.close()
     with pytest.raises(StoreError):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from cftool.core.download import VerifiedDownload
 from cftool.core.errors import (
     AlreadyExists,
+    DirectoryNotEmpty,
     IntegrityError,
     Interrupted,
     IsADirectory,
@@ -35,7 +36,7 @@ from cftool.core.types import (
     WalkOrder,
     WriteItem,
 )
-from cftool.disk import copying, group, listing, writer
+from cftool.disk import copying, group, listing, temps, writer
 from cftool.disk.errors import translated
 from cftool.disk.root import Root
 from cftool.disk.source import LocalSource, version_of
@@ -141,13 +142,19 @@ class LocalStore(Optionals):
         return Entry(path, Kind.DIRECTORY)
 
     def rmdir(self, path: str) -> None:
-        """Empty directories only."""
+        """Empty directories only: what a run that is dead has left there, hidden, goes with it."""
         if not path:
             with translated("rmdir", path):
                 os.rmdir(self._path)
             self._forget()
             return
-        self._tree().rmdir(path)
+        root = self._tree()
+        try:
+            root.rmdir(path)
+        except DirectoryNotEmpty:
+            if not temps.sweep(root, path, recursive=False):
+                raise
+            root.rmdir(path)
 
     def close(self) -> None:
         """Close the tree's descriptors."""

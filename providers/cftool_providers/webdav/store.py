@@ -181,8 +181,16 @@ class WebDavStore(Optionals):
         return Entry(path, Kind.DIRECTORY)
 
     def rmdir(self, path: str) -> None:
-        """PROPFIND with depth 1, and DELETE where it is empty."""
-        self._late(lambda: self._deleter.directory(path))
+        """PROPFIND with depth 1, and DELETE where it is empty. What dead runs of this machine left there goes first."""
+        try:
+            self._late(lambda: self._deleter.directory(path))
+        except DirectoryNotEmpty:
+            left = self._left_by_the_dead(path)
+            if not left:
+                raise
+            for temp in left:
+                self._deleter.file(temp)
+            self._late(lambda: self._deleter.directory(path))
 
     def close(self) -> None:
         """Close the connections, and the journal where nothing was left behind."""
@@ -358,6 +366,20 @@ class WebDavStore(Optionals):
                     record.remove()
             finally:
                 record.close()
+
+    def _left_by_the_dead(self, path: str) -> list[str]:
+        """Temporary files of dead runs of this machine, where a directory has nothing else."""
+        dead = set()
+        for record in self._journal.dead():
+            dead.add(record.run)
+            record.close()
+        found = []
+        for entry in self._lister.scan(path, hidden=True):
+            match = _TEMP.fullmatch(entry.name)
+            if match is None or match[1] not in dead:
+                return []
+            found.append(entry.path)
+        return found
 
     def _temps(self, directory: str, run: str) -> Iterator[Entry]:
         try:

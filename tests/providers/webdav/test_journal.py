@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cftool.core.errors import StoreError
+from cftool.core.errors import DirectoryNotEmpty, NotFound, StoreError
 from cftool.core.types import Leftover
 from cftool.disk.records import fingerprint
 from cftool_providers.webdav._journal import Journal, Upload
@@ -195,6 +195,21 @@ class TestLeftovers:
         assert lab.fake.files() == {}
         assert [*store.leftovers("")] == []
         assert files(Path(lab.state_dir)) == []
+
+    def test_of_dead_runs_do_not_keep_a_directory(self, new_lab):
+        lab, _path = self.killed(new_lab)
+        lab.open().rmdir("d")
+        assert lab.fake.files() == {}
+        with pytest.raises(NotFound):
+            lab.open().stat("d")
+
+    @pytest.mark.parametrize("name", ["f", ".cftool-ffffffffffff-1.tmp"])
+    def test_of_dead_runs_stay_in_a_directory_that_stays(self, new_lab, name):
+        lab, path = self.killed(new_lab)
+        lab.fake.put(f"d/{name}")
+        with pytest.raises(DirectoryNotEmpty):
+            lab.open().rmdir("d")
+        assert set(lab.fake.files()) == {path, f"d/{name}"}
 
     def test_of_live_runs_and_of_others_are_not(self, new_lab):
         lab = new_lab()
