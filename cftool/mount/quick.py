@@ -215,7 +215,7 @@ class Later:
 
     def is_slow(self) -> bool:
         """Whether a commit takes longer than others should wait."""
-        if self._took > _SLOW:
+        if self._took > _SLOW or not all(self._vfs.is_free(handle) for _, handle in self._asked):
             return True
         free = self._vfs.store.lock.acquire(blocking=False)
         if free:

@@ -234,8 +234,10 @@ class Server:
         attr, handle = self.vfs.create(
             request.node, request.name(16), mode & ~umask, os.O_WRONLY | os.O_EXCL, uid=request.uid, gid=request.gid
         )
-        self.vfs.flush(handle)
-        self.vfs.release(handle)
+        try:
+            self.vfs.flush(handle)
+        finally:
+            self.vfs.release(handle)
         return self._entry(attr)
 
     def _mkdir(self, request: Request) -> bytes:

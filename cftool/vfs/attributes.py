@@ -87,6 +87,7 @@ class Attributes:
     def move(self, src: str, dst: str) -> None:
         """It and all below it have other names."""
         if not self._known:
+            self.not_moved(src)  # that of what was renamed over was the last one
             return
         moved = {path: dst + path[len(src) :] for path in self._known if path == src or path.startswith(src + "/")}
         self._db.execute("BEGIN")

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import stat
@@ -20,6 +21,7 @@ from cftool.wrap.caching import files as data_files
 from cftool.wrap.caching.small import LARGEST
 
 _log = logging.getLogger("cftool.vfs")
+_ATTEMPTS = 10  # to find a file where others rename all the time
 _SMALL_ONES = 4  # small files after which the next is taken to be one
 
 
@@ -102,7 +104,7 @@ class Files:
             try:
                 self._cut(node, self.handles[opened].file, 0)
             except BaseException:
-                self._closed(self.handles.pop(opened))
+                self.release(opened)  # another may have left it to us to publish what he wrote
                 raise
         return opened
 
@@ -110,6 +112,7 @@ class Files:
         """Open the content; and whether two did so at once, who share what the first of them made."""
         reports = self._tree.reports
         found: tuple[int, bool] | None = None
+        attempts = itertools.count(1)
         while found is None:
             seen = self._places.now(node)
             if reports is not None and (content := reports.content(node)) is not None:
@@ -122,7 +125,7 @@ class Files:
                 try:
                     file = self._read(_place(node, seen[0]))
                 except NotFound:
-                    if self._places.stayed(node, seen, missed=True):
+                    if self._places.stayed(node, seen, missed=True) or next(attempts) == _ATTEMPTS:
                         raise
                 else:
                     found = self._attached(node, file, flags, seen)
@@ -264,9 +267,10 @@ class Files:
             node.mtime_ns = node.ctime_ns = self._tree.wall_ns()
 
     def joined(self, node: Node) -> int | None:
-        """A handle more on what is open of it, to change something; None where it is not open."""
+        """A handle more on what was, or is being, changed of it; None where it is not open, or that is the store's."""
         with self._lock:
-            return None if node.open is None else self._handle(node, node.open, os.O_WRONLY)
+            file = node.open
+            return None if file is None or file.draft is None else self._handle(node, file, os.O_WRONLY)
 
     def set_time(self, number: int, modified_ns: int) -> bool:
         """Of the file: durable at once, unless the close of another is awaited anyway; False where it has no draft."""
@@ -278,7 +282,7 @@ class Files:
             if drafted:
                 node.mtime_ns = modified_ns
                 if not awaited:
-                    self.publish(node, file)
+                    self._keep(node, file)
         return drafted
 
     def _largest(self) -> int:
@@ -295,6 +299,11 @@ class Files:
         """As flush, whoever wrote."""
         handle = self.handle(number)
         self._commit(handle.node, handle.file)
+
+    def is_free(self, number: int) -> bool:
+        """Whether nobody is at the file of a handle who may take his time, as far as one can know."""
+        handle = self.handles.get(number)
+        return handle is None or handle.file.is_free
 
     def is_small(self, number: int) -> bool:
         """Whether `flush_together` may be asked: nobody is at the file, and its commit is all that there is to do."""
@@ -313,12 +322,14 @@ class Files:
         found = [self.handles.get(number) for number in numbers]
         errors: dict[OpenFile, Exception] = {}
         nodes = {handle.file: handle.node for handle in found if handle is not None}
-        files = sorted(nodes, key=id)  # whoever locks several does so in the same order
+        free = []
         with contextlib.ExitStack() as locked:
-            for file in files:
-                locked.enter_context(file.lock)
+            for file in nodes:
+                if file.lock.acquire(blocking=False):  # of the others one does not know how long they take
+                    locked.callback(file.lock.release)
+                    free.append(file)
             changes = []
-            for file in files:
+            for file in free:
                 try:
                     change = file.change(nodes[file].mtime_ns)
                 except (OSError, CftoolError) as error:
@@ -335,7 +346,12 @@ class Files:
                 else:
                     file.committed(change, answer)
                     self._published(nodes[file], file, change.modified_ns)
-        return [error_of(errno.EBADF) if handle is None else errors.get(handle.file) for handle in found]
+        return [
+            error_of(errno.EBADF) if handle is None
+            else errors.get(handle.file) if handle.file in free
+            else self._flushed_alone(number, *told[place : place + 1])
+            for place, (number, handle) in enumerate(zip(numbers, found, strict=True))
+        ]  # fmt: skip
 
     def _flushed_alone(self, number: int, told: Callable[[], None] | None = None) -> Exception | None:
         try:
@@ -365,6 +381,9 @@ class Files:
         with file.lock:
             wait = file.begin_upload(node.place, node.mtime_ns)
             with self._lock:
+                if node.parent is not None:
+                    node.parent.changes += 1
+                node.size = file.size
                 attr_of(node)  # a direct file says by itself when it was changed: that goes on to be shown
                 node.rewritten = True
         return wait
@@ -384,7 +403,14 @@ class Files:
         """The same where nothing of it was ever committed, and nothing else is under its name."""
         with file.lock:
             if file.is_new:
-                self.publish(node, file)
+                self._keep(node, file)
+
+    def _keep(self, node: Node, file: OpenFile) -> None:
+        """The same where nobody waits for the remote now, but may before the file is closed: then for a copy."""
+        if self._waits_for_the_remote(node):
+            self._begin_upload(node, file)
+        else:
+            self.publish(node, file)
 
     def _published(self, node: Node, file: OpenFile, when: int) -> None:
         """Under the file's lock: what a listing that began before has said of it does not count."""
@@ -419,8 +445,8 @@ class Files:
             return False
         return parent.small < _SMALL_ONES and self._store.is_wide()
 
-    def release(self, number: int) -> None:
-        """The last reference to a handle is gone, of which the kernel tells late.
+    def release(self, number: int, *, waits: bool = True) -> None:
+        """The last reference to a handle is gone, of which the kernel tells late. `waits`: also for the remote.
 
         What another handle is changing by then is committed when that is closed: it may just have emptied the file. An
         opening counts before it empties, for which it needs the file's lock: not between our look and our commit.
@@ -441,21 +467,22 @@ class Files:
                             self.publish(node, file)
                 finally:
                     last = self._left(node, file, handle)
-            if wait is not None:
+            if wait is not None and waits:
                 wait(self._settings.patience)
         finally:
             if last:
-                self._ended(node, file)
+                file.close()
+                if self._settings.forget and not node.gone:
+                    self._store.clear(node.place)
 
-    def _ended(self, node: Node, file: OpenFile) -> None:
-        file.close()
-        if self._settings.forget and not node.gone:
-            self._store.clear(node.place)
-
-    def _closed(self, handle: FileHandle) -> None:
-        """One that came to nothing: as `release`, without a commit."""
-        if self._left(handle.node, handle.file, handle):
-            self._ended(handle.node, handle.file)
+    def close(self) -> None:
+        """Of the mount: commit what is open, and let go of it. One that cannot be committed stops no other."""
+        for number in list(self.handles):
+            place = self.handles[number].node.place
+            try:
+                self.release(number, waits=False)
+            except (OSError, CftoolError) as error:
+                _log.error("%s is not kept as it was written: %s", printable(place), error)
 
     def put_aside(self) -> None:
         """Before the end, while programs have files open: what they did not finish is not to pass for finished.

@@ -140,7 +140,7 @@ class Listing:
 
     def children(self, node: Node) -> dict[str, Node]:
         """Of a directory: listed where that was never done, or too long ago."""
-        for _attempt in range(_LISTINGS):
+        for attempt in range(_LISTINGS):
             with self._lock:
                 known = node.children
                 if known is not None and self.is_listed(node):
@@ -157,7 +157,7 @@ class Listing:
                     return node.children
                 raise
             except NotFound:
-                if not self._tree.places.stayed(node, seen, missed=True):
+                if not self._tree.places.stayed(node, seen, missed=True) and attempt + 1 < _LISTINGS:
                     continue
                 if node.id != ROOT:
                     raise

@@ -151,7 +151,7 @@ class Names:
             raise error_of(errno.EINVAL)
         if there is not None:
             self._may_make_way(node, there)
-        with self._places.change(*([node] if there is None else [node, there]), keep=[source, target]):
+        with self._places.change(*([node] if there is None else [node, there]), keep=[source, target], renames=True):
             _named(node)
             if there is not None and there.gone:
                 there = None  # a listing has shown that others removed it
@@ -159,21 +159,21 @@ class Names:
             self._move(node, there, target, new_name)
             self._renamed(node, there, source, target, new_name)
         file = node.open
-        # What is open is not uploaded before its close, which waits for it then.
-        self._arrived(*([old, node.place] if file is None or file.draft is None else []))
+        # What is pending of an open file itself is not uploaded before its close, which waits for it then.
+        self._arrived(*([old, node.place] if file is None or file.draft is None or not file.draft.is_pending else []))
 
     def _move(self, node: Node, there: Node | None, target: Node, new_name: str) -> None:
         """At the store."""
         place = paths.join(target.path, new_name + LINK_SUFFIX if node.is_link else new_name)
-        if there is not None:
-            if there.is_dir:
-                self._store.rmdir(there.place)
-            elif there.is_link != node.is_link or node.is_special:  # the store does not have both under the same name
-                self._unlink(there, there.place)
+        apart = there is not None and not there.is_dir and there.is_link != node.is_link  # two names at the store
+        if there is not None and there.is_dir:
+            self._store.rmdir(there.place)
+        elif there is not None and node.is_special:
+            self._unlink(there, there.place)
         if node.is_special:
             return
         self._publish_before_rename(node)
-        over = None if there is None else there.open
+        over = None if there is None or apart else there.open
         with self._noted(node, target, new_name):
             try:
                 self._move_over(node.place, place, over)
@@ -182,6 +182,8 @@ class Names:
                 if file is None or not self._files.publish(node, file):
                     raise
                 self._move_over(node.place, place, over)  # others had removed what is being written anew here
+        if there is not None and apart:  # last: where the rename fails it is there as before
+            self._unlink(there, there.place)
 
     @contextlib.contextmanager
     def _noted(self, node: Node, target: Node, new_name: str) -> Iterator[None]:

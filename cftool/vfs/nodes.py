@@ -65,10 +65,10 @@ class Node:
     def path(self) -> str:
         """Where it is shown, from the root of the store; the root node's name is the path that is mounted."""
         names: list[str] = []
-        node: Node = self
-        while node.parent is not None:
+        node, parent = self, self.parent  # looked at once: others may take its name away meanwhile
+        while parent is not None:
             names.append(node.name)
-            node = node.parent
+            node, parent = parent, parent.parent
         if node.name and node.id == ROOT:
             names.append(node.name)
         return "/".join(reversed(names))
@@ -76,9 +76,10 @@ class Node:
     @property
     def place(self) -> str:
         """Where the store has it."""
-        if self.parent is None:
+        parent = self.parent
+        if parent is None:
             return self.path
-        return paths.join(self.parent.path, self.stored or self.name)
+        return paths.join(parent.path, self.stored or self.name)
 
     @property
     def gone(self) -> bool:

@@ -44,7 +44,6 @@ class OpenFile:
         self._decided = False  # who reads it
         self._seen = (-1, -1)  # size and time of a direct file at its last commit; the time is too new to trust: -1
         self.removed = False  # its name is gone
-        self.explicit_time = False  # whether the time was set after the last write
         self.lock = threading.RLock()
 
     # ---- by the kernel alone
@@ -188,7 +187,6 @@ class OpenFile:
             draft.write(data, offset)
             self._size = max(self._size, end)
             self._dirty = True
-            self.explicit_time = False
 
     def truncate(self, size: int, *, path: str) -> None:
         """Cut or extend with zeros."""
@@ -199,7 +197,6 @@ class OpenFile:
             draft.truncate(size)
             self._size = size
             self._dirty = True
-            self.explicit_time = False
 
     def _begin_anew(self, path: str) -> None:
         """What was committed stays whole until the next commit: the kernel may keep a file open past its close."""
@@ -232,7 +229,6 @@ class OpenFile:
                 return False
             self.draft.set_time(modified_ns)
             self._dirty = True
-            self.explicit_time = True
             return True
 
     def _drafted(self, path: str) -> "Draft":

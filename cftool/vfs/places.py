@@ -24,7 +24,7 @@ class Places:
         self._wanted: list[Node] = []  # by those who wait to change them: nobody new keeps these
         self._changing: list[Node] = []
         self._around: list[Node] = []  # the directories that names are changed in
-        self._count = 0  # of changes that are over
+        self._renames = 0  # that are over
 
     def is_steady(self) -> bool:
         """Whether nobody has to wait for a place, as far as one can know."""
@@ -34,21 +34,21 @@ class Places:
         """A context manager: it stays where it is."""
         return _Keeping(self, node)
 
-    def change(self, *nodes: Node, keep: Sequence[Node]) -> "_Changing":
-        """A context manager: these change their places, or lose them; `keep` stay where they are."""
-        return _Changing(self, nodes, keep)
+    def change(self, *nodes: Node, keep: Sequence[Node], renames: bool = False) -> "_Changing":
+        """A context manager: these lose their places, or `renames`: get others; `keep` stay where they are."""
+        return _Changing(self, nodes, keep, renames=renames)
 
     def now(self, node: Node) -> tuple[str, int]:
         """Its place when nobody is changing that, nor names in it, and what `stayed` is to be told."""
         with self._changed:
             self._changed.wait_for(lambda: not self._is_changing(node))
-            return node.place, self._count
+            return node.place, self._renames
 
     def stayed(self, node: Node, seen: tuple[str, int], *, missed: bool = False) -> bool:
         """Whether it is where it was seen. `missed`: and nothing was there, which another place in between explains."""
-        place, count = seen
+        place, renames = seen
         with self._changed:
-            if self._is_changing(node) or (missed and count != self._count):
+            if self._is_changing(node) or (missed and renames != self._renames):
                 return False
             return node.place == place
 
@@ -87,7 +87,7 @@ class Places:
             return False
         return not any(_is_within(node, self._changing) for node in (*nodes, *keep))
 
-    def end_changing(self, nodes: Sequence[Node], keep: Sequence[Node]) -> None:
+    def end_changing(self, nodes: Sequence[Node], keep: Sequence[Node], *, renames: bool) -> None:
         """See `change`."""
         with self._changed:
             for node in nodes:
@@ -95,7 +95,7 @@ class Places:
             for node in keep:
                 self._kept.remove(node)
                 self._around.remove(node)
-            self._count += 1
+            self._renames += renames
             self._changed.notify_all()
 
 
@@ -124,12 +124,13 @@ class _Keeping:
 
 
 class _Changing:
-    __slots__ = ("_keep", "_nodes", "_places")
+    __slots__ = ("_keep", "_nodes", "_places", "_renames")
 
-    def __init__(self, places: Places, nodes: Sequence[Node], keep: Sequence[Node]) -> None:
+    def __init__(self, places: Places, nodes: Sequence[Node], keep: Sequence[Node], *, renames: bool) -> None:
         self._places = places
         self._nodes = nodes
         self._keep = keep
+        self._renames = renames
 
     def __enter__(self) -> None:
         self._places.begin_changing(self._nodes, self._keep)
@@ -137,4 +138,4 @@ class _Changing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._places.end_changing(self._nodes, self._keep)
+        self._places.end_changing(self._nodes, self._keep, renames=self._renames)

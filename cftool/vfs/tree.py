@@ -104,8 +104,8 @@ class Tree:
         if self.settings.read_only or self.is_report(*numbers):
             raise error_of(errno.EROFS)
 
-    def may_be_called(self, directory: Node, name: str) -> str:
-        """Its path. ENAMETOOLONG, EINVAL where the store cannot hold the name."""
+    def may_be_called(self, directory: Node, name: str) -> None:
+        """ENAMETOOLONG, EINVAL where the store cannot hold the name."""
         check_name(name)
         if self._rules is None:  # asked for at every new name, and never another one
             names = self.store.features.names
@@ -117,7 +117,6 @@ class Tree:
         path = paths.join(directory.path, name)
         if longest is not None and 4 * len(path) > longest and len(os.fsencode(path)) > longest:
             raise error_of(errno.ENAMETOOLONG)
-        return path
 
     def number(self) -> int:
         """Of a new node."""

@@ -82,6 +82,7 @@ class Vfs:
         self.allocate = files.allocate
         self.flush = files.flush
         self.flush_together = files.flush_together
+        self.is_free = files.is_free
         self.is_small = files.is_small
         self.given = files.given
         self.may_write_unseen = files.may_write_unseen
@@ -109,6 +110,5 @@ class Vfs:
         """Commit what is open, and let go of it. `in_use`: programs have files open, which are in the middle of it."""
         if in_use:
             self._files.put_aside()
-        for number in list(self.handles):
-            self.release(number)
+        self._files.close()
         self._attributes.close()

@@ -251,7 +251,7 @@ class Draft:
             if self._silent and self._published and not self._marked:
                 self._mark()
         except BaseException:
-            self.undone()
+            self._inlined = None
             raise
         self._copied = None  # what is pending is our own content again
         return self._row
@@ -259,7 +259,7 @@ class Draft:
     def undone(self) -> None:
         """Under the store's lock: what was entered is not on the disk, and is entered anew by the next `enter`."""
         self._inlined = None
-        self._marked = False
+        self._marked = self._marked and self.number in self._store.journal.editing()
 
     def _current(self) -> Pending | None:
         """Under the lock: the row that has our content."""
@@ -302,9 +302,11 @@ class Draft:
     @property
     def is_new(self) -> bool:
         """Whether nothing of it was ever committed, and its name was nobody's."""
-        if self._row is not None or self._base.version != "" or self.path is None:
+        if self._row is not None or self.path is None:
             return False
         with self._store.lock:
+            if self._store.base_now(self.path, self._base).version != "":
+                return False
             last = self._store.overlay.last(self.path)
         return last is None or last.what is not What.UPLOAD
 
@@ -381,7 +383,7 @@ class Draft:
         if self.path is None:
             return None
         row = self._current()
-        self._row = None
+        self._row = self._inlined = None
         if row is None:
             return store.record_upload(self.path, content, modified_ns, self._base)
         return store.grown(row, content, modified_ns)
