@@ -24,6 +24,7 @@ from cftool.wrap.caching.overlay import Found, Listing, Overlay, Shows
 from cftool.wrap.caching.rows import Content, What
 
 _log = logging.getLogger("cftool.cache")
+_LOOKS = 10  # at a directory that is renamed at the remote all the time
 
 
 class Looking(StatefulWrapper):
@@ -129,8 +130,14 @@ class Looking(StatefulWrapper):
         below = listing.below
         if not self.alone and found.shows is Shows.PENDING and found.row is not None and found.row.path == path:
             below = path
-        for place in (below, listing.otherwise):
-            if place is not None:
+        todo = _places(below, listing.otherwise)
+        looked: set[str] = set()
+        moves = renames
+        for _attempt in range(_LOOKS):
+            if not todo:
+                break
+            for place in todo:
+                looked.add(place)
                 try:
                     yield from self._scanned(path, place, listing, seen)
                     there = True
@@ -138,8 +145,7 @@ class Looking(StatefulWrapper):
                     missing = error
                 if seen and place == path and self.implicit:
                     self._not_needed(path, seen, mark)
-        if below is not None and below != path and listing.otherwise is None:
-            yield from self._moved_meanwhile(path, listing, seen)
+            todo, moves, listing = self._moved_meanwhile(path, listing, looked, moves, missed=missing is not None)
         here = listing.decided or listing.implied or found.implied or found.shows is Shows.PENDING
         if missing is not None and not there and not seen and not here:
             if self._found_when(path) == (found, renames):
@@ -148,17 +154,17 @@ class Looking(StatefulWrapper):
             return
         yield from self._decided(path, listing, seen)
 
-    def _moved_meanwhile(self, path: str, listing: Listing, seen: set[str]) -> Iterator[Entry]:
-        """The rest of a directory whose rename began when its old name was being listed."""
+    def _moved_meanwhile(
+        self, path: str, listing: Listing, looked: set[str], renames: int, *, missed: bool
+    ) -> tuple[list[str], int, Listing]:
+        """Where else to look for a directory that was renamed at the remote while it was listed, maybe to and fro."""
         with self.lock:
+            if renames == self._renames and not self.overlay.has_renames:
+                return [], renames, listing
             now = self.overlay.children(path)
-        moved = replace(listing, below=now.below, otherwise=now.otherwise)
-        for place in (now.below, now.otherwise):
-            if place is not None and place != listing.below:
-                try:
-                    yield from self._scanned(path, place, moved, seen)
-                except NotFound:
-                    pass  # nothing has arrived yet
+            again = missed and renames != self._renames
+            todo = [place for place in _places(now.below, now.otherwise) if again or place not in looked]
+            return todo, self._renames, replace(listing, below=now.below, otherwise=now.otherwise)
 
     def _scanned(self, path: str, place: str, listing: Listing, seen: set[str]) -> Iterator[Entry]:
         """What the store below has in a directory, but for what the rows decide."""
@@ -230,3 +236,7 @@ def _with_time(entry: Entry, times: dict[str, tuple[str | None, int]]) -> Entry:
         return entry
     version, when = times.get(entry.path, (None, 0))
     return entry._replace(modified_ns=when) if version is not None and version == entry.version else entry
+
+
+def _places(*places: str | None) -> list[str]:
+    return [place for place in places if place is not None]

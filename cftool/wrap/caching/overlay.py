@@ -434,8 +434,13 @@ class Overlay:
                     todo += [earlier for earlier in self._places.touching(place) if earlier < number]
         return [self.rows[number] for number in sorted(found)]
 
-    def touched(self, path: str) -> bool:
+    @property
+    def has_renames(self) -> bool:
         """Whether there are any."""
+        return len(self._segments) > 1
+
+    def touched(self, path: str) -> bool:
+        """Whether there are rows at `path`, above it or below it."""
         return any(True for _ in self._places.touching(path))
 
     def blocked(self, row: Pending) -> bool:

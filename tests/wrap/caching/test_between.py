@@ -20,7 +20,7 @@ from cftool.core.errors import (
 from cftool.core.types import Cap, Result
 from cftool.testing.faulty import Fault, FaultyStore
 from cftool.wrap.caching.blocks import BLOCK
-from cftool.wrap.caching.rows import State
+from cftool.wrap.caching.rows import State, What
 from tests.wrap.caching.kit import Clock, FlatMemory, cached, content_is_where_its_row_is, get, put
 
 
@@ -500,6 +500,29 @@ def test_file_that_is_known_to_be_absent_is_made_without_asking(store, remote, m
     remote.before = lambda op, path: None
     assert store.flush() == []
     assert get(memory, "d/file") == b"new"
+
+
+@pytest.mark.parametrize("renames", [1, 2], ids=["on its way", "done"])
+def test_directory_that_is_renamed_to_and_fro_while_it_is_listed(store, remote, memory, renames):
+    """The remote is asked for it under its name just when it has the other one."""
+    for name in ("a", "b"):
+        put(memory, f"dir/{name}", b"x")
+    put(store, "dir/new", b"x")
+    store.move("dir", "away")
+    store.move("away", "dir")
+
+    def left():
+        return sum(row.what is What.RENAME for row in store.pending())
+
+    def done():
+        while left() > 2 - renames:
+            store.drain.step()
+        if renames == 2:  # the listing began in between
+            raise NotFound("not there", op="scan", path="dir")
+
+    assert left() == 2
+    remote.once("scan", "dir", done)
+    assert sorted(entry.path for entry in store.scan("dir")) == ["dir/a", "dir/b", "dir/new"]
 
 
 def test_entry_that_is_renamed_at_the_remote_while_its_directory_is_listed(store, remote, memory):
