@@ -8,6 +8,7 @@ from cftool.core.errors import (
     IsADirectory,
     NotFound,
     PreconditionFailed,
+    SourceChanged,
     TemporaryError,
 )
 from cftool.core.types import Cap, Download, Entry
@@ -64,7 +65,7 @@ class Reading(Room):
                 handle = self._handle(path, entry)
             except NotFound:  # it was brought elsewhere between stat and read: the next stat says
                 continue
-            except PreconditionFailed:  # changed at the remote between stat and read
+            except (PreconditionFailed, SourceChanged):  # at the remote, between stat and read or during that
                 if if_version is not None:
                     raise
                 continue

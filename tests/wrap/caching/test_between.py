@@ -14,6 +14,7 @@ from cftool.core.errors import (
     NotFound,
     PreconditionFailed,
     QuotaExceeded,
+    SourceChanged,
     StoreError,
     TemporaryError,
 )
@@ -448,6 +449,15 @@ def test_file_that_is_replaced_here_between_look_and_read_is_read_as_it_is_by_th
     store.stat = stat
     with store.open("file") as handle:
         assert (handle.read(9, 0), handle.entry.size) == (b"newer", 5)
+
+
+@pytest.mark.parametrize("error", [PreconditionFailed, SourceChanged])
+@pytest.mark.parametrize("at", [None, 2])
+def test_file_that_changes_at_the_remote_when_it_is_read_is_read_again(store, remote, memory, error, at):
+    put(memory, "file", b"data")
+    remote._faults["read"] = iter([Fault(lambda: error("changed"), at=at)])
+    assert get(store, "file") == b"data"
+    assert content_is_where_its_row_is(store)
 
 
 def test_two_who_begin_to_read_a_large_file_at_the_same_moment_share_what_they_fetch(remote, memory, cache_directory):
