@@ -87,11 +87,12 @@ def mount(
     place: Annotated[str, Argument(metavar="DIR")],
 ) -> int:
     """Mount a remote at DIR: files are read and written in a local cache and uploaded in the background."""
+    from cftool.config import dirs
     from cftool.mount import daemon
 
     how = _stack_options(flags)  # what is wrong is told before anything is begun
     _owner(flags)
-    place = daemon.prepare(place)
+    place = daemon.prepare(dirs.state_dir(session.env), place)
     if flags.foreground:
         return _serve(session, flags, how, address, place, None)
     serving, report = daemon.detach()

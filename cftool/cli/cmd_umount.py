@@ -27,6 +27,7 @@ def umount(
 
     seconds = formats.parse_duration(timeout, "--timeout")
     deadline = time.monotonic() + seconds
+    daemon.give_up(dirs.state_dir(session.env), place)
     if device.mounted(place) is None:
         raise ConfigError(f"{printable(place)}: no mount of cftool is there")
     left, count = ([], 0) if device.stale(place) else _drained(session, place, seconds)

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from cftool.core.errors import CftoolError, ConfigError, StoreError
 from cftool.core.paths import printable
@@ -32,10 +32,12 @@ from cftool.wrap.caching.owner import Owner
 from cftool.wrap.caching.rows import Pending
 from cftool.wrap.caching.store import CachingStore
 
+_T = TypeVar("_T")
 _log = logging.getLogger("cftool.mount")
 _POLL = 10.0  # seconds between two questions for what others changed
 _PAUSE = 0.05  # seconds between two looks at whether a process has ended
 _CHECK = 60.0  # seconds for the first answer
+_LAST = 10.0  # seconds for a killed process to end, once nothing keeps it
 _GARBAGE = 20_000  # objects until garbage is looked for: names and rows are none, and are made by the thousand
 
 
@@ -61,8 +63,9 @@ class MountSettings:
     vfs: VfsSettings = field(default_factory=VfsSettings)
 
 
-def prepare(place: str) -> str:
+def prepare(state_dir: str, place: str) -> str:
     """The mount point's real path. A mount whose process is dead is taken away first. Raises ConfigError."""
+    give_up(state_dir, place)
     if device.stale(place):
         if device.mounted(place) is None:
             raise ConfigError(f"{printable(place)}: a dead mount of another program is there; unmount it first")
@@ -187,15 +190,43 @@ def _notify(state: str) -> None:
         notice.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
+def give_up(state_dir: str, place: str) -> None:
+    """Where the process of the mount at `place` was killed, but cannot end: see to it that it does.
+
+    A thread that was telling the kernel of a change may wait there for one who waits for an answer of this process.
+    """
+    pid = _recorded(state_dir, place, "pid", int)
+    if pid is None or not _left_of_a_dead(pid):
+        return
+    device.abort(place)
+    deadline = time.monotonic() + _LAST
+    while _left_of_a_dead(pid) and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+
+
+def _left_of_a_dead(pid: int) -> int | None:
+    """How many threads of a process that was killed are there still: its cache is locked as long. None: it lives."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            was_killed = file.read().rpartition(b") ")[2].startswith(b"Z")
+        return len(os.listdir(f"/proc/{pid}/task")) - 1 if was_killed else None
+    except OSError:
+        return None
+
+
 def cache_of(state_dir: str, place: str) -> str | None:
     """The directory of the cache that the mount at `place` has; None where that is not known."""
+    return _recorded(state_dir, place, "cache", str)
+
+
+def _recorded(state_dir: str, place: str, name: str, kind: type[_T]) -> _T | None:
     try:
         with open(_record(state_dir, place), "rb") as file:
             found = json.loads(file.read(65536))
     except (OSError, ValueError):
         return None
-    directory = found.get("cache") if isinstance(found, dict) else None
-    return directory if isinstance(directory, str) else None
+    value = found.get(name) if isinstance(found, dict) else None
+    return value if isinstance(value, kind) else None
 
 
 def ended(state_dir: str, place: str, *, patience: float) -> bool:
@@ -210,12 +241,14 @@ def ended(state_dir: str, place: str, *, patience: float) -> bool:
 
 def _held(state_dir: str, place: str) -> bool:
     """Whether there is a process that has a mount at `place`, or had one and has not ended yet."""
-    try:
-        with open(_record(state_dir, place), "rb") as file:
-            os.kill(int(json.loads(file.read(65536))["pid"]), 0)
-    except (OSError, ValueError, KeyError, TypeError):
+    pid = _recorded(state_dir, place, "pid", int)
+    if pid is None:
         return False
-    return True
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return _left_of_a_dead(pid) != 0
 
 
 def _record(state_dir: str, place: str) -> str:

@@ -16,7 +16,8 @@ from cftool.core.errors import ConfigError, PermissionDenied, StoreError
 from cftool.core.paths import printable
 
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
-_MNT_DETACH = 2
+_MNT_FORCE, _MNT_DETACH = 1, 2
+_CONNECTIONS = "/sys/fs/fuse/connections"
 TYPE = "fuse.cftool"
 _FORBIDDEN = ("ermission denied", "not permitted", "only allowed", "no write access")  # in fusermount3's words
 
@@ -105,6 +106,36 @@ def unmount(place: str, *, lazy: bool = False) -> None:
     done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - as above
     if done.returncode != 0:
         raise OSError(errno.EBUSY, printable(done.stderr.decode("utf-8", "replace").strip()) or "busy", place)
+
+
+def abort(place: str) -> None:
+    """Have the kernel give up the connection of our mount at exactly `place`: all that waits for it fails, ENOTCONN.
+
+    Asks the mount itself nothing. https://docs.kernel.org/filesystems/fuse.html, "Aborting a filesystem connection".
+    """
+    number = _connection(place)
+    if number is None:
+        return
+    try:
+        with open(f"{_CONNECTIONS}/{number}/abort", "wb") as file:
+            file.write(b"1")
+    except OSError:  # that file system is not mounted here; this way it may be taken away as well
+        if os.geteuid() == 0:
+            ctypes.CDLL(None).umount2(os.fsencode(place), _MNT_FORCE)
+
+
+def _connection(place: str) -> int | None:
+    directory, name = os.path.split(os.path.abspath(place))
+    target = os.path.join(os.path.realpath(directory), name)
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            rows = [line.split(" ") for line in file]
+    except OSError:
+        return None
+    for row in reversed(rows):
+        if _unescaped(row[4]) == target:
+            return int(row[2].partition(":")[2]) if row[row.index("-") + 1] == TYPE else None
+    return None
 
 
 def mounted(place: str) -> str | None:

@@ -155,8 +155,8 @@ class Server:
 
         From a thread of its own: the kernel may wait for an answer that only the caller could give.
         """
-        parent, name, number = node.parent, node.name, node.id
-        self._notices.submit(self._notify, number, parent.id if parent is not None else None, name)
+        parent = None if node.parent is None else node.parent.id
+        self._notices.submit(self._notify, node.id, parent, node.name, link=node.is_link)
 
     def _stale(self, node: Node) -> None:
         """Others may have changed it: the kernel asks for the name again. Its content goes when that shows a change."""
@@ -167,8 +167,10 @@ class Server:
         raw = os.fsencode(name)
         self._notice(fuse.NOTIFY_INVAL_ENTRY, struct.pack("<QII", parent, len(raw), 0) + raw + b"\0")
 
-    def _notify(self, number: int, parent: int | None, name: str) -> None:
-        self._notice(fuse.NOTIFY_INVAL_INODE, struct.pack("<Qqq", number, 0, 0))
+    def _notify(self, number: int, parent: int | None, name: str, *, link: bool) -> None:
+        # Of a file the attributes alone: its pages go at the next opening (`Vfs.unchanged`). To take them away the
+        # kernel waits for each that is being read: where the process is killed then, nobody can answer any more.
+        self._notice(fuse.NOTIFY_INVAL_INODE, struct.pack("<Qqq", number, 0 if link else -1, 0))
         if parent is not None:
             self._forget_name(parent, name)
 

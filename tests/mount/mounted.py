@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cftool.mount import daemon
 from tests.servers import tool
 
 PATIENCE = 300
@@ -79,6 +80,7 @@ class Mount:
         for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
         self.ended()
+        daemon.give_up(os.path.join(self.env["XDG_STATE_HOME"], "cftool"), str(self.place))
 
     def gone(self) -> None:
         """Whatever is left: for the end of a test."""
