@@ -347,6 +347,7 @@ class Owned(Looking):
     def _reread(self) -> None:
         """Under the lock: the transaction was not to be had, so that what is shown is what was before."""
         self._unsettled.clear()
+        self._left_open -= {number for number, _, _ in self.journal.sizes()}
         for draft in self._drafts:
             draft.undone()
         self.overlay = Overlay(self.journal.pending(), self.journal.local())

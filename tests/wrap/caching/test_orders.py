@@ -318,6 +318,20 @@ def test_mark_that_failed_with_its_commit_is_set_by_the_next(store):
     draft.discard()
 
 
+def test_content_that_somebody_reads_stays_where_what_replaces_it_could_not_be_entered(store, memory):
+    in_files(store)
+    put(store, "f", b"x" * 100_000)
+    real = store.journal._db
+    with store.open("f"):
+        store.journal._db = Refusing(real, "COMMIT", "database or disk is full", sqlite3.SQLITE_FULL)
+        with pytest.raises(StoreError):
+            put(store, "f", b"new")
+        store.journal._db = real
+    assert get(store, "f") == b"x" * 100_000
+    assert store.flush() == []
+    assert get(memory, "f") == b"x" * 100_000
+
+
 def test_draft_keeps_its_name_where_the_rename_could_not_be_entered(store, memory, monkeypatch):
     put(memory, "f", b"1")
     draft = store.edit("f", truncate=True)
