@@ -147,6 +147,12 @@ class _Listener:
         self._accepting = threading.Thread(target=self._accept, name=f"{name}-accept", daemon=True)
         self._accepting.start()
 
+    @property
+    def open_connections(self) -> int:
+        """How many there are: what a client has sent before its end may still be at work."""
+        with self._lock:
+            return len(self._open)
+
     def _accept(self) -> None:
         while True:
             try:

@@ -64,6 +64,7 @@ class Account:
     gate: Gate = field(default_factory=Gate)
     full: bool = False
     trouble: Callable[[Handler], Handler] = _none  # around what answers
+    is_idle: Callable[[], bool] = bool  # whether nobody is connected
     asked: Counter[str] = field(default_factory=Counter)  # requests
 
     def answering(self, handle: Handler, refusal: FakeResponse) -> Handler:
@@ -86,6 +87,7 @@ def s3() -> Iterator[Account]:
     account.asked = fake.ops
     refusal = fake.error(507, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.")
     with FakeServer(account.answering(fake.handle, refusal), early=account.gate.early) as server:
+        account.is_idle = lambda: server.open_connections == 0
         account.env = {
             "CFTOOL_LAB_TYPE": "s3", "CFTOOL_LAB_ENDPOINT_URL": server.url, "CFTOOL_LAB_REGION": "us-east-1",
             "CFTOOL_LAB_ACCESS_KEY_ID": fake_s3.ACCESS_KEY, "CFTOOL_LAB_SECRET_ACCESS_KEY": fake_s3.SECRET_KEY,
@@ -102,6 +104,7 @@ def webdav() -> Iterator[Account]:
     account = Account({}, "lab:work", lambda: _below(fake.files()))
     account.asked = fake.requests
     with FakeServer(account.answering(fake.handle, FakeResponse(507)), early=account.gate.early) as server:
+        account.is_idle = lambda: server.open_connections == 0
         account.env = {"CFTOOL_LAB_TYPE": "webdav", "CFTOOL_LAB_URL": server.url + fake.habits.base}
         yield account
         account.gate.open()

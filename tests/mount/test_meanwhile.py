@@ -64,6 +64,7 @@ def test_what_changes_while_its_upload_runs_ends_once_under_its_last_name(accoun
             account.gate.open()
             flush.wait(PATIENCE)
         if killed:
+            until("the service is still at what was sent", account.is_idle)
             mount.mount()
         assert contents(place) == expected
         mount.umount()
