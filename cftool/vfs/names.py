@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from cftool.core import paths
 from cftool.core.errors import NotFound
 from cftool.core.types import Cap
-from cftool.vfs.files import Files
+from cftool.vfs.durable import Durable
 from cftool.vfs.listing import Listing
 from cftool.vfs.nodes import LINK_SUFFIX, Attr, Node, attr_of, error_of
 from cftool.vfs.openfile import OpenFile
@@ -21,7 +21,7 @@ _RENAME_NOREPLACE = 1
 class Names:
     """See the module."""
 
-    def __init__(self, tree: Tree, listing: Listing, files: Files) -> None:
+    def __init__(self, tree: Tree, listing: Listing, files: Durable) -> None:
         self._tree = tree
         self._files = files
         self._listing = listing
