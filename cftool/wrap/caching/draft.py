@@ -418,25 +418,29 @@ class Draft:
             with self._store.lock:
                 self._store.silent.discard(self)
         fd, self._fd = self._fd, -1
-        if fd >= 0 and self._published:
-            self._settled(fd)
-            os.close(fd)
-        elif fd >= 0:
+        if fd >= 0 and not self._published:
             self._store.files.discard(self.number, fd)
-        self._store.forget_draft(self)
+            fd = -1
+        with self._store.lock:  # to the end: who drops our row meanwhile leaves the file to us
+            try:
+                if fd >= 0:
+                    self._settled(fd)
+            finally:
+                self._store.forget_draft(self)
+                if fd >= 0:
+                    os.close(fd)
 
     def _settled(self, fd: int) -> None:
-        """What the file has now is what its row says, and the journal need not doubt it any more."""
+        """Under the lock: what the file has now is what its row says, and the journal need not doubt it any more."""
         store = self._store
-        with store.lock:
-            row = self._current()
-            if row is None:
-                store.files.remove(self.number)
-            elif self._marked and os.fstat(fd).st_size != row.size:
-                os.fsync(fd)
-                self._enter_as_is(row, fd)
-            if self._marked:
-                store.journal.edited([self.number])
+        row = self._current()
+        if row is None:
+            store.files.remove(self.number)
+        elif self._marked and os.fstat(fd).st_size != row.size:
+            os.fsync(fd)
+            self._enter_as_is(row, fd)
+        if self._marked:
+            store.journal.edited([self.number])
 
     def _enter_as_is(self, row: Pending, fd: int) -> None:
         status = os.fstat(fd)

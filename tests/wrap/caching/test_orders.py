@@ -281,6 +281,25 @@ def test_replaced_content_is_removed_under_the_lock(store, memory, monkeypatch):
     assert free == [False]
 
 
+def test_draft_ends_in_one_step_with_the_look_at_its_row(store, monkeypatch):
+    """Who drops the row while the draft is there leaves the file to it."""
+    in_files(store)
+    draft = store.edit("f", create=True)
+    draft.write(b"x" * 100_000, 0)
+    draft.commit()
+    forget, got = store.forget_draft, []
+
+    def forgets(one):
+        replaces = threading.Thread(target=lambda: got.append(store.lock.acquire(timeout=0)))
+        replaces.start()
+        replaces.join(60)
+        forget(one)
+
+    monkeypatch.setattr(store, "forget_draft", forgets)
+    draft.discard()
+    assert got == [False]
+
+
 # ---- what the journal could not take
 
 
