@@ -249,6 +249,7 @@ class Remote:
     address: str
     env: dict[str, str]
     files: Callable[[], dict[str, bytes]]
+    is_idle: Callable[[], bool] = lambda: True  # whether nothing is at work there that was sent
 
 
 @contextlib.contextmanager
@@ -280,7 +281,7 @@ def unreliable(
 
     with service() as account:
         account.trouble = troubled
-        yield Remote(account.address, account.env, account.files)
+        yield Remote(account.address, account.env, account.files, account.is_idle)
 
 
 REMOTES = {
@@ -336,6 +337,7 @@ def test_programs_find_what_was_acknowledged_after_kills(tmp_path, record_proper
                     assert known.wrong == []
                 mount.kill()
             assert known.wrong == []
+            services.until("the service is still at what the killed one had sent", remote.is_idle)
             before = dataclasses.replace(known, noted=dict(known.noted), begun=dict(known.begun))
             if FULL:
                 keep(mount, tmp_path / "evidence")
