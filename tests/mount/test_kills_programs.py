@@ -301,7 +301,7 @@ WAYS = {
     "s3, later": ("s3", "--cache", "2s"),
     "webdav, at once": ("webdav", "--cache", "0"),
 }
-EACH_MERGE = {"directory, at once": 2, "directory, libfuse": 1, "s3, at once": 2}
+EACH_MERGE = {"directory, at once": 2, "directory, through the mount": 1}
 
 
 def keep(mount: Mount, evidence: Path) -> None:
