@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+from typing import NamedTuple
 
 from cftool.core.errors import ConfigError, PermissionDenied, StoreError
 from cftool.core.paths import printable
@@ -113,42 +114,40 @@ def abort(place: str) -> None:
 
     Asks the mount itself nothing. https://docs.kernel.org/filesystems/fuse.html, "Aborting a filesystem connection".
     """
-    number = _connection(place)
-    if number is None:
+    directory, name = os.path.split(os.path.abspath(place))
+    found = _ours(os.path.join(os.path.realpath(directory), name))
+    if found is None:
         return
     try:
-        with open(f"{_CONNECTIONS}/{number}/abort", "wb") as file:
+        with open(f"{_CONNECTIONS}/{found.connection}/abort", "wb") as file:
             file.write(b"1")
     except OSError:  # that file system is not mounted here; this way it may be taken away as well
         if os.geteuid() == 0:
             ctypes.CDLL(None).umount2(os.fsencode(place), _MNT_FORCE)
 
 
-def _connection(place: str) -> int | None:
-    directory, name = os.path.split(os.path.abspath(place))
-    target = os.path.join(os.path.realpath(directory), name)
+def mounted(place: str) -> str | None:
+    """The name of our mount at exactly `place`, or None where there is none of ours."""
+    found = _ours(os.path.realpath(place) if not stale(place) else os.path.abspath(place))
+    return None if found is None else found.name
+
+
+class _Mounted(NamedTuple):
+    name: str
+    connection: int  # its number below `_CONNECTIONS`
+
+
+def _ours(target: str) -> _Mounted | None:
+    """Our mount at exactly this path. Asks the mount itself nothing. proc_pid_mountinfo(5)."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            rows = [line.split(" ") for line in file]
+            rows = [line.rstrip("\n").split(" ") for line in file]
     except OSError:
         return None
     for row in reversed(rows):
         if _unescaped(row[4]) == target:
-            return int(row[2].partition(":")[2]) if row[row.index("-") + 1] == TYPE else None
-    return None
-
-
-def mounted(place: str) -> str | None:
-    """The name of our mount at exactly `place`, or None where there is none of ours."""
-    target = os.path.realpath(place) if not stale(place) else os.path.abspath(place)
-    try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
-            rows = [line.split(" ") for line in file]
-    except OSError:
-        return None
-    for name, where, kind, *_rest in reversed(rows):
-        if _unescaped(where) == target:
-            return name if kind == TYPE else None
+            kind, name = row[row.index("-") + 1 :][:2]
+            return _Mounted(name, int(row[2].partition(":")[2])) if kind == TYPE else None
     return None
 
 

@@ -97,16 +97,16 @@ class Durable:
         found = [self.handles.get(number) for number in numbers]
         errors: dict[OpenFile, Exception] = {}
         nodes = {handle.file: handle.node for handle in found if handle is not None}
-        free = []
+        free: dict[OpenFile, Node] = {}
         with contextlib.ExitStack() as locked:
-            for file in nodes:
+            for file, node in nodes.items():
                 if file.lock.acquire(blocking=False):  # of the others one does not know how long they take
                     locked.callback(file.lock.release)
-                    free.append(file)
+                    free[file] = node
             changes = []
-            for file in free:
+            for file, node in free.items():
                 try:
-                    change = file.change(nodes[file].mtime_ns)
+                    change = file.change(node.mtime_ns)
                 except (OSError, CftoolError) as error:
                     errors[file] = error
                 else:
@@ -120,7 +120,7 @@ class Durable:
                     errors[file] = answer
                 else:
                     file.committed(change, answer)
-                    self._published(nodes[file], file, change.modified_ns)
+                    self._published(free[file], file, change.modified_ns)
         return [
             error_of(errno.EBADF) if handle is None
             else errors.get(handle.file) if handle.file in free

@@ -12,7 +12,7 @@ from cftool.core import paths
 from cftool.core.errors import NotFound
 from cftool.vfs.durable import Durable, FileHandle
 from cftool.vfs.listing import Listing
-from cftool.vfs.nodes import Attr, Node, attr_of, error_of
+from cftool.vfs.nodes import Attr, Node, attr_of, error_of, place_of
 from cftool.vfs.openfile import OpenFile
 from cftool.vfs.tree import Tree
 from cftool.wrap.caching import files as data_files
@@ -85,11 +85,12 @@ class Files(Durable):
                 found = self._attached(node, self._made_here(content), flags, seen)
             elif flags & os.O_TRUNC:
                 with self._places.keep(node):
-                    draft = self._store.edit(_place(node), truncate=True, create=True)
+                    draft = self._store.edit(place_of(node, errno.ESTALE), truncate=True, create=True)
                     found = self._attached(node, OpenFile(self._store, None, draft, 0), flags, (node.place, seen[1]))
             else:
                 try:
-                    file = self._read(_place(node, seen[0]))
+                    place_of(node, errno.ESTALE)
+                    file = self._read(seen[0])
                 except NotFound:
                     if self._places.stayed(node, seen, missed=True) or next(attempts) == _ATTEMPTS:
                         raise
@@ -267,10 +268,3 @@ class Files(Durable):
         if parent is None or not handle.only_writes_anew:
             return False
         return parent.small < _SMALL_ONES and self._store.is_wide()
-
-
-def _place(node: Node, place: str | None = None) -> str:
-    """As `Node.place`. ESTALE where it has none."""
-    if node.gone:
-        raise error_of(errno.ESTALE)
-    return node.place if place is None else place

@@ -11,7 +11,7 @@ from cftool.core.errors import NotFound
 from cftool.core.types import Cap
 from cftool.vfs.durable import Durable
 from cftool.vfs.listing import Listing
-from cftool.vfs.nodes import LINK_SUFFIX, Attr, Node, attr_of, error_of
+from cftool.vfs.nodes import LINK_SUFFIX, Attr, Node, attr_of, error_of, place_of
 from cftool.vfs.openfile import OpenFile
 from cftool.vfs.tree import Tree
 
@@ -95,7 +95,7 @@ class Names:
         if self._listing.children(node):
             raise error_of(errno.ENOTEMPTY)
         with self._places.change(node, keep=[directory]):
-            place = _named(node)
+            place = place_of(node, errno.ENOENT)
             try:
                 self._store.rmdir(place)
             except NotFound:
@@ -113,7 +113,7 @@ class Names:
         if node.is_dir:
             raise error_of(errno.EISDIR)
         with self._places.change(node, keep=[directory]):
-            place = _named(node)
+            place = place_of(node, errno.ENOENT)
             self._unlink(node, place)
             self._tree.detach(directory, node)
         self._arrived(place)
@@ -152,7 +152,7 @@ class Names:
         if there is not None:
             self._may_make_way(node, there)
         with self._places.change(*([node] if there is None else [node, there]), keep=[source, target], renames=True):
-            _named(node)
+            place_of(node, errno.ENOENT)
             if there is not None and there.gone:
                 there = None  # a listing has shown that others removed it
             old = node.path
@@ -250,11 +250,3 @@ class Names:
         if self._settings.through:
             for place in places:
                 self._store.upload(place, timeout=self._settings.patience)
-
-
-def _named(node: Node) -> str:
-    """Its place. ENOENT where it has none any more: a listing has shown that others removed it."""
-    place = node.place
-    if node.gone:
-        raise error_of(errno.ENOENT)
-    return place

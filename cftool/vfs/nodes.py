@@ -102,6 +102,14 @@ class Attr(NamedTuple):
     rdev: int = 0
 
 
+def place_of(node: Node, gone: int) -> str:
+    """As `Node.place`. OSError with the errno `gone` where others have taken its name."""
+    place = node.place
+    if node.gone:
+        raise error_of(gone)
+    return place
+
+
 def attr_of(node: Node) -> Attr:
     """Of a node as it stands now, open files included. Under the tree's lock: what is open is not closed meanwhile."""
     file = node.open

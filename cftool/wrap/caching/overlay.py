@@ -304,6 +304,11 @@ class Overlay:
         seq = self._of_content.get(number)
         return None if seq is None else self.rows[seq]
 
+    @property
+    def has_renames(self) -> bool:
+        """Whether one is pending."""
+        return len(self._segments) > 1
+
     def renamed(self, path: str) -> Pending | None:
         """The newest rename that has `path` as one of its names, and that none of its directories came after."""
         for segment in reversed(self._segments):
@@ -332,7 +337,7 @@ class Overlay:
 
     def now(self, row: Pending, path: str) -> str:
         """What `path` of a row is called by now: renames came after it."""
-        if len(self._segments) > 1:
+        if self.has_renames:
             own = self._segment_of[row.seq]
             later = iter(self._segments)
             while next(later) is not own:
@@ -433,11 +438,6 @@ class Overlay:
                 for place in self.rows[number].places:
                     todo += [earlier for earlier in self._places.touching(place) if earlier < number]
         return [self.rows[number] for number in sorted(found)]
-
-    @property
-    def has_renames(self) -> bool:
-        """Whether there are any."""
-        return len(self._segments) > 1
 
     def touched(self, path: str) -> bool:
         """Whether there are rows at `path`, above it or below it."""
