@@ -1,7 +1,7 @@
 """New content of a file on its way: written at any place, in no row of the journal before `commit`.
 
 `commit` makes all that was written so far durable and pending; it may be called again (fsync, then close). As long as
-the draft is open its content is not uploaded, but for the copy that `upload` makes of it. A draft that was never
+the draft is open its content is not uploaded, but for what is `copied` of it. A draft that was never
 committed leaves nothing, or is put aside: a file that was never closed nor synced is not published half-written.
 
 Small content is collected in memory and goes into the journal itself. What grows above the limit, or is asked for its
@@ -276,14 +276,11 @@ class Draft:
             self._copy(when)
         return None if self._copied is None else self._copied[0]
 
-    def upload(self, modified_ns: int | None = None, *, timeout: float) -> None:
-        """Bring what is written so far to the remote, while the draft stays open. For fsync that means the remote."""
-        self.bring(self.copied(modified_ns), timeout=timeout)
-
     def bring(self, path: str | None, *, timeout: float) -> None:
-        """The second half of that: needs no lock of the user's.
+        """Bring that copy to the remote, while the draft stays open: needs no lock of the user's.
 
-        Raises as `CachingStore.upload`; the copy stays pending then. Nothing happens where the name was removed.
+        For fsync that means the remote. Raises as `CachingStore.upload`; the copy stays pending then. Nothing happens
+        where the name was removed.
         """
         store = self._store
         while path is not None:

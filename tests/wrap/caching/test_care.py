@@ -713,7 +713,7 @@ def test_draft_that_is_removed_while_it_is_sent_sends_nothing(store, memory, mon
     else:
         real = store.make_room
         monkeypatch.setattr(store, "make_room", lambda size: (real(size), draft.removed()))
-    draft.upload(timeout=60.0)
+    draft.bring(draft.copied(), timeout=60.0)
     draft.discard()
     assert (store.pending(), files(memory), list(store.files.ids())) == ([], {}, [])
 
@@ -729,7 +729,7 @@ def test_draft_that_is_renamed_while_it_is_sent_is_at_both_places_at_the_end(sto
         return real(path, *args, **more)
 
     remote.write = write
-    draft.upload(timeout=60.0)
+    draft.bring(draft.copied(), timeout=60.0)
     assert draft.path == "renamed"
     os.pwrite(draft.fd, b"y", 1)
     draft.close()
@@ -747,9 +747,9 @@ def test_draft_that_cannot_be_copied_leaves_nothing_and_stays_open(store, memory
     with monkeypatch.context() as patched:
         patched.setattr("cftool.wrap.caching.draft.copying.copy", full)
         with pytest.raises(QuotaExceeded):
-            draft.upload(timeout=60.0)
+            draft.bring(draft.copied(), timeout=60.0)
     assert (store.pending(), len(list(store.files.ids()))) == ([], 1)
-    draft.upload(timeout=60.0)
+    draft.bring(draft.copied(), timeout=60.0)
     draft.close()
     assert store.flush() == []
     assert files(memory) == {"file": bytes(LARGE)}

@@ -213,7 +213,7 @@ def test_file_that_is_uploaded_while_it_is_open(world, inline):
     def send(store):
         draft = store.edit("f", truncate=True)
         draft.write(b"NEW", 0)
-        draft.upload(timeout=60.0)
+        draft.bring(draft.copied(), timeout=60.0)
         assert world.there() == {"f": b"NEW"}
         draft.discard()
 

@@ -50,11 +50,11 @@ def test_open_draft_is_uploaded_as_it_is_and_goes_on(store, memory, background):
     if background:
         store.start()
     draft = written(store, "d/file", b"one")
-    draft.upload(timeout=LONG)
+    draft.bring(draft.copied(), timeout=LONG)
     assert files(memory) == {"d/file": b"one"}
     write(draft, b"two!", 3)
     assert get(store, "d/file") == b"one"
-    draft.upload(timeout=LONG)
+    draft.bring(draft.copied(), timeout=LONG)
     assert files(memory) == {"d/file": b"onetwo!"}
     write(draft, b"O")
     draft.close()
@@ -68,7 +68,7 @@ def test_open_draft_is_uploaded_as_it_is_and_goes_on(store, memory, background):
 def test_upload_of_a_draft_that_was_committed_before(running, memory):
     draft = written(running, "file", b"one")
     draft.commit()
-    draft.upload(timeout=LONG)
+    draft.bring(draft.copied(), timeout=LONG)
     assert files(memory) == {"file": b"one"}
     assert running.pending() == []
     draft.discard()
@@ -78,9 +78,9 @@ def test_upload_of_a_draft_that_was_committed_before(running, memory):
 
 def test_second_upload_of_the_same_content_sends_nothing(running, remote):
     draft = written(running, "file", b"one")
-    draft.upload(timeout=LONG)
+    draft.bring(draft.copied(), timeout=LONG)
     before = remote.calls.copy()
-    draft.upload(timeout=LONG)
+    draft.bring(draft.copied(), timeout=LONG)
     assert remote.calls == before
     draft.discard()
 
@@ -89,7 +89,7 @@ def test_draft_stays_based_on_its_own_upload_however_much_was_uploaded_since(sto
     monkeypatch.setattr("cftool.wrap.caching.owned._REMEMBERED", 2)
     put(memory, "file", b"old")
     draft = written(store, "file", b"new")
-    draft.upload(timeout=LONG)
+    draft.bring(draft.copied(), timeout=LONG)
     for name in ("a", "b", "c"):
         put(store, name, b"x")
     assert store.flush() == []
@@ -103,7 +103,7 @@ def test_draft_stays_based_on_its_own_upload_however_much_was_uploaded_since(sto
 def test_draft_without_a_name_is_not_uploaded(running, memory):
     draft = written(running, "file", b"one")
     draft.removed()
-    draft.upload(timeout=LONG)
+    draft.bring(draft.copied(), timeout=LONG)
     assert draft.commit() is None
     draft.discard()
     assert (files(memory), content_files(running)) == ({}, [])
@@ -121,7 +121,7 @@ def test_refused_upload_is_told_and_stays_pending(store, remote, memory, error, 
     remote._faults["write"] = iter([Fault(lambda: error)])
     draft = written(store, "file", b"one")
     with pytest.raises(raised, match=str(error)):
-        draft.upload(timeout=LONG)
+        draft.bring(draft.copied(), timeout=LONG)
     draft.discard()
     assert [(row.path, row.error_kind) for row in store.pending()] == [("file", error.kind)]
     store.upload("file", timeout=LONG)
@@ -139,7 +139,7 @@ def test_upload_that_takes_too_long_is_told(running, remote, memory):
     remote.write = slow
     draft = written(running, "file", b"one")
     with pytest.raises(TemporaryError, match="not uploaded within 0 s"):
-        draft.upload(timeout=0.01)
+        draft.bring(draft.copied(), timeout=0.01)
     with pytest.raises(TemporaryError, match="not uploaded within 0 s"):
         running.upload("file", timeout=0.01)
     assert running.flush("file", timeout=0.01) != []
@@ -186,7 +186,7 @@ def test_remote_edit_during_the_wait_keeps_both(running, memory):
     put(memory, "file", b"old")
     draft = written(running, "file", b"ours")
     put(memory, "file", b"theirs")
-    draft.upload(timeout=LONG)
+    draft.bring(draft.copied(), timeout=LONG)
     assert sorted(files(memory).values()) == [b"ours", b"theirs"]
     assert running.stats.conflicts == 1
     draft.discard()

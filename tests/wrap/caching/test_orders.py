@@ -137,7 +137,7 @@ def test_upload_is_waited_for_under_the_name_that_the_file_got_meanwhile(store, 
         upload(path, timeout=timeout)
 
     monkeypatch.setattr(store, "upload", renames)
-    draft.upload(timeout=60.0)
+    draft.bring(draft.copied(), timeout=60.0)
     assert (asked, files(memory)) == (["f", "g"], {"g": b"1"})
     draft.discard()
 
@@ -153,7 +153,7 @@ def test_upload_of_a_file_that_is_removed_meanwhile_is_waited_for_no_longer(stor
         draft.removed()
 
     monkeypatch.setattr(store, "upload", removes)
-    draft.upload(timeout=60.0)
+    draft.bring(draft.copied(), timeout=60.0)
     draft.discard()
     assert store.flush() == []
     assert files(memory) == {}
@@ -162,13 +162,19 @@ def test_upload_of_a_file_that_is_removed_meanwhile_is_waited_for_no_longer(stor
 # ---- content that is open
 
 
-def test_open_content_can_be_written_to_though_its_directory_was_renamed(store, memory):
-    """As the kernel goes on with the very file that it reads."""
+def opened_and_renamed(store, memory):
+    """A handle of `new/f`, which was `old/f` when it was opened."""
     put(memory, "old/f", b"data")
     in_files(store)
     handle = store.open("old/f")
     store.move("old", "new")
     assert store.flush() == []
+    return handle
+
+
+def test_open_content_can_be_written_to_though_its_directory_was_renamed(store, memory):
+    """As the kernel goes on with the very file that it reads."""
+    handle = opened_and_renamed(store, memory)
     draft = store.adopt(handle, "new/f")
     handle.close()
     draft.write(b"more", 4)
@@ -179,11 +185,7 @@ def test_open_content_can_be_written_to_though_its_directory_was_renamed(store, 
 
 
 def test_content_that_nobody_needs_any_more_goes_when_it_is_closed(store, memory):
-    put(memory, "old/f", b"data")
-    in_files(store)
-    handle = store.open("old/f")
-    store.move("old", "new")
-    assert store.flush() == []
+    handle = opened_and_renamed(store, memory)
     assert handle.read(10, 0) == b"data"
     assert not content_is_where_its_row_is(store)
     handle.close()

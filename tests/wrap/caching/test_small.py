@@ -228,7 +228,7 @@ def test_reader_keeps_what_it_opened(store):
 def test_open_draft_is_uploaded_as_it_is(store, memory):
     draft = store.edit("f", create=True)
     draft.write(b"one", 0)
-    draft.upload(timeout=60.0)
+    draft.bring(draft.copied(), timeout=60.0)
     assert get(memory, "f") == b"one"
     draft.write(b"two", 3)
     draft.close()
@@ -267,7 +267,7 @@ def test_more_than_the_journal_is_to_hold_goes_to_files(store, monkeypatch):
     put(store, "b", b"12345678")
     draft = store.edit("c", create=True)
     draft.write(b"12345678", 0)
-    draft.upload(timeout=60.0)
+    draft.bring(draft.copied(), timeout=60.0)
     draft.close()
     assert inline(store) == {"a": 8}
     assert [get(store, name) for name in "abc"] == [b"12345678"] * 3
@@ -479,7 +479,7 @@ def test_small_file_that_is_made_of_an_open_one_that_is_removed(store):
     draft = store.edit("f", create=True)
     draft.write(b"content", 0)
     draft.removed()
-    draft.upload(timeout=60.0)
+    draft.bring(draft.copied(), timeout=60.0)
     assert draft.commit() is None
     draft.discard()
     draft.discard()
