@@ -9,59 +9,14 @@ import pytest
 
 from cftool.core.errors import NotFound, PermissionDenied, QuotaExceeded, TemporaryError
 from cftool.testing.faulty import Fault, FaultyStore
-from cftool.vfs import Attributes, Vfs, VfsSettings
 from cftool.vfs.nodes import ROOT
 from cftool.vfs.openfile import OpenFile
 from cftool.wrap.caching.draft import Draft
-from cftool_providers.memory import MemoryStore
-from tests.wrap.caching.kit import cached, get, put
+from tests.vfs.kit import begun, made
+from tests.wrap.caching.kit import get, put
 
 PATIENCE = 60
 LARGE = 100_000
-
-
-@pytest.fixture
-def memory():
-    return MemoryStore()
-
-
-@pytest.fixture
-def opened(memory, tmp_path):
-    left = []
-
-    def opened(inner=memory, **settings):
-        attributes = Attributes(str(tmp_path / "attributes.sqlite"))
-        vfs = Vfs(cached(inner, tmp_path / "cache"), VfsSettings(**settings), attributes=attributes)
-        left.append(vfs)
-        return vfs
-
-    yield opened
-    for vfs in left:
-        with contextlib.suppress(ValueError, OSError):
-            close(vfs)
-
-
-@pytest.fixture
-def vfs(opened):
-    return opened()
-
-
-def close(vfs):
-    vfs.close()
-    vfs.store.close()
-
-
-def begun(vfs, name, data, *, flags=os.O_RDWR, mode=0o644):
-    _, handle = vfs.create(ROOT, name, mode, flags)
-    vfs.write(handle, data, 0)
-    return handle
-
-
-def made(vfs, name, data, *, mode=0o644):
-    handle = begun(vfs, name, data, mode=mode)
-    vfs.flush(handle)
-    vfs.release(handle)
-    return vfs.child(vfs.node(ROOT), name).id
 
 
 def paths(store):
@@ -77,7 +32,7 @@ def test_a_rename_over_the_only_file_with_a_mode_leaves_no_note_that_undoes_a_la
     made(vfs, "tmp", b"new")
     vfs.rename(ROOT, "tmp", ROOT, "f")
     vfs.setattr(vfs.child(vfs.node(ROOT), "f").id, mode=0o600)
-    close(vfs)
+    opened.close(vfs)
     vfs = opened()
     assert vfs.getattr(vfs.child(vfs.node(ROOT), "f").id).mode & 0o777 == 0o600
 

@@ -8,52 +8,13 @@ import pytest
 
 from cftool.core.errors import NotFound, StoreError, TemporaryError
 from cftool.testing.faulty import Fault, FaultyStore
-from cftool.vfs import Attributes, Vfs, VfsSettings
 from cftool.vfs.nodes import ROOT
 from cftool.vfs.openfile import OpenFile
-from cftool_providers.memory import MemoryStore
-from tests.wrap.caching.kit import cached, get, put
+from tests.vfs.kit import begun, contents, made
+from tests.wrap.caching.kit import get, put
 
 PATIENCE = 60
 LARGE = 100_000
-
-
-@pytest.fixture
-def memory():
-    return MemoryStore()
-
-
-@pytest.fixture
-def opened(memory, tmp_path):
-    left = []
-
-    def opened(inner=memory, **settings):
-        vfs = Vfs(cached(inner, tmp_path / "cache"), VfsSettings(**settings), attributes=Attributes(None))
-        left.append(vfs)
-        return vfs
-
-    yield opened
-    for vfs in left:
-        vfs.close()
-        vfs.store.close()
-
-
-@pytest.fixture
-def vfs(opened):
-    return opened()
-
-
-def begun(vfs, name, data, *, parent=ROOT):
-    _, handle = vfs.create(parent, name, 0o644, os.O_RDWR)
-    vfs.write(handle, data, 0)
-    return handle
-
-
-def made(vfs, name, data, *, parent=ROOT):
-    handle = begun(vfs, name, data, parent=parent)
-    vfs.flush(handle)
-    vfs.release(handle)
-    return vfs.child(vfs.node(parent), name).id
 
 
 class Meanwhile:
@@ -138,7 +99,7 @@ def test_file_that_is_renamed_while_it_is_written_anew_is_not_published_half_wri
     vfs.write(writer, b"lf", 2)
     vfs.release(writer)
     assert vfs.store.flush() == []
-    assert {entry.path: get(memory, entry.path) for entry in memory.walk("")} == {"g": b"half"}
+    assert contents(memory) == {"g": b"half"}
 
 
 def test_new_file_in_the_place_of_one_that_was_removed_is_renamed_while_it_is_written(vfs, memory):
@@ -149,7 +110,7 @@ def test_new_file_in_the_place_of_one_that_was_removed_is_renamed_while_it_is_wr
     vfs.write(writer, b"w", 2)
     vfs.release(writer)
     assert vfs.store.flush() == []
-    assert {entry.path: get(memory, entry.path) for entry in memory.walk("")} == {"g": b"new"}
+    assert contents(memory) == {"g": b"new"}
 
 
 def test_new_file_in_the_place_of_one_that_was_removed_is_renamed_behind_its_directory(vfs, memory):
@@ -177,7 +138,7 @@ def test_file_that_others_removed_while_it_is_written_anew_is_renamed(vfs, memor
         if handle is not None:
             vfs.release(handle)
     assert vfs.store.flush() == []
-    assert {entry.path: get(memory, entry.path) for entry in memory.walk("")} == {"g": b"new"}
+    assert contents(memory) == {"g": b"new"}
 
 
 def test_cut_by_path_publishes_nothing_of_who_began_meanwhile(vfs, monkeypatch):
